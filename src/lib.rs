@@ -1,0 +1,4 @@
+//! fanwire: a push node. Bytes come in over HTTP once and go out on every subscriber's wire.
+
+pub mod limits;
+pub mod wire;

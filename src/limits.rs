@@ -1,0 +1,72 @@
+//! Every bound of the node in one place: the unit is in the name, the value is the default, and what has to
+//! hold between bounds is checked at compile time. A layer takes its bounds as a struct, so that configuration
+//! can change them and a test can make them small.
+
+// ---- HTTP (wire/http) ----
+
+/// Request line and headers together, bytes. More is answered with 431.
+pub const HTTP_HEAD_BYTES: usize = 16 * 1024;
+/// Request target, bytes. More is answered with 414.
+pub const HTTP_TARGET_BYTES: usize = 8 * 1024;
+/// Header lines of a request. More is answered with 431.
+pub const HTTP_HEADERS: usize = 64;
+/// Request body after chunked decoding, bytes. More is answered with 413.
+pub const HTTP_BODY_BYTES: usize = 2 * 1024 * 1024;
+/// One chunk-size line with its extensions, bytes. More is answered with 400.
+pub const HTTP_CHUNK_LINE_BYTES: usize = 256;
+/// Bytes that may wait behind a request that is still being answered (pipelining). Reading stops above it.
+pub const HTTP_PIPELINE_BYTES: usize = 64 * 1024;
+
+/// Bounds of the HTTP/1.1 request reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// See [`HTTP_HEAD_BYTES`].
+    pub head_bytes: usize,
+    /// See [`HTTP_TARGET_BYTES`].
+    pub target_bytes: usize,
+    /// See [`HTTP_HEADERS`]; at most that constant.
+    pub headers: usize,
+    /// See [`HTTP_BODY_BYTES`].
+    pub body_bytes: usize,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        HttpLimits {
+            head_bytes: HTTP_HEAD_BYTES,
+            target_bytes: HTTP_TARGET_BYTES,
+            headers: HTTP_HEADERS,
+            body_bytes: HTTP_BODY_BYTES,
+        }
+    }
+}
+
+// ---- WebSocket (wire/ws) ----
+
+/// One message after reassembly and inflation, bytes. More closes with 1009.
+pub const WS_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
+/// Frames of one fragmented message. More closes with 1008: tiny fragments are an attack on CPU.
+pub const WS_FRAGMENTS: usize = 4096;
+/// Payload of a control frame, bytes (RFC 6455 section 5.5).
+pub const WS_CONTROL_BYTES: usize = 125;
+/// Messages shorter than this are not worth deflating, bytes.
+pub const WS_DEFLATE_MIN_BYTES: usize = 64;
+
+/// Bounds of the WebSocket message reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WsLimits {
+    /// See [`WS_MESSAGE_BYTES`].
+    pub message_bytes: usize,
+    /// See [`WS_FRAGMENTS`].
+    pub fragments: usize,
+}
+
+impl Default for WsLimits {
+    fn default() -> Self {
+        WsLimits { message_bytes: WS_MESSAGE_BYTES, fragments: WS_FRAGMENTS }
+    }
+}
+
+const _: () = assert!(HTTP_TARGET_BYTES < HTTP_HEAD_BYTES);
+const _: () = assert!(HTTP_CHUNK_LINE_BYTES < HTTP_HEAD_BYTES);
+const _: () = assert!(WS_CONTROL_BYTES < WS_MESSAGE_BYTES);
