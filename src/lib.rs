@@ -2,3 +2,4 @@
 
 pub mod limits;
 pub mod wire;
+pub mod channel;

@@ -70,3 +70,33 @@ impl Default for WsLimits {
 const _: () = assert!(HTTP_TARGET_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(WS_CONTROL_BYTES < WS_MESSAGE_BYTES);
+
+// ---- channels (channel) ----
+
+/// Shards of a node: the interest of a channel is one bit per shard.
+pub const SHARDS: usize = 64;
+/// Channels that one shard may own. More: publish and subscribe are refused with 403.
+pub const CHANNELS_PER_SHARD: usize = 1_000_000;
+/// Memory of all stored publications that one shard owns, bytes. More: publish is refused with 507.
+pub const HISTORY_BYTES_PER_SHARD: usize = 512 * 1024 * 1024;
+/// Channels looked at per tick for expired publications and idleness.
+pub const SWEEP_CHANNELS_PER_TICK: usize = 2_000;
+/// Stored publications per channel that a configuration may ask for.
+pub const HISTORY_MESSAGES: u32 = 1_000_000;
+
+/// Bounds of a channel home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HomeLimits {
+    /// See [`CHANNELS_PER_SHARD`].
+    pub channels: usize,
+    /// See [`HISTORY_BYTES_PER_SHARD`].
+    pub history_bytes: usize,
+}
+
+impl Default for HomeLimits {
+    fn default() -> Self {
+        HomeLimits { channels: CHANNELS_PER_SHARD, history_bytes: HISTORY_BYTES_PER_SHARD }
+    }
+}
+
+const _: () = assert!(SHARDS <= u64::BITS as usize);

@@ -1,0 +1,508 @@
+//! The home of channels: the one place that changes them (design R4).
+
+use crate::channel::command::{
+    Answer, ChannelInfo, Class, Command, Effect, Ended, GroupInfo, Refusal, ReplyTo, ShardSet, Start, Subscribe,
+    Subscribed,
+};
+use crate::channel::group::Group;
+use crate::channel::history::History;
+use crate::channel::{ChannelKey, Concurrency, GroupLimits, Message, Now, Policy, Position, Publication};
+use crate::limits::{HomeLimits, SWEEP_CHANNELS_PER_TICK};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// All channels that one shard owns.
+pub struct Home {
+    limits: HomeLimits,
+    index: Map<Arc<ChannelKey>, usize>,
+    channels: slab::Slab<Channel>,
+    groups: Map<(u32, Bytes), Group>,
+    history_bytes: usize,
+    /// Never reused, so that a registration is recognised by it.
+    epoch: u64,
+    /// The highest position of any channel that is gone: a channel of the same name starts above it, or a
+    /// subscriber that holds an old position would miss what comes next.
+    floor: Position,
+    sweep_from: usize,
+}
+
+struct Channel {
+    key: Arc<ChannelKey>,
+    policy: Arc<Policy>,
+    history: History,
+    last: Position,
+    /// The highest position that any subscriber got.
+    received: Position,
+    /// When a subscriber last asked, monotonic milliseconds.
+    requested_ms: Option<u64>,
+    idle_since_ms: u64,
+    /// Registrations of streams count while this is unchanged.
+    stream_epoch: u64,
+    /// Registrations of held polls count while this is unchanged: each publication releases all of them.
+    poll_epoch: u64,
+    shards: Vec<ShardCount>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct ShardCount {
+    shard: u16,
+    streams: u32,
+    polls: u32,
+}
+
+impl Channel {
+    fn subscribers(&self) -> u32 {
+        self.shards.iter().map(|s| s.streams + s.polls).sum()
+    }
+
+    fn interest(&self) -> ShardSet {
+        let mut set = ShardSet::default();
+        for count in &self.shards {
+            set.insert(count.shard as usize);
+        }
+        set
+    }
+
+    fn count(&mut self, shard: u16) -> &mut ShardCount {
+        let at = match self.shards.iter().position(|s| s.shard == shard) {
+            Some(at) => at,
+            None => {
+                self.shards.push(ShardCount { shard, ..ShardCount::default() });
+                self.shards.len() - 1
+            }
+        };
+        &mut self.shards[at]
+    }
+
+    fn forget_idle_shards(&mut self) {
+        self.shards.retain(|s| s.streams + s.polls > 0);
+        if self.shards.is_empty() {
+            self.shards = Vec::new();
+        }
+    }
+
+    fn info(&self, now: Now) -> ChannelInfo {
+        ChannelInfo {
+            messages: self.history.len() as u32,
+            subscribers: self.subscribers(),
+            requested_s: self.requested_ms.map(|at| now.mono_ms().saturating_sub(at) / 1000),
+            last: self.last,
+        }
+    }
+}
+
+impl Home {
+    /// An empty home; `seed` keeps peers from choosing names that collide.
+    pub fn new(limits: HomeLimits) -> Home {
+        Home {
+            limits,
+            index: Map::default(),
+            channels: slab::Slab::new(),
+            groups: Map::default(),
+            history_bytes: 0,
+            epoch: 0,
+            floor: Position::ZERO,
+            sweep_from: 0,
+        }
+    }
+
+    /// Channels that exist.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Memory of all stored publications, bytes.
+    pub fn history_bytes(&self) -> usize {
+        self.history_bytes
+    }
+
+    /// Stored publications over all channels.
+    pub fn stored(&self) -> usize {
+        self.channels.iter().map(|(_, c)| c.history.len()).sum()
+    }
+
+    /// Carries out `command` for `key` and appends what follows from it to `effects`, in order.
+    ///
+    /// `busy` are the shards that can take no further deliveries: a publication that one of them would have
+    /// to get is refused whole (design R6).
+    pub fn apply(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        command: Command,
+        from: ReplyTo,
+        now: Now,
+        busy: ShardSet,
+        effects: &mut Vec<Effect>,
+    ) {
+        let answer = match command {
+            Command::Publish { message, policy, create } => {
+                self.publish(key, message, policy, create, now, busy, effects)
+            }
+            Command::Create { policy } => {
+                self.open(key, &policy, now).map(|at| Answer::Info(Some(self.channels[at].info(now))))
+            }
+            Command::Subscribe(subscribe) => self.subscribe(key, &subscribe, from.shard, now, effects),
+            Command::Unsubscribe { class, epoch } => {
+                self.unsubscribe(key, class, epoch, from.shard, now);
+                return;
+            }
+            Command::Info => Ok(Answer::Info(self.find(key).map(|at| {
+                self.trim(at, now);
+                self.channels[at].info(now)
+            }))),
+            Command::Delete => Ok(Answer::Info(self.delete(key, now, effects))),
+            Command::GroupInfo { set } => Ok(Answer::Group(self.group_info(key, set))),
+            Command::GroupDelete => Ok(Answer::Group(self.group_delete(key, now, effects))),
+        };
+        let answer = answer.unwrap_or_else(Answer::Refused);
+        effects.push(Effect::Answer { to: from, answer });
+    }
+
+    #[allow(clippy::too_many_arguments)] // the words of the command, spelled out once
+    fn publish(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        message: Message,
+        policy: Arc<Policy>,
+        create: bool,
+        now: Now,
+        busy: ShardSet,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Answer, Refusal> {
+        if let Some(at) = self.find(key) {
+            if self.channels[at].interest().meets(busy) {
+                return Err(Refusal::Busy);
+            }
+        } else if !create {
+            return Err(Refusal::NotFound);
+        }
+        let at = self.open(key, &policy, now)?;
+        self.channels[at].policy = policy.clone();
+        self.trim(at, now);
+        let channel = &self.channels[at];
+        let expires_ms = match policy.message_timeout_ms {
+            0 => u64::MAX,
+            timeout => now.mono_ms().saturating_add(timeout),
+        };
+        let publication = Arc::new(Publication {
+            position: channel.last.next(now.unix_s()),
+            previous: channel.last,
+            message,
+            published_ns: now.mono_ns,
+            expires_ms,
+            deflated: OnceLock::new(),
+        });
+        if policy.max_messages > 0 {
+            self.admit(at, &publication, &policy)?;
+        }
+        self.append(at, &publication, now);
+        let channel = &mut self.channels[at];
+        let info = channel.info(now);
+        let shards = channel.interest();
+        if info.subscribers > 0 {
+            channel.received = publication.position;
+            self.release_polls(at, now);
+            self.drop_received(at);
+            effects.push(Effect::Deliver { shards, channel: key.clone(), publication: publication.clone() });
+        }
+        Ok(Answer::Published { position: publication.position, info })
+    }
+
+    /// Whether history and group have room for `publication`.
+    fn admit(&self, at: usize, publication: &Publication, policy: &Policy) -> Result<(), Refusal> {
+        let channel = &self.channels[at];
+        // What the new one pushes out makes room for it.
+        let full = channel.history.len() as u64 + 1 > u64::from(policy.max_messages);
+        if self.history_bytes + publication.cost_bytes() > self.limits.history_bytes {
+            return Err(Refusal::HistoryFull);
+        }
+        match self.groups.get(&group_id(&channel.key)) {
+            Some(group) if !full => group.admit_message(publication.cost_bytes()),
+            _ => Ok(()),
+        }
+    }
+
+    fn append(&mut self, at: usize, publication: &Arc<Publication>, now: Now) {
+        let stored = self.channels[at].policy.max_messages > 0;
+        self.account(at, |channel| {
+            if stored {
+                channel.history.push(publication.clone());
+            } else {
+                channel.history.skip(publication.position);
+            }
+            channel.last = publication.position;
+            channel.history.trim(&channel.policy.clone(), now.mono_ms());
+            channel.idle_since_ms = now.mono_ms();
+        });
+    }
+
+    fn release_polls(&mut self, at: usize, now: Now) {
+        let released: u32 = self.channels[at].shards.iter().map(|s| s.polls).sum();
+        if released == 0 {
+            return;
+        }
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let channel = &mut self.channels[at];
+        channel.poll_epoch = epoch;
+        channel.requested_ms = Some(now.mono_ms());
+        for count in &mut channel.shards {
+            count.polls = 0;
+        }
+        channel.forget_idle_shards();
+        let key = channel.key.clone();
+        self.count_subscribers(&key, -i64::from(released));
+    }
+
+    fn drop_received(&mut self, at: usize) {
+        if !self.channels[at].policy.delete_oldest_received {
+            return;
+        }
+        self.account(at, |channel| {
+            while channel.history.len() > channel.policy.min_messages as usize
+                && channel.history.oldest().is_some_and(|oldest| oldest <= channel.received)
+            {
+                channel.history.pop();
+            }
+        });
+    }
+
+    fn subscribe(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        ask: &Subscribe,
+        shard: u16,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Answer, Refusal> {
+        let at = match self.find(key) {
+            Some(at) => at,
+            None if !ask.create => return Err(Refusal::NotFound),
+            None => self.open(key, &ask.policy, now)?,
+        };
+        self.trim(at, now);
+        let subscribers = self.channels[at].subscribers();
+        if ask.class != Class::Glance {
+            if ask.max_subscribers > 0 && subscribers >= ask.max_subscribers {
+                return Err(Refusal::TooManySubscribers);
+            }
+            if let Some(group) = self.groups.get_mut(&group_id(key)) {
+                group.set_limits(ask.policy.group_limits);
+                group.admit_subscriber()?;
+            }
+            match ask.concurrency {
+                Concurrency::First if subscribers > 0 => return Err(Refusal::Conflict),
+                Concurrency::Last if subscribers > 0 => self.end_all(at, Ended::Displaced, effects),
+                _ => {}
+            }
+        }
+        let channel = &mut self.channels[at];
+        channel.requested_ms = Some(now.mono_ms());
+        let (backlog, recovered) = channel.history.from(ask.start, ask.backlog as usize);
+        let last = channel.last;
+        if let Some(newest) = backlog.last() {
+            channel.received = channel.received.max(newest.position);
+        }
+        let class = match ask.class {
+            Class::Glance => None,
+            Class::OneShot if !backlog.is_empty() => None,
+            // A position that is still to come: other publications must not release this one.
+            Class::OneShot if matches!(ask.start, Start::After(p) if p > last) => Some(Class::Stream),
+            class => Some(class),
+        };
+        let registered = class.map(|class| (class, self.register(at, class, shard)));
+        self.drop_received(at);
+        let info = self.channels[at].info(now);
+        Ok(Answer::Subscribed(Box::new(Subscribed { backlog, registered, last, recovered, info })))
+    }
+
+    fn register(&mut self, at: usize, class: Class, shard: u16) -> u64 {
+        let channel = &mut self.channels[at];
+        let count = channel.count(shard);
+        let epoch = if class == Class::OneShot {
+            count.polls += 1;
+            channel.poll_epoch
+        } else {
+            count.streams += 1;
+            channel.stream_epoch
+        };
+        let key = channel.key.clone();
+        self.count_subscribers(&key, 1);
+        epoch
+    }
+
+    fn unsubscribe(&mut self, key: &Arc<ChannelKey>, class: Class, epoch: u64, shard: u16, now: Now) {
+        let Some(at) = self.find(key) else { return };
+        let channel = &mut self.channels[at];
+        let current = if class == Class::OneShot { channel.poll_epoch } else { channel.stream_epoch };
+        if current != epoch {
+            return; // released, displaced or deleted in the meantime
+        }
+        let Some(count) = channel.shards.iter_mut().find(|s| s.shard == shard) else { return };
+        let registered = if class == Class::OneShot { &mut count.polls } else { &mut count.streams };
+        debug_assert!(*registered > 0, "more unsubscribed than subscribed");
+        *registered = registered.saturating_sub(1);
+        channel.forget_idle_shards();
+        channel.requested_ms = Some(now.mono_ms());
+        channel.idle_since_ms = now.mono_ms();
+        self.count_subscribers(key, -1);
+    }
+
+    /// Ends all subscriptions: they no longer count, and their shards are told.
+    fn end_all(&mut self, at: usize, reason: Ended, effects: &mut Vec<Effect>) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let channel = &mut self.channels[at];
+        let (shards, ended) = (channel.interest(), channel.subscribers());
+        channel.stream_epoch = epoch;
+        channel.poll_epoch = epoch;
+        channel.shards = Vec::new();
+        let key = channel.key.clone();
+        self.count_subscribers(&key, -i64::from(ended));
+        if ended > 0 {
+            effects.push(Effect::End { shards, channel: key, reason });
+        }
+    }
+
+    fn delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> Option<ChannelInfo> {
+        let at = self.find(key)?;
+        self.trim(at, now);
+        let info = self.channels[at].info(now);
+        self.end_all(at, Ended::Deleted, effects);
+        self.remove(at);
+        Some(info)
+    }
+
+    fn group_info(&mut self, key: &Arc<ChannelKey>, set: Option<GroupLimits>) -> GroupInfo {
+        if set.is_some() {
+            self.groups.entry(group_id(key)).or_default().set_limits(set);
+        }
+        self.groups.get(&group_id(key)).map_or_else(GroupInfo::default, |g| g.info)
+    }
+
+    fn group_delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> GroupInfo {
+        let info = self.group_info(key, None);
+        let members = self.channels.iter().map(|(_, c)| c.key.clone());
+        let members: Vec<_> = members.filter(|k| group_id(k) == group_id(key)).collect();
+        for member in members {
+            self.delete(&member, now, effects);
+        }
+        info
+    }
+
+    fn find(&self, key: &Arc<ChannelKey>) -> Option<usize> {
+        self.index.get(key).copied()
+    }
+
+    /// The channel's place, made when it is not there.
+    fn open(&mut self, key: &Arc<ChannelKey>, policy: &Arc<Policy>, now: Now) -> Result<usize, Refusal> {
+        if !key.group().is_empty() && policy.group_limits.is_some() {
+            self.groups.entry(group_id(key)).or_default().set_limits(policy.group_limits);
+        }
+        if let Some(at) = self.find(key) {
+            return Ok(at);
+        }
+        if self.channels.len() >= self.limits.channels {
+            return Err(Refusal::TooManyChannels);
+        }
+        if let Some(group) = self.groups.get_mut(&group_id(key)) {
+            group.admit_channel()?;
+            group.info.channels += 1;
+        }
+        self.epoch += 1;
+        let at = self.channels.insert(Channel {
+            key: key.clone(),
+            policy: policy.clone(),
+            history: History::default(),
+            last: Position::ZERO,
+            received: Position::ZERO,
+            requested_ms: None,
+            idle_since_ms: now.mono_ms(),
+            stream_epoch: self.epoch,
+            poll_epoch: self.epoch,
+            shards: Vec::new(),
+        });
+        // Only a floor of this very second (or of a clock that ran ahead) can collide with new positions.
+        if self.floor.time >= now.unix_s() {
+            self.channels[at].last = self.floor;
+            self.channels[at].history.skip(self.floor);
+        }
+        self.index.insert(key.clone(), at);
+        Ok(at)
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.account(at, |channel| {
+            while !channel.history.is_empty() {
+                channel.history.pop();
+            }
+        });
+        let channel = self.channels.remove(at);
+        self.index.remove(&channel.key);
+        self.floor = self.floor.max(channel.last);
+        let id = group_id(&channel.key);
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.info.channels -= 1;
+            if group.info.channels == 0 {
+                self.groups.remove(&id);
+            }
+        }
+    }
+
+    fn trim(&mut self, at: usize, now: Now) {
+        self.account(at, |channel| channel.history.trim(&channel.policy.clone(), now.mono_ms()));
+    }
+
+    /// Changes a channel's history and carries the difference over to the node's and the group's counters.
+    fn account(&mut self, at: usize, change: impl FnOnce(&mut Channel)) {
+        let channel = &mut self.channels[at];
+        let (messages, bytes) = (channel.history.len(), channel.history.bytes());
+        change(channel);
+        let (messages_now, bytes_now) = (channel.history.len(), channel.history.bytes());
+        self.history_bytes = self.history_bytes - bytes + bytes_now;
+        if !channel.key.group().is_empty()
+            && let Some(group) = self.groups.get_mut(&group_id(&channel.key))
+        {
+            group.info.messages = group.info.messages + messages_now as u64 - messages as u64;
+            group.info.memory_bytes = group.info.memory_bytes + bytes_now as u64 - bytes as u64;
+        }
+    }
+
+    fn count_subscribers(&mut self, key: &ChannelKey, change: i64) {
+        if !key.group().is_empty()
+            && let Some(group) = self.groups.get_mut(&group_id(key))
+        {
+            group.info.subscribers = group.info.subscribers.saturating_add_signed(change);
+        }
+    }
+
+    /// Looks at the next few channels: expired publications go, idle channels are dropped.
+    pub fn tick(&mut self, now: Now) {
+        let mut left = SWEEP_CHANNELS_PER_TICK.min(self.channels.capacity());
+        while left > 0 && !self.channels.is_empty() {
+            left -= 1;
+            let at = self.sweep_from;
+            self.sweep_from = if at + 1 >= self.channels.capacity() { 0 } else { at + 1 };
+            if !self.channels.contains(at) {
+                continue;
+            }
+            self.trim(at, now);
+            let channel = &self.channels[at];
+            let idle = channel.history.is_empty() && channel.shards.is_empty();
+            let since = now.mono_ms().saturating_sub(channel.idle_since_ms);
+            if idle && since >= channel.policy.channel_timeout_ms {
+                self.remove(at);
+            }
+        }
+    }
+}
+
+fn group_id(key: &ChannelKey) -> (u32, Bytes) {
+    if key.group().is_empty() {
+        return (key.app(), Bytes::new());
+    }
+    (key.app(), Bytes::copy_from_slice(key.group()))
+}
