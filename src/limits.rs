@@ -49,6 +49,10 @@ pub const WS_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 pub const WS_FRAGMENTS: usize = 4096;
 /// Payload of a control frame, bytes (RFC 6455 section 5.5).
 pub const WS_CONTROL_BYTES: usize = 125;
+/// Reason in a close frame, bytes: a control frame without the code. Longer ones are cut.
+pub const WS_CLOSE_REASON_BYTES: usize = WS_CONTROL_BYTES - 2;
+/// Output buffer that an inflater shared by many connections keeps between messages, bytes.
+pub const WS_INFLATE_KEEP_BYTES: usize = 64 * 1024;
 /// Messages shorter than this are not worth deflating, bytes.
 pub const WS_DEFLATE_MIN_BYTES: usize = 64;
 
@@ -61,6 +65,14 @@ pub struct WsLimits {
     pub fragments: usize,
 }
 
+impl WsLimits {
+    /// A message while it is still deflated, bytes. What cannot be compressed grows by five bytes per stored
+    /// block, and encoders end a block after some kilobytes.
+    pub fn deflated_bytes(&self) -> usize {
+        self.message_bytes.saturating_add(self.message_bytes / 512).saturating_add(64)
+    }
+}
+
 impl Default for WsLimits {
     fn default() -> Self {
         WsLimits { message_bytes: WS_MESSAGE_BYTES, fragments: WS_FRAGMENTS }
@@ -70,3 +82,4 @@ impl Default for WsLimits {
 const _: () = assert!(HTTP_TARGET_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(WS_CONTROL_BYTES < WS_MESSAGE_BYTES);
+const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
