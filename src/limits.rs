@@ -66,10 +66,10 @@ pub struct WsLimits {
 }
 
 impl WsLimits {
-    /// A message while it is still deflated, bytes. What cannot be compressed grows by five bytes per stored
-    /// block, and encoders end a block after some kilobytes.
+    /// A message while it is still deflated, bytes. What cannot be compressed grows: by an eighth with an encoder
+    /// that only knows the fixed Huffman code, where the longest literals have nine bits.
     pub fn deflated_bytes(&self) -> usize {
-        self.message_bytes.saturating_add(self.message_bytes / 512).saturating_add(64)
+        self.message_bytes.saturating_add(self.message_bytes / 8).saturating_add(64)
     }
 }
 

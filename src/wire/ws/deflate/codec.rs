@@ -51,16 +51,19 @@ impl Compressor {
             return;
         }
         let start = out.len();
-        if !self.flush(payload, out) || !out.ends_with(&FLUSH_TAIL) {
-            // zlib has no reason to fail here. If it does, stored blocks are a correct encoding of anything.
+        let flushed = self.flush(payload, out) && out.ends_with(&FLUSH_TAIL);
+        let deflated = out.len() - start;
+        let worth_it = self.takeover || deflated <= stored_len(payload.len()) + FLUSH_TAIL.len();
+        if flushed && worth_it {
+            out.truncate(out.len() - FLUSH_TAIL.len());
+        } else {
+            // Stored blocks encode anything, and noise in fewer bytes than zlib's fast levels do.
             out.truncate(start);
             stored_block(payload, out);
             out.push(0);
-            self.stream.reset();
-            return;
         }
-        out.truncate(out.len() - FLUSH_TAIL.len());
-        if !self.takeover {
+        // zlib has no reason to fail here, but if it does, its state is of no use any more.
+        if !flushed || !self.takeover {
             self.stream.reset();
         }
     }
@@ -97,6 +100,11 @@ pub fn stored_block(bytes: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(&stored_block_head(block.len() as u16));
         out.extend_from_slice(block);
     }
+}
+
+/// Bytes of a message of `len` bytes in stored blocks, with the empty block that ends it.
+fn stored_len(len: usize) -> usize {
+    len + len.div_ceil(STORED_BYTES) * stored_block_head(0).len() + 1
 }
 
 /// Inflates messages. One with takeover belongs to one connection; one without keeps nothing between messages
@@ -155,6 +163,11 @@ impl Inflater {
         let keep = if self.takeover { 0 } else { WS_INFLATE_KEEP_BYTES };
         self.out.clear();
         self.out.shrink_to(keep);
+    }
+
+    /// Heap bytes of the output buffer; the window of zlib comes on top.
+    pub fn buffer_bytes(&self) -> usize {
+        self.out.capacity()
     }
 
     /// Inflates all of `input`; true if the input ended exactly with a last block.
