@@ -201,3 +201,6 @@ pub struct Upgrade {
     /// What happens when the peer does not keep up.
     pub slow: SlowConsumer,
 }
+//! Foreign protocols, one folder each: session state machines, routes and encodings, without I/O.
+
+pub mod relay;
