@@ -1,4 +1,6 @@
 //! fanwire: a push node. Bytes come in over HTTP once and go out on every subscriber's wire.
 
+pub mod channel;
 pub mod limits;
+pub mod service;
 pub mod wire;
