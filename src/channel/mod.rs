@@ -8,6 +8,7 @@ pub mod command;
 pub mod core;
 pub mod group;
 pub mod history;
+pub mod hook;
 pub mod key;
 pub mod members;
 pub mod policy;
