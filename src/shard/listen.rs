@@ -37,6 +37,8 @@ pub struct Listener {
     pub index: u16,
     /// Connections are handed to all shards in turn: a unix socket has no SO_REUSEPORT.
     pub hand_out: bool,
+    /// Accepting has stopped and is tried again at the next tick.
+    pub stopped: bool,
 }
 
 /// Binds `place` once for each of `shards`. Returns the place as bound (port 0 becomes a number) and the listeners,
@@ -63,7 +65,7 @@ fn bind_ip(address: SocketAddr, index: u16, shards: usize) -> io::Result<(Place,
         if unsafe { libc::listen(fd.as_raw_fd(), LISTEN_BACKLOG) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        listeners.push(Listener { fd: Arc::new(fd), index, hand_out: false });
+        listeners.push(Listener { fd: Arc::new(fd), index, hand_out: false, stopped: false });
     }
     Ok((Place::Ip(bound), listeners))
 }
@@ -79,7 +81,7 @@ fn bind_unix(path: PathBuf, index: u16) -> io::Result<(Place, Vec<Listener>)> {
     let listener = UnixListener::bind(&path)?;
     listener.set_nonblocking(true)?;
     let fd = OwnedFd::from(listener);
-    Ok((Place::Unix(path), vec![Listener { fd: Arc::new(fd), index, hand_out: true }]))
+    Ok((Place::Unix(path), vec![Listener { fd: Arc::new(fd), index, hand_out: true, stopped: false }]))
 }
 
 fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
