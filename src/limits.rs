@@ -333,3 +333,13 @@ const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES_MAX < HTTP_TARGET_BYTES);
+
+// ---- pages of the node (node/pages) ----
+
+/// A shard whose loop has not turned for so long stands still, milliseconds: its tick alone turns it ten times a
+/// second. Liveness is answered with 503 from then on.
+pub const SHARD_STALL_MS: u64 = 5_000;
+/// Open files up to which they are counted one by one where the kernel cannot tell their number.
+pub const METRICS_OPEN_FILES: usize = 4_096;
+
+const _: () = assert!(SHARD_STALL_MS >= 10 * TICK_MS);
