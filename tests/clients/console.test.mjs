@@ -44,7 +44,7 @@ async function open(name = channel('console'), options = { viewport: { width: 11
 /** What nchan does not serve. */
 async function standIn(page) {
   const types = { html: 'text/html', js: 'text/javascript', css: 'text/css' };
-  const file = (kind) => ({ contentType: types[kind], body: fs.readFileSync(path.join(FILES, `console.${kind}`), 'utf8') });
+  const file = (kind) => ({ contentType: types[kind], body: fs.readFileSync(path.join(FILES, `console.${kind}`), 'utf8').replace('{{version}}', '(nchan)') });
   await page.route(server.url('/'), (route) => route.fulfill(file('html')));
   await page.route(server.url('/console.js'), (route) => route.fulfill(file('js')));
   await page.route(server.url('/console.css'), (route) => route.fulfill(file('css')));
@@ -224,6 +224,9 @@ test('everything has a name, and nothing needs a sideways scroll, in light, dark
     await publish(page, 'Hello from the console');
     await counts(page, 2);
     assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= width, `${width} px overflow`);
+    const spilling = await page.evaluate(() =>
+      [...document.querySelectorAll('section, .transport, #figures div')].filter((box) => box.scrollWidth > box.clientWidth).map((box) => box.textContent));
+    assert.deepEqual(spilling, []);
     const nameless = await page.evaluate(() =>
       [...document.querySelectorAll('input, textarea')].filter((field) => field.labels.length === 0).map((field) => field.id));
     assert.deepEqual(nameless, []);
