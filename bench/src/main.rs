@@ -48,6 +48,13 @@ enum Scenario {
         #[arg(long, value_enum, default_value_t = floor::Mode::Send)]
         mode: floor::Mode,
     },
+    /// Accepts connections and holds them: the sockets without a server, which `idle` compares with.
+    #[command(hide = true)]
+    Bare {
+        /// Port on 127.0.0.1.
+        #[arg(long)]
+        port: u16,
+    },
 }
 
 fn run() -> Result<(), String> {
@@ -55,6 +62,7 @@ fn run() -> Result<(), String> {
         Some(Scenario::Fanout(args)) => fanout::run(&args, false),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
+        Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
         None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {
             Some(Scenario::Fanout(args)) => fanout::run(&args, true),
             _ => Err("no canonical scenario".to_owned()),

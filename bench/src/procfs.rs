@@ -89,25 +89,29 @@ fn kib_line(text: &str, name: &str) -> Option<i64> {
     Some(line.split_whitespace().nth(1)?.parse::<i64>().ok()? * 1024)
 }
 
-/// Bytes the kernel holds per slab cache (allocated objects, free ones in open slabs included), and under `Slab`,
-/// `VmallocUsed` and `PageTables` the totals of `/proc/meminfo`.
-pub fn kernel_memory() -> io::Result<BTreeMap<String, i64>> {
-    let mut caches = parse_slabinfo(&fs::read_to_string("/proc/slabinfo")?);
-    let meminfo = fs::read_to_string("/proc/meminfo")?;
-    for name in ["Slab", "VmallocUsed", "PageTables"] {
-        if let Some(bytes) = kib_line(&meminfo, &format!("{name}:")) {
-            caches.insert(name.to_owned(), bytes);
-        }
+/// Bytes of objects in use per slab cache of the whole machine. What is free in slabs that earlier work left open
+/// does not count. Only root may ask.
+pub fn slab_caches() -> io::Result<BTreeMap<String, i64>> {
+    Ok(parse_slabinfo(&fs::read_to_string("/proc/slabinfo")?))
+}
+
+/// The kernel merges caches of like objects and lists them under one name: that name for `wanted`, if it can be
+/// found among `caches`.
+pub fn listed_name(wanted: &str, caches: &BTreeMap<String, i64>) -> Option<String> {
+    if caches.contains_key(wanted) {
+        return Some(wanted.to_owned());
     }
-    Ok(caches)
+    let link = |name: &str| fs::read_link(format!("/sys/kernel/slab/{name}")).ok();
+    let target = link(wanted)?;
+    caches.keys().find(|name| link(name).as_ref() == Some(&target)).cloned()
 }
 
 fn parse_slabinfo(text: &str) -> BTreeMap<String, i64> {
     let cache = |line: &str| {
         let mut words = line.split_whitespace();
         let name = words.next()?.to_owned();
-        let objects: i64 = words.nth(1)?.parse().ok()?;
-        let bytes: i64 = words.next()?.parse().ok()?;
+        let objects: i64 = words.next()?.parse().ok()?;
+        let bytes: i64 = words.nth(1)?.parse().ok()?;
         Some((name, objects * bytes))
     };
     text.lines().filter_map(cache).collect()
@@ -152,8 +156,8 @@ mod tests {
                     io_kiocb 10 16 256 16 1 : tunables 0 0 0 : slabdata 1 1 0\n\
                     TCP 26 39 2368 13 8 : tunables 0 0 0 : slabdata 3 3 0\n";
         let caches = parse_slabinfo(text);
-        assert_eq!(caches.get("io_kiocb"), Some(&4096));
-        assert_eq!(caches.get("TCP"), Some(&(39 * 2368)));
+        assert_eq!(caches.get("io_kiocb"), Some(&2560));
+        assert_eq!(caches.get("TCP"), Some(&(26 * 2368)));
         assert_eq!(caches.len(), 2);
     }
 

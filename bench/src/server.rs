@@ -50,9 +50,10 @@ impl Server {
         let twin = file.try_clone().map_err(|e| e.to_string())?;
         command.stdin(Stdio::null()).stdout(file).stderr(twin);
         sys::prepare_server(&mut command, core);
-        let child = command
-            .spawn()
-            .map_err(|e| format!("cannot start {}: {e}", command.get_program().to_string_lossy()))?;
+        let child = command.spawn().map_err(|e| {
+            let _ = fs::remove_file(&output);
+            format!("cannot start {}: {e}", command.get_program().to_string_lossy())
+        })?;
         let root = child.id();
         let started = Some(Started { child, output });
         let mut server = Server { name: name.to_owned(), address, core, root, started };
@@ -158,6 +159,13 @@ pub fn fanwire(address: SocketAddrV4) -> Result<Command, String> {
 pub fn floor(address: SocketAddrV4, mode: crate::floor::Mode) -> Result<Command, String> {
     let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
     command.args(["floor", "--port", &address.port().to_string(), "--mode", mode.name()]);
+    Ok(command)
+}
+
+/// A program that accepts connections and does nothing with them.
+pub fn bare(address: SocketAddrV4) -> Result<Command, String> {
+    let mut command = Command::new(std::env::current_exe().map_err(|e| e.to_string())?);
+    command.args(["bare", "--port", &address.port().to_string()]);
     Ok(command)
 }
 

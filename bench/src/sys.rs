@@ -118,6 +118,16 @@ fn set_flag(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> 
     checked(result).map(drop)
 }
 
+/// Closing `fd` resets the connection: nothing of it stays behind in the kernel.
+pub fn reset_on_close(fd: RawFd) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let size = size_of::<libc::linger>() as libc::socklen_t;
+    // SAFETY: the option value is a local linger and its size is given.
+    let result =
+        unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), size) };
+    checked(result).map(drop)
+}
+
 /// A blocking TCP connection to `target` from the address `source`. The local port is chosen at connect time, so
 /// each source address has the whole port range for itself.
 pub fn connect_from(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<OwnedFd> {
