@@ -14,8 +14,10 @@ use std::time::Duration;
 const WARM_UP: Duration = Duration::from_millis(300);
 /// Time a server gets after a round to finish what it still has to do for it.
 const SETTLE: Duration = Duration::from_millis(20);
-/// From this share of its core on the client counts as the bottleneck.
+/// A client that wants to run for this share of the time counts as the bottleneck.
 const SATURATED: f64 = 0.9;
+/// Others on the server's core with more than this share of it spoil the figures: they take its caches.
+const DISTURBED: f64 = 0.1;
 
 /// A server with its load and what the rounds against it brought.
 struct Contender {
@@ -40,6 +42,8 @@ struct Figures {
     /// Share of the core's time the server took.
     server_share: f64,
     client_share: f64,
+    /// Share of the time the client wanted to run and others had its core.
+    client_delay_share: f64,
     /// Share of the server's core that went to anybody else, the hypervisor included.
     others_share: f64,
     p50_us: f64,
@@ -167,6 +171,7 @@ impl Contender {
             .number("latency_max_us", figures.max_us)
             .number("server_core_share", figures.server_share)
             .number("client_core_share", figures.client_share)
+            .number("client_delay_share", figures.client_delay_share)
             .number("others_on_server_core_share", figures.others_share)
             .end()
     }
@@ -195,6 +200,7 @@ fn figures_of(round: &Round, own_ns: u64, softirq_ns: u64, others_ns: u64) -> Fi
         joined: deliveries / round.reads as f64,
         server_share: (own_ns + softirq_ns) as f64 / wall,
         client_share: round.client_ns as f64 / wall,
+        client_delay_share: round.client_delay_ns as f64 / wall,
         others_share: others_ns as f64 / settled,
         p50_us: latency(50.0),
         p99_us: latency(99.0),
@@ -269,24 +275,32 @@ fn print_table(contenders: &[Contender], shape: &Shape) {
     }
 }
 
-/// Whether the figures are the server's or the harness's.
+/// Whether the figures are the server's or the harness's, and whether the machine was quiet enough.
 fn print_verdict(contenders: &[Contender]) {
+    let percent = |share: f64| share * 100.0;
+    let mut disturbed = false;
     for contender in contenders {
         let client = contender.spread(|f| f.client_share).median;
+        let delay = contender.spread(|f| f.client_delay_share).median;
         let server = contender.spread(|f| f.server_share).median;
         let others = contender.spread(|f| f.others_share).median;
-        let verdict = if client < SATURATED {
+        disturbed |= others > DISTURBED;
+        let verdict = if client + delay < SATURATED {
             "the harness was not the bottleneck"
         } else {
-            "THE HARNESS WAS THE BOTTLENECK: deliveries/s is its own limit"
+            "THE HARNESS WAS THE BOTTLENECK of deliveries/s (not of CPU per delivery)"
         };
         println!(
-            "{}: client used {:.0} % of its core, server {:.0} % of its core (others there {:.0} %): {verdict}",
+            "{}: client core {:.0} % (kept waiting {:.0} %), server core {:.0} % (others there {:.0} %): {verdict}",
             contender.server.name,
-            client * 100.0,
-            server * 100.0,
-            others * 100.0
+            percent(client),
+            percent(delay),
+            percent(server),
+            percent(others)
         );
+    }
+    if disturbed {
+        println!("OTHER WORK SHARED THE SERVER'S CORE: costs are inflated, measure again on a quiet machine");
     }
     if let Some(load) = procfs::load_average() {
         println!("load average of the machine {load:.2}; differences below 5 % mean nothing");
@@ -325,6 +339,7 @@ mod tests {
             deliveries: 1000,
             wall_ns: 2_000_000,
             client_ns: 500_000,
+            client_delay_ns: 1_000_000,
             reads: 250,
             latencies_ns: (1..=10).map(|i| i * 1000).collect(),
         };
@@ -332,6 +347,7 @@ mod tests {
         assert_eq!((figures.cpu_ns(), figures.softirq_ns), (1000.0, 100.0));
         assert_eq!((figures.per_second, figures.joined), (500_000.0, 4.0));
         assert_eq!((figures.server_share, figures.client_share), (0.5, 0.25));
+        assert_eq!(figures.client_delay_share, 0.5);
         assert_eq!((figures.p50_us, figures.max_us), (5.0, 10.0));
     }
 }

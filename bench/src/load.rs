@@ -4,6 +4,7 @@ use crate::client::{Publisher, Subscriber, source_address};
 use crate::frame;
 use crate::inbox::Events;
 use crate::ledger::Ledger;
+use crate::procfs::thread_delay_ns;
 use crate::sys::{Epoll, Received, thread_cpu_ns};
 use std::net::SocketAddrV4;
 use std::thread::sleep;
@@ -64,6 +65,8 @@ pub struct Round {
     pub wall_ns: u64,
     /// CPU time of the client's thread in it, nanoseconds.
     pub client_ns: u64,
+    /// Time it wanted to run in it while others had its core, nanoseconds.
+    pub client_delay_ns: u64,
     /// Reads that brought bytes.
     pub reads: u64,
     /// From a message's publish to its last delivery, nanoseconds, ascending.
@@ -132,6 +135,7 @@ impl Load {
         let mut round = Round::default();
         let first = self.ledger.complete();
         let cpu = thread_cpu_ns().map_err(|e| e.to_string())?;
+        let delay = thread_delay_ns();
         let begun = Instant::now();
         let (mut progress_at, mut progress) = (begun, self.progress(&round));
         loop {
@@ -159,6 +163,7 @@ impl Load {
         }
         round.wall_ns = begun.elapsed().as_nanos() as u64;
         round.client_ns = thread_cpu_ns().map_err(|e| e.to_string())?.saturating_sub(cpu);
+        round.client_delay_ns = thread_delay_ns().saturating_sub(delay);
         round.messages = self.ledger.complete() - first;
         round.deliveries = round.messages * self.subscribers.len() as u64;
         round.latencies_ns.sort_unstable();

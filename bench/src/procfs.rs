@@ -117,6 +117,13 @@ fn parse_slabinfo(text: &str) -> BTreeMap<String, i64> {
     text.lines().filter_map(cache).collect()
 }
 
+/// Time the calling thread could have run but another had its core, nanoseconds so far. 0 where the kernel does
+/// not tell.
+pub fn thread_delay_ns() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace().nth(1).and_then(|ns| ns.parse().ok()).unwrap_or(0)
+}
+
 /// Time one core was busy with anything so far, nanoseconds, and time the hypervisor kept it from us. Resolution:
 /// one clock tick.
 pub fn core_busy_ns(core: usize) -> io::Result<(u64, u64)> {
