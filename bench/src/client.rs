@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// A connect or a handshake answer may take so long.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Key and answer of the example in RFC 6455 section 1.3. The key need not be random: nothing lies between us.
+/// Key and answer of the example in RFC 6455 section 1.3. The key need not be random: no proxy lies between.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 

@@ -294,3 +294,82 @@ impl Load {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::floor::{self, Mode};
+    use crate::server::free_address;
+    use std::net::TcpStream;
+
+    /// The floor on a thread of its own, for as long as the test program runs.
+    fn start_floor() -> SocketAddrV4 {
+        let address = free_address().unwrap();
+        std::thread::spawn(move || floor::run(address.port(), Mode::Send));
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(begun.elapsed() < STALL_TIMEOUT, "the floor does not listen");
+            sleep(Duration::from_millis(5));
+        }
+        address
+    }
+
+    fn shape(
+        client: ClientMode,
+        publishers: usize,
+        window: usize,
+        batch: bool,
+        payload_bytes: usize,
+    ) -> Shape {
+        Shape {
+            subscribers: 20,
+            publishers,
+            window,
+            batch,
+            payload_bytes,
+            path: "/sub/test".to_owned(),
+            publish_path: "/pub/test".to_owned(),
+            sources: 2,
+            client,
+            pause: Duration::from_micros(100),
+        }
+    }
+
+    #[test]
+    fn every_message_reaches_every_subscriber_in_every_kind_of_load() {
+        for client in [ClientMode::Sweep, ClientMode::Epoll] {
+            for (publishers, window, batch, bytes) in
+                [(1, 1, false, 27), (1, 4, false, 70_000), (3, 5, true, 128)]
+            {
+                let shape = shape(client, publishers, window, batch, bytes);
+                let mut load = Load::connect(start_floor(), shape, 7).unwrap();
+                let round = load.round(Duration::from_millis(30)).unwrap();
+                load.check_nothing_left().unwrap();
+                assert!(round.messages >= (publishers * window) as u64);
+                assert_eq!(round.deliveries, round.messages * 20);
+                assert_eq!(round.latencies_ns.len() as u64, round.messages);
+                assert_eq!(load.ledger.sent(), round.messages);
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_another_load_are_told() {
+        let address = start_floor();
+        let shape = shape(ClientMode::Sweep, 1, 1, false, 64);
+        let mut load = Load::connect(address, shape.clone(), 7).unwrap();
+        let mut other = Load::connect(address, shape, 8).unwrap();
+        // The floor sends to all: the other load gets a message of the first, and the first is content.
+        load.round(Duration::ZERO).unwrap();
+        load.publish().unwrap();
+        load.publishers[0].flush().unwrap();
+        let begun = Instant::now();
+        let error = loop {
+            match other.check_nothing_left() {
+                Ok(()) => assert!(begun.elapsed() < STALL_TIMEOUT, "nothing came"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.contains("not of this run"), "{error}");
+    }
+}
