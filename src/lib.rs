@@ -2,4 +2,5 @@
 
 pub mod dialect;
 pub mod limits;
+pub mod node;
 pub mod wire;

@@ -87,6 +87,59 @@ pub const RELAY_CHANNELS_PER_REQUEST: usize = 255;
 pub const RELAY_WEBSOCKET_PING_INTERVAL_MS: u64 = 25_000;
 /// Locations of one node: each request tries them in order.
 pub const RELAY_LOCATIONS: usize = 1024;
+/// Compiled size of a location's regular expression, bytes.
+pub const RELAY_PATTERN_BYTES: usize = 1024 * 1024;
+
+// ---- node (configuration defaults) ----
+
+/// Configuration file, bytes.
+pub const NODE_CONFIG_BYTES: usize = 4 * 1024 * 1024;
+/// Largest value of a duration in configuration, milliseconds (a year of 366 days).
+pub const NODE_DURATION_MS_MAX: u64 = 366 * 24 * 3_600_000;
+/// Largest value of a size in configuration, bytes.
+pub const NODE_SIZE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Largest value of a count in configuration.
+pub const NODE_COUNT_MAX: usize = 1_000_000_000;
+/// Shards of a node: a channel's home keeps the shards that have members as bits of one word.
+pub const NODE_SHARDS_MAX: usize = 64;
+/// Listeners of a node, internal ones included.
+pub const NODE_LISTENERS: usize = 64;
+/// Path of a unix socket, bytes (`sun_path` without its final zero).
+pub const NODE_UNIX_PATH_BYTES: usize = 107;
+/// Apps of a configuration file.
+pub const NODE_APPS: usize = 4096;
+/// Time that connections get to leave when the node stops, milliseconds.
+pub const NODE_DRAIN_MS: u64 = 5_000;
+/// Connections of the whole node.
+pub const NODE_CONNECTIONS: usize = 1_000_000;
+/// Connections from one address, 0 for no limit: a proxy in front is one address.
+pub const NODE_CONNECTIONS_PER_ADDRESS: usize = 0;
+/// Bytes that may wait for one connection.
+pub const NODE_OUTBOX_BYTES: usize = 1024 * 1024;
+/// Messages that may wait for one connection.
+pub const NODE_OUTBOX_MESSAGES: usize = 4096;
+/// Channels of the whole node.
+pub const NODE_CHANNELS: usize = 1_000_000;
+/// Messages that may wait in the mailbox of one shard.
+pub const NODE_MAILBOX_MESSAGES: usize = 16 * 1024;
+/// Time for a request's head to arrive, milliseconds.
+pub const NODE_HEADER_TIMEOUT_MS: u64 = 10_000;
+/// Time for a request's body to arrive, milliseconds.
+pub const NODE_BODY_TIMEOUT_MS: u64 = 30_000;
+/// Time that a kept-alive connection may be without a request, milliseconds.
+pub const NODE_IDLE_TIMEOUT_MS: u64 = 75_000;
+/// Time between WebSocket pings, milliseconds.
+pub const NODE_WEBSOCKET_PING_INTERVAL_MS: u64 = RELAY_WEBSOCKET_PING_INTERVAL_MS;
+/// Time for a WebSocket pong to arrive, milliseconds.
+pub const NODE_WEBSOCKET_PONG_TIMEOUT_MS: u64 = 10_000;
+/// Time for a hook's answer, milliseconds.
+pub const NODE_HOOK_TIMEOUT_MS: u64 = 5_000;
+/// Largest such time, milliseconds.
+pub const NODE_HOOK_TIMEOUT_MS_MAX: u64 = 60_000;
+/// Hook calls under way at a time.
+pub const NODE_HOOK_CONCURRENCY: usize = 256;
+/// Hook calls that may wait.
+pub const NODE_HOOK_QUEUE: usize = 8192;
 
 const _: () = assert!(HTTP_TARGET_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES < HTTP_HEAD_BYTES);
@@ -94,3 +147,5 @@ const _: () = assert!(WS_CONTROL_BYTES < WS_MESSAGE_BYTES);
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES_MAX < HTTP_TARGET_BYTES);
+const _: () = assert!(NODE_OUTBOX_BYTES < NODE_SIZE_BYTES_MAX);
+const _: () = assert!(NODE_WEBSOCKET_PONG_TIMEOUT_MS < NODE_WEBSOCKET_PING_INTERVAL_MS);

@@ -8,7 +8,7 @@ mod check;
 mod template;
 
 pub use check::SettingsMistake;
-pub use template::{Piece, TemplateError, pieces};
+pub use template::{Piece, TemplateError, pieces, variables};
 
 use crate::limits;
 
