@@ -49,6 +49,10 @@ pub const WS_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 pub const WS_FRAGMENTS: usize = 4096;
 /// Payload of a control frame, bytes (RFC 6455 section 5.5).
 pub const WS_CONTROL_BYTES: usize = 125;
+/// Reason in a close frame, bytes: a control frame without the code. Longer ones are cut.
+pub const WS_CLOSE_REASON_BYTES: usize = WS_CONTROL_BYTES - 2;
+/// Output buffer that an inflater shared by many connections keeps between messages, bytes.
+pub const WS_INFLATE_KEEP_BYTES: usize = 64 * 1024;
 /// Messages shorter than this are not worth deflating, bytes.
 pub const WS_DEFLATE_MIN_BYTES: usize = 64;
 
@@ -59,6 +63,14 @@ pub struct WsLimits {
     pub message_bytes: usize,
     /// See [`WS_FRAGMENTS`].
     pub fragments: usize,
+}
+
+impl WsLimits {
+    /// A message while it is still deflated, bytes. What cannot be compressed grows: by an eighth with an encoder
+    /// that only knows the fixed Huffman code, where the longest literals have nine bits.
+    pub fn deflated_bytes(&self) -> usize {
+        self.message_bytes.saturating_add(self.message_bytes / 8).saturating_add(64)
+    }
 }
 
 impl Default for WsLimits {
@@ -149,3 +161,4 @@ const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES_MAX < HTTP_TARGET_BYTES);
 const _: () = assert!(NODE_OUTBOX_BYTES < NODE_SIZE_BYTES_MAX);
 const _: () = assert!(NODE_WEBSOCKET_PONG_TIMEOUT_MS < NODE_WEBSOCKET_PING_INTERVAL_MS);
+const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
