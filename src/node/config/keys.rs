@@ -54,7 +54,7 @@ keys! {
         connections_per_address: c => Count(&mut c.limits.connections_per_address, 0..=NODE_COUNT_MAX);
         outbox_bytes: c => Size(&mut c.limits.outbox_bytes, 4096..=NODE_SIZE_BYTES_MAX);
         outbox_messages: c => Count(&mut c.limits.outbox_messages, 1..=NODE_COUNT_MAX);
-        head_bytes: c => Size(&mut c.limits.head_bytes, 1024..=NODE_SIZE_BYTES_MAX);
+        head_bytes: c => Size(&mut c.limits.head_bytes, 1024..=usize::from(u16::MAX));
         target_bytes: c => Size(&mut c.limits.target_bytes, 256..=NODE_SIZE_BYTES_MAX);
         body_bytes: c => Size(&mut c.limits.body_bytes, 0..=NODE_SIZE_BYTES_MAX);
         message_bytes: c => Size(&mut c.limits.message_bytes, limits::WS_CONTROL_BYTES..=NODE_SIZE_BYTES_MAX);
@@ -67,7 +67,7 @@ keys! {
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
     }
     "hooks" {
-        timeout: c => Millis(&mut c.hooks.timeout_ms, 1..=limits::NODE_HOOK_TIMEOUT_MS_MAX);
+        timeout: c => Millis(&mut c.hooks.timeout_ms, 1..=u64::from(limits::HOOK_TIMEOUT_MAX_MS));
         concurrency: c => Count(&mut c.hooks.concurrency, 1..=NODE_COUNT_MAX);
         queue: c => Count(&mut c.hooks.queue, 1..=NODE_COUNT_MAX);
     }

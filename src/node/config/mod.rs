@@ -88,7 +88,7 @@ pub struct NodeLimits {
     pub outbox_bytes: usize,
     /// Messages that may wait for one connection.
     pub outbox_messages: usize,
-    /// Request line and headers together.
+    /// Request line and headers together, less than 64 KiB.
     pub head_bytes: usize,
     /// Request target; less than `head_bytes`.
     pub target_bytes: usize,
@@ -162,12 +162,29 @@ pub struct HookSettings {
     pub queue: usize,
 }
 
+impl HookSettings {
+    /// The bounds that the hook service takes; shares of one back end never pass the whole.
+    pub fn limits(&self) -> limits::HookLimits {
+        let base = limits::HookLimits::default();
+        let timeout_ms = u32::try_from(self.timeout_ms).unwrap_or(u32::MAX).min(limits::HOOK_TIMEOUT_MAX_MS);
+        limits::HookLimits {
+            queue_calls: self.queue,
+            backend_queue_calls: base.backend_queue_calls.min(self.queue),
+            concurrent: self.concurrency,
+            backend_concurrent: base.backend_concurrent.min(self.concurrency),
+            timeout_ms,
+            connect_ms: base.connect_ms.min(timeout_ms),
+            ..base
+        }
+    }
+}
+
 impl Default for HookSettings {
     fn default() -> Self {
         HookSettings {
-            timeout_ms: limits::NODE_HOOK_TIMEOUT_MS,
-            concurrency: limits::NODE_HOOK_CONCURRENCY,
-            queue: limits::NODE_HOOK_QUEUE,
+            timeout_ms: u64::from(limits::HOOK_TIMEOUT_MS),
+            concurrency: limits::HOOK_CONCURRENT,
+            queue: limits::HOOK_QUEUE_CALLS,
         }
     }
 }

@@ -1,0 +1,3 @@
+//! What a channel is: commands in, effects out.
+
+pub mod hook;
