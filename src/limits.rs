@@ -268,6 +268,27 @@ const _: () = assert!(HTTP_BODY_BYTES < HOOK_QUEUE_BYTES);
 const _: () = assert!(HOOK_ANSWER_HEAD_BYTES >= 8 * 1024);
 const _: () = assert!(HOOK_CONNECT_MS < HOOK_TIMEOUT_MS && HOOK_TIMEOUT_MS <= HOOK_TIMEOUT_MAX_MS);
 
+// ---- command line (cli) ----
+
+/// Time to connect to a node, milliseconds.
+pub const CLI_CONNECT_MS: u64 = 5_000;
+/// Time for the answer to a publish, milliseconds.
+pub const CLI_ANSWER_MS: u64 = 30_000;
+/// Pause between polls that were answered without a message, milliseconds.
+pub const CLI_POLL_PAUSE_MS: u64 = 1_000;
+/// Bytes read from a node at a time.
+pub const CLI_READ_BYTES: usize = 16 * 1024;
+/// One message, or one line of an event stream, bytes.
+pub const CLI_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Descriptors that the node needs besides those of connections, as `doctor` counts them.
+pub const DOCTOR_RESERVED_FILES: u64 = 256;
+/// Smallest accept queue (net.core.somaxconn) that `doctor` is content with, connections.
+pub const DOCTOR_ACCEPT_QUEUE: u64 = 4096;
+/// Smallest queue of handshakes (net.ipv4.tcp_max_syn_backlog) that `doctor` is content with, connections.
+pub const DOCTOR_SYN_QUEUE: u64 = 1024;
+/// Smallest number of local ports that `doctor` is content with.
+pub const DOCTOR_LOCAL_PORTS: u64 = 28_000;
+
 const _: () = assert!(HTTP_TARGET_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES <= HTTP_CHUNK_EXTENSION_BYTES);

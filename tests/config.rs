@@ -146,7 +146,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "[[location]]\nprefix = \"/x/\"\nwebsocket_heartbeat = [\"a\"]",
         "f.toml:3:23: `websocket_heartbeat` needs two texts",
     ),
-    ("[[location]]\nprefix = \"/x/\"\nauthorize = \"/auth\"", "f.toml:3:13: needs a URL"),
+    ("[[location]]\nprefix = \"/x/\"\nauthorize = \"/auth\"", "f.toml:3:13: a hook URL begins with http://"),
     (
         "[[location]]\nprefix = \"/x/\"\nhook_headers = { X-A = 1 }",
         "f.toml:3:24: `hook_headers` needs a string, found an integer",
