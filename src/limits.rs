@@ -112,6 +112,8 @@ pub const RELAY_PATTERN_BYTES: usize = 1024 * 1024;
 
 /// Configuration file, bytes.
 pub const NODE_CONFIG_BYTES: usize = 4 * 1024 * 1024;
+/// Mistakes in configuration that are told at once.
+pub const NODE_CONFIG_MISTAKES: usize = 100;
 /// Largest value of a duration in configuration, milliseconds (a year of 366 days).
 pub const NODE_DURATION_MS_MAX: u64 = 366 * 24 * 3_600_000;
 /// Largest value of a size in configuration, bytes.

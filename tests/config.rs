@@ -192,6 +192,16 @@ fn all_mistakes_come_at_once_in_the_order_of_the_file() {
 }
 
 #[test]
+fn a_file_full_of_mistakes_is_cut_off_quickly() {
+    let text: String = (0..200_000).map(|number| format!("key{number} = 1\n")).collect();
+    let started = std::time::Instant::now();
+    let mistakes = read(&text).unwrap_err();
+    assert_eq!(mistakes.len(), 100);
+    assert!(mistakes[99].starts_with("f.toml:"), "{}", mistakes[99]);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
+#[test]
 fn bytes_that_are_not_utf8_are_placed() {
     let sources = Sources { file: Some(("f.toml", b"echo = true\nlog = \"\xff\"")), ..Sources::default() };
     assert_eq!(load(&sources).unwrap_err()[0].to_string(), "f.toml:2:8: is not UTF-8");
@@ -361,6 +371,7 @@ fn printed_lines_name_their_origin_and_keep_secrets() {
     assert!(find("drain =").ends_with("# default"));
     assert!(find("secret").contains("f.toml:5, not shown"));
     assert!(!printed.contains("hidden-thing"));
+    assert!(!format!("{:?}", read(text).unwrap()).contains("hidden-thing"));
 }
 
 /// A file made of right and wrong pieces.
