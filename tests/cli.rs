@@ -1,7 +1,7 @@
 //! The command line: arguments, exit codes, and the commands against a node played by a script.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::process::ExitCode;
 use std::thread::{self, JoinHandle};
 
@@ -153,6 +153,9 @@ fn node(answers: Vec<Answer>) -> (String, JoinHandle<Vec<String>>) {
             let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
             stream.read_exact(&mut body).unwrap();
             stream.write_all(&answer(&head)).unwrap();
+            // Closing with something unread would reset the connection and take the answer with it.
+            stream.shutdown(Shutdown::Write).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
             requests.push(head + std::str::from_utf8(&body).unwrap());
         }
         requests

@@ -27,7 +27,11 @@ pub(super) fn tail(peer: &Peer, from: Option<&str>, printer: &mut Printer<'_, '_
             let wanted = match event {
                 Event::Text(text) => print(printer, meta, text.as_bytes()),
                 Event::Binary(bytes) => print(printer, meta, bytes),
-                Event::Ping(payload) => answer(&mut connection, Opcode::Pong, payload).map(|()| true)?,
+                Event::Ping(payload) => {
+                    // When the other side is gone, what it has said before is still to be read.
+                    let _ = answer(&mut connection, Opcode::Pong, payload);
+                    true
+                }
                 Event::Pong(_) => true,
                 Event::Close { code, reason } => {
                     let (payload, len) = close::payload(code.unwrap_or(close::NORMAL), "");
