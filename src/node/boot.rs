@@ -18,6 +18,7 @@ use crate::shard::outbox::OutboxLimits;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, DriverChoice, ShardConfig, ShardLimits};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
@@ -120,13 +121,13 @@ impl Node {
             running.push(handle);
             driver = kind.name();
         }
-        lifecycle.started();
+        lifecycle.running.store(true, Ordering::Relaxed);
         Ok(Node { addresses, shards: running, hooks, lifecycle, places, driver })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
     fn stop(self, drain_ms: u64) {
-        self.lifecycle.draining();
+        self.lifecycle.draining.store(true, Ordering::Relaxed);
         for address in &self.addresses {
             address.send(Mail::Drain(drain_ms));
         }
@@ -226,7 +227,7 @@ fn dialects(
             let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
             lines.join("\n")
         })?;
-    Ok(Dialects { relay, echo: config.echo.then(Echo::default) })
+    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")) })
 }
 
 fn choice(driver: Driver) -> DriverChoice {
