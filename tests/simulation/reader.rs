@@ -131,10 +131,9 @@ impl Reader {
 
     /// The end of the answer's backlog: deliveries join on without a seam.
     pub fn seam(&mut self, answer: &Subscribed, seam: usize) {
-        match answer.backlog.last() {
-            // A cut backlog goes on from where it was cut.
-            Some(last) => self.cursor = Some(last.position),
-            None => {}
+        // A cut backlog goes on from where it was cut.
+        if let Some(last) = answer.backlog.last() {
+            self.cursor = Some(last.position);
         }
         if answer.registered.is_none() && !answer.backlog.is_empty() {
             return;
