@@ -420,14 +420,14 @@ fn a_group_that_gets_limits_late_has_counted_from_the_start() {
     let mut b = Bench::new();
     b.publish("g/a", &keep(5)).unwrap();
     b.subscribe("g/a", 0, stream()).unwrap();
-    let limits = Some(GroupLimits { channels: 1, ..GroupLimits::default() });
-    let policy = Policy { group_limits: limits, ..keep(5) };
+    let limits = GroupLimits { channels: 1, ..GroupLimits::default() };
+    let policy = Policy { group_limits: Some(limits), ..keep(5) };
     b.publish("g/a", &policy).unwrap();
     let info = b.group("g/", None).unwrap();
     assert_eq!((info.channels, info.subscribers, info.messages), (1, 1, 2));
     assert_eq!(b.publish("g/b", &policy), Err(Refusal::GroupChannels));
     b.delete("g/a");
-    assert_eq!(b.group("g/", None).unwrap(), GroupInfo { limits: limits.unwrap(), ..GroupInfo::default() });
+    assert_eq!(b.group("g/", None).unwrap(), GroupInfo { limits, ..GroupInfo::default() });
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub struct Home {
     channels: slab::Slab<Channel>,
     groups: Groups,
     history_bytes: usize,
+    stored: usize,
     /// Never reused, so that a registration is recognised by it.
     epoch: u64,
     /// The highest position of any channel that is gone. A new channel starts above it, or a subscriber that
@@ -108,6 +109,7 @@ impl Home {
             channels: slab::Slab::new(),
             groups: Groups::default(),
             history_bytes: 0,
+            stored: 0,
             epoch: 0,
             floor: Position::ZERO,
             sweep_from: 0,
@@ -126,7 +128,7 @@ impl Home {
 
     /// Stored publications over all channels.
     pub fn stored(&self) -> usize {
-        self.channels.iter().map(|(_, c)| c.history.len()).sum()
+        self.stored
     }
 
     /// Channel groups that have channels or limits.
@@ -470,6 +472,7 @@ impl Home {
         change(channel);
         let (messages_now, bytes_now) = (channel.history.len(), channel.history.bytes());
         self.history_bytes = self.history_bytes - bytes + bytes_now;
+        self.stored = self.stored - messages + messages_now;
         if let Some(group) = self.groups.get_mut(&channel.key) {
             group.info.messages = group.info.messages + messages_now as u64 - messages as u64;
             group.info.memory_bytes = group.info.memory_bytes + bytes_now as u64 - bytes as u64;

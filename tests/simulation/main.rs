@@ -24,7 +24,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::{Counts, World};
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 6_000;
+const SEEDS: u64 = 3_000;
 
 #[test]
 fn shards_agree_with_the_model() {
