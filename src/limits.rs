@@ -313,6 +313,9 @@ pub const SWEEP_CHANNELS_PER_TICK: usize = 2_000;
 /// Stored publications per channel that a configuration may ask for.
 pub const HISTORY_MESSAGES: u32 = 1_000_000;
 
+/// A channel group without channels keeps its limits for so long, milliseconds.
+pub const GROUP_IDLE_MS: u64 = 3_600_000;
+
 /// Bounds of a channel home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeLimits {
