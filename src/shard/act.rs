@@ -188,16 +188,20 @@ impl Shard {
         if connection.hung_up || self.drain.is_some() {
             return self.finish(slot);
         }
-        let mut resume = connection.unread;
         if let Carrier::Http(http) = &mut connection.carrier {
             http.phase = super::connection::Phase::Idle;
             http.told = false;
-            resume |= http.stash.is_some();
         }
-        if resume {
+        self.resume_reading(slot);
+        self.watch_deadline(slot);
+    }
+
+    /// Comes back to input that was put off.
+    fn resume_reading(&mut self, slot: u32) {
+        let connection = &self.slab[slot];
+        if connection.unread || connection.stash.is_some() {
             self.again.push(self.slab.key(slot));
         }
-        self.watch_deadline(slot);
     }
 
     /// Ends an exchange that was not completed: the session is told, its subscriptions are left.
@@ -239,6 +243,7 @@ impl Shard {
         connection.carrier = carrier;
         connection.deadline = 0;
         let after = connection.kind();
+        self.resume_reading(slot);
         if before != after {
             self.counters.connections[before as usize].sub(1);
             self.counters.connections[after as usize].add(1);

@@ -96,10 +96,11 @@ impl Shard {
 
     /// Whether enough waits behind the open exchange.
     fn is_paused(&self, slot: u32) -> bool {
-        match &self.slab[slot].carrier {
-            Carrier::Http(http) => http.stash.as_ref().is_some_and(|s| s.len() >= HTTP_PIPELINE_BYTES),
-            _ => false,
-        }
+        self.slab[slot].stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
+    }
+
+    fn in_exchange(&self, slot: u32) -> bool {
+        matches!(&self.slab[slot].carrier, Carrier::Http(http) if http.phase == Phase::Exchange)
     }
 
     /// Connections whose input was put off: what was kept first, then the socket.
@@ -107,9 +108,8 @@ impl Shard {
         if !self.slab.is(key) || self.slab[key.slot].state != State::Open {
             return;
         }
-        if let Carrier::Http(http) = &mut self.slab[key.slot].carrier
-            && http.phase != Phase::Exchange
-            && let Some(mut stash) = http.stash.take()
+        if !self.in_exchange(key.slot)
+            && let Some(mut stash) = self.slab[key.slot].stash.take()
         {
             self.on_bytes(key.slot, &mut stash);
             self.run_work();
@@ -121,6 +121,16 @@ impl Shard {
 
     /// Bytes have come.
     pub(super) fn on_bytes(&mut self, slot: u32, bytes: &mut [u8]) {
+        if let Some(stash) = &mut self.slab[slot].stash {
+            // What was put off comes first.
+            stash.extend_from_slice(bytes);
+            if !self.in_exchange(slot)
+                && let Some(mut stash) = self.slab[slot].stash.take()
+            {
+                self.on_bytes(slot, &mut stash);
+            }
+            return;
+        }
         match &self.slab[slot].carrier {
             Carrier::Http(http) if http.phase == Phase::Exchange => self.keep(slot, bytes),
             Carrier::Http(_) => self.read_requests(slot, bytes),
@@ -154,8 +164,8 @@ impl Shard {
 
     /// Keeps what came while an exchange is open, and tells the session once.
     fn keep(&mut self, slot: u32, bytes: &[u8]) {
+        self.slab[slot].stash.get_or_insert_default().extend_from_slice(bytes);
         let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
-        http.stash.get_or_insert_default().extend_from_slice(bytes);
         if !std::mem::replace(&mut http.told, true) {
             self.with_session(slot, |dialects, context, session| dialects.on_next_request(context, session));
         }

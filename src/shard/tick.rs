@@ -92,7 +92,8 @@ impl Shard {
         if let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier {
             ws.pinged = true;
         }
-        self.slab[slot].deadline = self.wheel.tick_in(self.limits.pong_ms);
+        let pong = self.wheel.tick_in(self.limits.pong_ms);
+        self.slab[slot].deadline = pong.min(now + interval);
         self.queue_control(slot, frame::encode(Opcode::Ping, false, &[]));
     }
 
