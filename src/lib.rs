@@ -1,5 +1,6 @@
 //! fanwire: a push node. Bytes come in over HTTP once and go out on every subscriber's wire.
 
+pub mod dialect;
 pub mod limits;
 pub mod wire;
 pub mod channel;
