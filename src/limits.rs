@@ -14,13 +14,19 @@ pub const HTTP_HEADERS: usize = 64;
 pub const HTTP_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// One chunk-size line with its extensions, bytes. More is answered with 400.
 pub const HTTP_CHUNK_LINE_BYTES: usize = 256;
+/// Chunk extensions of one body together, bytes. More is answered with 400: extensions are dropped unread.
+pub const HTTP_CHUNK_EXTENSION_BYTES: usize = 16 * 1024;
+/// Trailer section of one chunked body, bytes. More is answered with 431: trailers are dropped.
+pub const HTTP_TRAILER_BYTES: usize = 4 * 1024;
+/// Empty lines accepted in front of a request line (RFC 9112 section 2.2). More is answered with 400.
+pub const HTTP_BLANK_LINES: usize = 4;
 /// Bytes that may wait behind a request that is still being answered (pipelining). Reading stops above it.
 pub const HTTP_PIPELINE_BYTES: usize = 64 * 1024;
 
 /// Bounds of the HTTP/1.1 request reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// See [`HTTP_HEAD_BYTES`].
+    /// See [`HTTP_HEAD_BYTES`]; at most 65535, a larger value counts as that.
     pub head_bytes: usize,
     /// See [`HTTP_TARGET_BYTES`].
     pub target_bytes: usize,
@@ -90,6 +96,11 @@ pub const RELAY_LOCATIONS: usize = 1024;
 
 const _: () = assert!(HTTP_TARGET_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES < HTTP_HEAD_BYTES);
+const _: () = assert!(HTTP_CHUNK_LINE_BYTES <= HTTP_CHUNK_EXTENSION_BYTES);
+// Header positions within a head are kept as u16, their count as u8.
+const _: () = assert!(HTTP_HEAD_BYTES <= u16::MAX as usize);
+const _: () = assert!(HTTP_HEADERS <= u8::MAX as usize);
+const _: () = assert!(HTTP_BLANK_LINES <= u8::MAX as usize);
 const _: () = assert!(WS_CONTROL_BYTES < WS_MESSAGE_BYTES);
 
 // ---- channels (channel) ----

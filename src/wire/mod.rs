@@ -1,4 +1,6 @@
 //! Bytes to values and back: no I/O, no clock, no randomness.
 
 pub mod http;
+pub mod multipart;
+pub mod sse;
 pub mod ws;

@@ -1,0 +1,445 @@
+//! A message head, parsed by `httparse` and then held to the strict grammar of RFC 9112.
+//!
+//! `httparse` alone accepts bare LF line ends and knows nothing of framing; two parsers that disagree about
+//! where a message ends are how requests are smuggled, so everything doubtful is refused here.
+
+use std::mem::MaybeUninit;
+
+use super::request::Method;
+use super::{HttpError, list};
+use crate::limits::{HTTP_HEADERS, HttpLimits};
+
+/// Position of one header line within the head.
+#[derive(Clone, Copy, Default)]
+struct Line {
+    name: u16,
+    name_len: u16,
+    value: u16,
+    value_len: u16,
+}
+
+/// The header lines of one message in their order: positions into the head, no heap.
+#[derive(Clone)]
+pub struct Headers<'a> {
+    head: &'a [u8],
+    count: u8,
+    lines: [Line; HTTP_HEADERS],
+}
+
+impl<'a> Headers<'a> {
+    /// No headers at all.
+    pub fn empty() -> Headers<'static> {
+        Headers { head: &[], count: 0, lines: [Line::default(); HTTP_HEADERS] }
+    }
+
+    fn index(head: &'a [u8], parsed: &[httparse::Header<'a>]) -> Self {
+        let mut headers = Headers { head, ..Headers::empty() };
+        let base = head.as_ptr() as usize;
+        for (line, header) in headers.lines.iter_mut().zip(parsed) {
+            // A head is at most 65535 bytes, so every position in it fits.
+            let value = trim(header.value);
+            let value_at = if value.is_empty() { base } else { value.as_ptr() as usize };
+            line.name = (header.name.as_ptr() as usize - base) as u16;
+            line.name_len = header.name.len() as u16;
+            line.value = (value_at - base) as u16;
+            line.value_len = value.len() as u16;
+        }
+        headers.count = parsed.len() as u8;
+        headers
+    }
+
+    /// Number of header lines.
+    pub fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// Whether there is no header line.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn name_of(&self, line: &Line) -> &'a [u8] {
+        &self.head[usize::from(line.name)..][..usize::from(line.name_len)]
+    }
+
+    fn value_of(&self, line: &Line) -> &'a [u8] {
+        &self.head[usize::from(line.value)..][..usize::from(line.value_len)]
+    }
+
+    fn used(&self) -> &[Line] {
+        &self.lines[..self.len()]
+    }
+
+    /// All lines in their order: the name as sent, the value without surrounding blanks.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + '_ {
+        self.used().iter().map(|line| {
+            let name = std::str::from_utf8(self.name_of(line)).unwrap_or_default();
+            (name, self.value_of(line))
+        })
+    }
+
+    /// The first value of `name` (case-insensitive).
+    pub fn get(&self, name: &str) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// Every value of `name` (case-insensitive) in order.
+    pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'a [u8]> + 's {
+        self.used()
+            .iter()
+            .filter(move |line| {
+                usize::from(line.name_len) == name.len()
+                    && self.name_of(line).eq_ignore_ascii_case(name.as_bytes())
+            })
+            .map(|line| self.value_of(line))
+    }
+
+    /// Whether the comma separated list `name`, over all its lines, has `token` (case-insensitive).
+    pub fn list_contains(&self, name: &str, token: &str) -> bool {
+        list::contains(self.all(name), token)
+    }
+}
+
+impl std::fmt::Debug for Headers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
+            .finish()
+    }
+}
+
+/// Optional white space of RFC 9110 section 5.6.3 only: space and tab.
+fn trim(value: &[u8]) -> &[u8] {
+    let blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    let start = value.iter().position(|byte| !blank(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
+    &value[start..end]
+}
+
+/// How the body of a message is delimited (RFC 9112 section 6.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// This many bytes.
+    Sized(usize),
+    /// Chunks until the zero chunk and its trailers.
+    Chunked,
+    /// Until the connection ends (responses only).
+    UntilClose,
+}
+
+/// A parsed request head.
+#[derive(Clone, Debug)]
+pub(super) struct Head<'a> {
+    pub method: Method,
+    pub method_text: &'a str,
+    pub target: &'a str,
+    pub minor_version: u8,
+    pub headers: Headers<'a>,
+    pub framing: Framing,
+    pub keep_alive: bool,
+    pub upgrade_websocket: bool,
+    pub expects_continue: bool,
+}
+
+/// The effective bound of a head: header positions are kept in 16 bits.
+pub(super) fn head_limit(limits: &HttpLimits) -> usize {
+    limits.head_bytes.min(usize::from(u16::MAX))
+}
+
+/// Finds the end of a head (just after its empty line), continuing at `scanned`, which moves to the end of
+/// what was looked at. Every line has to end in CRLF: a bare LF is refused (RFC 9112 section 2.2 allows that).
+pub(super) fn find_end(buffer: &[u8], scanned: &mut usize) -> Result<Option<usize>, HttpError> {
+    let start = *scanned;
+    for offset in memchr::memchr_iter(b'\n', &buffer[start..]) {
+        let at = start + offset;
+        if at == 0 || buffer[at - 1] != b'\r' {
+            return Err(HttpError::bad("line ends in a bare LF"));
+        }
+        if at >= 3 && &buffer[at - 3..at] == b"\r\n\r" {
+            *scanned = at + 1;
+            return Ok(Some(at + 1));
+        }
+    }
+    *scanned = buffer.len();
+    Ok(None)
+}
+
+/// Parses a whole request head, as found by [`find_end`].
+pub(super) fn parse<'a>(head: &'a [u8], limits: &HttpLimits) -> Result<Head<'a>, HttpError> {
+    let mut storage = [const { MaybeUninit::<httparse::Header<'a>>::uninit() }; HTTP_HEADERS];
+    let room = limits.headers.min(HTTP_HEADERS);
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut storage[..room]) {
+        Ok(httparse::Status::Complete(len)) if len == head.len() => {}
+        Ok(_) => return Err(HttpError::bad("malformed head")),
+        Err(error) => return Err(parse_error(error, head)),
+    }
+    let method_text = request.method.unwrap_or_default();
+    let method = Method::from_text(method_text);
+    let minor_version = request.version.unwrap_or_default();
+    let target = request.path.unwrap_or_default();
+    if target.len() > limits.target_bytes {
+        return Err(HttpError::new(414, "request target too long"));
+    }
+    let target = origin_form(method, target)?;
+    let headers = Headers::index(head, request.headers);
+    check_host(&headers, minor_version)?;
+    let framing = request_framing(&headers, minor_version)?;
+    let upgrade = headers.list_contains("connection", "upgrade");
+    Ok(Head {
+        method,
+        method_text,
+        target,
+        minor_version,
+        framing,
+        keep_alive: keep_alive(&headers, minor_version),
+        upgrade_websocket: method == Method::Get
+            && minor_version >= 1
+            && upgrade
+            && headers.list_contains("upgrade", "websocket"),
+        expects_continue: minor_version >= 1 && headers.list_contains("expect", "100-continue"),
+        headers,
+    })
+}
+
+/// Parses a whole response head: status, minor version and headers.
+pub(super) fn parse_response<'a>(
+    head: &'a [u8],
+    limits: &HttpLimits,
+) -> Result<(u16, u8, Headers<'a>), HttpError> {
+    let mut storage = [const { MaybeUninit::<httparse::Header<'a>>::uninit() }; HTTP_HEADERS];
+    let room = limits.headers.min(HTTP_HEADERS);
+    let mut response = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    match config.parse_response_with_uninit_headers(&mut response, head, &mut storage[..room]) {
+        Ok(httparse::Status::Complete(len)) if len == head.len() => {}
+        Ok(_) => return Err(HttpError::bad("malformed head")),
+        Err(error) => return Err(parse_error(error, head)),
+    }
+    let headers = Headers::index(head, response.headers);
+    Ok((response.code.unwrap_or_default(), response.version.unwrap_or_default(), headers))
+}
+
+fn parse_error(error: httparse::Error, head: &[u8]) -> HttpError {
+    match error {
+        httparse::Error::TooManyHeaders => HttpError::new(431, "too many header lines"),
+        httparse::Error::Version if names_a_version(head) => {
+            HttpError::new(505, "HTTP version not supported")
+        }
+        httparse::Error::Version => HttpError::bad("malformed HTTP version"),
+        httparse::Error::HeaderName => HttpError::bad("invalid header name"),
+        httparse::Error::HeaderValue => HttpError::bad("invalid header value"),
+        httparse::Error::NewLine => HttpError::bad("malformed line end"),
+        httparse::Error::Token => HttpError::bad("invalid character in the request line"),
+        httparse::Error::Status => HttpError::bad("malformed status line"),
+    }
+}
+
+/// Whether the first line ends in a well-formed version (`HTTP/2.0`), one that is merely not ours.
+fn names_a_version(head: &[u8]) -> bool {
+    let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
+    let Some(text) = line.split(|byte| *byte == b' ').nth(2) else { return false };
+    matches!(text, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// Reduces the target to origin form, or `*` (RFC 9112 section 3.2). The authority of an absolute form is
+/// checked and dropped.
+fn origin_form(method: Method, target: &str) -> Result<&str, HttpError> {
+    if target.bytes().any(|byte| byte == b'#' || byte <= b' ' || byte == 0x7f) {
+        return Err(HttpError::bad("invalid character in the request target"));
+    }
+    if target.starts_with('/') {
+        return Ok(target);
+    }
+    if target == "*" {
+        return match method {
+            Method::Options => Ok(target),
+            _ => Err(HttpError::bad("asterisk target is for OPTIONS only")),
+        };
+    }
+    let scheme_len = ["http://", "https://"]
+        .iter()
+        .find(|scheme| target.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+        .map(|scheme| scheme.len())
+        .ok_or(HttpError::bad("request target is neither a path nor an http URL"))?;
+    let rest = &target[scheme_len..];
+    let authority_len = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(authority_len);
+    if authority.is_empty() || !is_authority(authority.as_bytes()) {
+        return Err(HttpError::bad("invalid authority in the request target"));
+    }
+    match path.as_bytes().first() {
+        Some(b'/') => Ok(path),
+        Some(_) => Err(HttpError::bad("absolute request target with a query needs a path")),
+        None if method == Method::Options => Ok("*"),
+        None => Ok("/"),
+    }
+}
+
+/// Characters of `host[:port]` (RFC 3986 section 3.2.2), without user information.
+fn is_authority(text: &[u8]) -> bool {
+    text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(byte))
+}
+
+/// RFC 9112 section 3.2: exactly one Host on HTTP/1.1, never two, and a valid one. It may be empty.
+fn check_host(headers: &Headers<'_>, minor_version: u8) -> Result<(), HttpError> {
+    let mut hosts = headers.all("host");
+    match (hosts.next(), hosts.next()) {
+        (_, Some(_)) => Err(HttpError::bad("Host repeated")),
+        (None, None) if minor_version >= 1 => Err(HttpError::bad("Host missing")),
+        (Some(host), None) if !is_authority(host) => Err(HttpError::bad("invalid Host")),
+        _ => Ok(()),
+    }
+}
+
+fn keep_alive(headers: &Headers<'_>, minor_version: u8) -> bool {
+    if headers.list_contains("connection", "close") {
+        return false;
+    }
+    minor_version >= 1 || headers.list_contains("connection", "keep-alive")
+}
+
+/// RFC 9112 section 6.3 for requests. Stricter than it in one point: a Content-Length that is repeated with
+/// the same value (on two lines or as a list) is refused as well.
+fn request_framing(headers: &Headers<'_>, minor_version: u8) -> Result<Framing, HttpError> {
+    let length = content_length(headers)?;
+    let chunked = transfer_encoding(headers)?;
+    match (length, chunked) {
+        (Some(_), true) => Err(HttpError::bad("Content-Length together with Transfer-Encoding")),
+        (None, true) if minor_version == 0 => Err(HttpError::bad("Transfer-Encoding in HTTP/1.0")),
+        (None, true) => Ok(Framing::Chunked),
+        (length, false) => Ok(Framing::Sized(length.unwrap_or(0))),
+    }
+}
+
+/// The only Content-Length, if there is one.
+pub(super) fn content_length(headers: &Headers<'_>) -> Result<Option<usize>, HttpError> {
+    let mut values = headers.all("content-length");
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(HttpError::bad("Content-Length repeated"));
+    }
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(HttpError::bad("Content-Length is not a number"));
+    }
+    value
+        .iter()
+        .try_fold(0usize, |sum, digit| sum.checked_mul(10)?.checked_add(usize::from(digit - b'0')))
+        .map(Some)
+        .ok_or(HttpError::bad("Content-Length out of range"))
+}
+
+/// Whether the message is chunked. Any other coding is refused: with 501 in front of `chunked`, with 400
+/// when the last one is not `chunked`, because then the end of the body is unknown.
+pub(super) fn transfer_encoding(headers: &Headers<'_>) -> Result<bool, HttpError> {
+    let mut present = false;
+    let mut chunked = false;
+    let mut other = false;
+    for coding in headers.all("transfer-encoding").flat_map(|line| line.split(|byte| *byte == b',')) {
+        present = true;
+        if chunked {
+            return Err(HttpError::bad("chunked is not the last transfer coding"));
+        }
+        let coding = trim(coding);
+        if coding.eq_ignore_ascii_case(b"chunked") {
+            chunked = true;
+        } else if is_token(coding) {
+            other = true;
+        } else {
+            return Err(HttpError::bad("malformed Transfer-Encoding"));
+        }
+    }
+    match (present, chunked, other) {
+        (false, ..) => Ok(false),
+        (_, false, _) => Err(HttpError::bad("last transfer coding is not chunked")),
+        (_, true, true) => Err(HttpError::new(501, "transfer coding not implemented")),
+        (_, true, false) => Ok(true),
+    }
+}
+
+/// A token of RFC 9110 section 5.6.2.
+pub(super) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty()
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Head<'_>, HttpError> {
+        parse(text.as_bytes(), &HttpLimits::default())
+    }
+
+    #[test]
+    fn headers_are_found_whatever_their_case_and_order() {
+        let head = head("GET / HTTP/1.1\r\nHost: h\r\nX-a:1\r\nx-A: \t2 \t\r\nEmpty:\r\n\r\n").unwrap();
+        let headers = &head.headers;
+        assert_eq!(headers.len(), 4);
+        assert_eq!(headers.get("X-A"), Some(b"1".as_slice()));
+        assert_eq!(headers.all("x-a").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(headers.get("empty"), Some(b"".as_slice()));
+        assert_eq!(headers.get("x"), None);
+        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["Host", "X-a", "x-A", "Empty"]);
+    }
+
+    #[test]
+    fn targets_are_reduced_to_origin_form() {
+        for (line, expected) in [
+            ("GET /a?b=c", "/a?b=c"),
+            ("GET http://h:80/a?b", "/a?b"),
+            ("GET HTTPS://h", "/"),
+            ("OPTIONS http://h", "*"),
+            ("OPTIONS *", "*"),
+            ("GET /a|b^{}[]\\`\"<>", "/a|b^{}[]\\`\"<>"),
+            ("GET /\u{10d}aj", "/\u{10d}aj"),
+        ] {
+            let text = format!("{line} HTTP/1.1\r\nHost: h\r\n\r\n");
+            assert_eq!(head(&text).unwrap().target, expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn persistence_follows_version_and_connection() {
+        for (version, connection, expected) in [
+            ("1.1", "", true),
+            ("1.1", "Connection: foo, CLOSE\r\n", false),
+            ("1.0", "", false),
+            ("1.0", "Connection: Keep-Alive\r\n", true),
+            ("1.0", "Connection: keep-alive\r\nConnection: close\r\n", false),
+        ] {
+            let text = format!("GET / HTTP/{version}\r\nHost: h\r\n{connection}\r\n");
+            assert_eq!(head(&text).unwrap().keep_alive, expected, "{version} {connection}");
+        }
+    }
+
+    #[test]
+    fn websocket_upgrade_needs_get_and_both_headers() {
+        let upgrade = "Connection: keep-alive, Upgrade\r\nUpgrade: h2c, WebSocket\r\n";
+        for (line, extra, expected) in [
+            ("GET / HTTP/1.1", upgrade, true),
+            ("POST / HTTP/1.1", upgrade, false),
+            ("GET / HTTP/1.0", upgrade, false),
+            ("GET / HTTP/1.1", "Upgrade: websocket\r\n", false),
+            ("GET / HTTP/1.1", "Connection: upgrade\r\n", false),
+        ] {
+            let text = format!("{line}\r\nHost: h\r\n{extra}\r\n");
+            assert_eq!(head(&text).unwrap().upgrade_websocket, expected, "{line} {extra}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_found_byte_by_byte() {
+        let text = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nrest";
+        let mut scanned = 0;
+        for len in 0..text.len() - 4 {
+            assert_eq!(find_end(&text[..len], &mut scanned), Ok(None));
+            assert_eq!(scanned, len);
+        }
+        assert_eq!(find_end(text, &mut scanned), Ok(Some(text.len() - 4)));
+        assert!(find_end(b"a\nb", &mut 0).is_err());
+        assert!(find_end(b"\n", &mut 0).is_err());
+    }
+}
