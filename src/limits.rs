@@ -55,6 +55,10 @@ pub const WS_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 pub const WS_FRAGMENTS: usize = 4096;
 /// Payload of a control frame, bytes (RFC 6455 section 5.5).
 pub const WS_CONTROL_BYTES: usize = 125;
+/// Reason in a close frame, bytes: a control frame without the code. Longer ones are cut.
+pub const WS_CLOSE_REASON_BYTES: usize = WS_CONTROL_BYTES - 2;
+/// Output buffer that an inflater shared by many connections keeps between messages, bytes.
+pub const WS_INFLATE_KEEP_BYTES: usize = 64 * 1024;
 /// Messages shorter than this are not worth deflating, bytes.
 pub const WS_DEFLATE_MIN_BYTES: usize = 64;
 
@@ -65,6 +69,14 @@ pub struct WsLimits {
     pub message_bytes: usize,
     /// See [`WS_FRAGMENTS`].
     pub fragments: usize,
+}
+
+impl WsLimits {
+    /// A message while it is still deflated, bytes. What cannot be compressed grows: by an eighth with an encoder
+    /// that only knows the fixed Huffman code, where the longest literals have nine bits.
+    pub fn deflated_bytes(&self) -> usize {
+        self.message_bytes.saturating_add(self.message_bytes / 8).saturating_add(64)
+    }
 }
 
 impl Default for WsLimits {
@@ -135,3 +147,4 @@ const _: () = assert!(SHARDS <= u64::BITS as usize);
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES_MAX < HTTP_TARGET_BYTES);
+const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
