@@ -1,6 +1,7 @@
 //! fanwire: a push node. Bytes come in over HTTP once and go out on every subscriber's wire.
 
+pub mod channel;
 pub mod dialect;
 pub mod limits;
+pub mod service;
 pub mod wire;
-pub mod channel;

@@ -8,6 +8,7 @@ pub mod command;
 pub mod core;
 pub mod group;
 pub mod history;
+pub mod hook;
 pub mod key;
 pub mod members;
 pub mod policy;
@@ -40,3 +41,6 @@ impl Now {
         self.unix_ms / 1000
     }
 }
+//! What a channel is: commands in, effects out.
+
+

@@ -1,0 +1,3 @@
+//! Threads beside the shards for what blocks. A shard hands work over and never waits.
+
+pub mod hooks;
