@@ -41,6 +41,5 @@ impl Now {
         self.unix_ms / 1000
     }
 }
-//! What a channel is: commands in, effects out.
 
 

@@ -24,6 +24,7 @@ pub mod echo;
 pub mod encode;
 pub mod relay;
 pub mod session;
+pub mod upgrade;
 
 pub use crate::channel::members::Form;
 pub use session::{Dialects, Session};
