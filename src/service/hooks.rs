@@ -89,7 +89,7 @@ impl Hooks {
             limits: config.limits,
             counters: HookCounters::default(),
             deliver,
-            permits: Arc::new(Semaphore::new(config.limits.concurrent.max(1))),
+            permits: Arc::new(Semaphore::new(config.limits.concurrent.clamp(1, Semaphore::MAX_PERMITS))),
         });
         // Bounded by the count of pending calls: see `HooksHandle::call`.
         let (intake, jobs) = mpsc::unbounded_channel();

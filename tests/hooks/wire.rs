@@ -146,3 +146,33 @@ fn calls_that_cannot_be_sent_are_refused() {
     assert_eq!(node.failures(HookFailure::BadCall), 8);
     assert_eq!(node.handle.counters().calls(), 4);
 }
+
+#[test]
+fn an_answer_that_nobody_asked_for_is_not_the_next_one() {
+    let (address, _) = back_end(|seen, s| {
+        let answer = |text: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
+        s.write_all((answer(&seen.path()) + &answer("/forged")).as_bytes()).is_ok()
+    });
+    let node = Node::new(|_| {});
+    for n in 0..20 {
+        let path = format!("/{n}");
+        // A connection that broke over it is a failure; another call's answer would be a disaster.
+        match node.get(waiting(address, &path)) {
+            Ok(answer) => assert_eq!(answer.body, path),
+            Err(failure) => assert_ne!(failure, HookFailure::BadCall),
+        }
+    }
+    assert!(node.handle.counters().answers() > 0);
+}
+
+#[test]
+fn a_host_name_is_looked_up() {
+    let (address, log) = back_end(|_, s| ok(s));
+    let node = Node::new(|_| {});
+    let call =
+        HookCall { url: format!("http://LocalHost:{}/", address.port()).into(), ..waiting(address, "/") };
+    assert_eq!(body(node.get(call)), b"ok");
+    assert!(log.all()[0].text().contains(&format!("\r\nHost: LocalHost:{}\r\n", address.port())));
+    let nowhere = HookCall { url: "http://no-such-host.invalid/".into(), ..waiting(address, "/") };
+    assert_eq!(node.get(nowhere), Err(HookFailure::Unreachable));
+}

@@ -48,7 +48,7 @@ impl BackEnd {
             host: target.host.to_owned(),
             port: target.port,
             pending: AtomicUsize::new(0),
-            permits: Arc::new(Semaphore::new(limits.backend_concurrent.max(1))),
+            permits: Arc::new(Semaphore::new(limits.backend_concurrent.clamp(1, Semaphore::MAX_PERMITS))),
             inner: Mutex::new(Inner {
                 circuit: Circuit::new(limits.circuit_failures, open_for),
                 idle: Vec::new(),

@@ -20,7 +20,7 @@ const COMPRESS_ROOM_BYTES: usize = 4 * 1024;
 const INFLATE_ROOM_BYTES: usize = 1024;
 
 /// Compresses messages. One without takeover keeps nothing between messages and serves any number of
-/// connections; about 270 KiB at the largest window.
+/// connections. 245 KiB of heap with the smallest window, 371 KiB with the largest.
 #[derive(Debug)]
 pub struct Compressor {
     stream: Compress,
@@ -108,7 +108,7 @@ fn stored_len(len: usize) -> usize {
 }
 
 /// Inflates messages. One with takeover belongs to one connection; one without keeps nothing between messages
-/// and may be shared by all connections of a shard.
+/// and may be shared by all connections of a shard. 46 KiB of heap, whatever the window.
 #[derive(Debug)]
 pub struct Inflater {
     stream: Decompress,

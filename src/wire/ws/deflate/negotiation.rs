@@ -9,7 +9,7 @@ const NAME: &[u8] = b"permessage-deflate";
 pub struct Policy {
     /// Whether the node may refer to earlier messages. False wherever frames are shared.
     pub server_takeover: bool,
-    /// Whether clients may. It costs an inflater per connection, about 45 KiB; without it one inflater serves a
+    /// Whether clients may. It costs an inflater per connection, 46 KiB; without it one inflater serves a
     /// whole shard.
     pub client_takeover: bool,
     /// Smallest window the node can compress with, log2 bytes, 9-15. Offers that ask for a smaller one are

@@ -1,0 +1,3 @@
+//! The process around the shards: configuration, start, signals, pages.
+
+pub mod config;
