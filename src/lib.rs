@@ -6,4 +6,5 @@ pub mod dialect;
 pub mod limits;
 pub mod node;
 pub mod service;
+pub mod shard;
 pub mod wire;

@@ -329,6 +329,75 @@ impl Default for HomeLimits {
 }
 
 const _: () = assert!(SHARDS <= u64::BITS as usize);
+
+// ---- shards (shard) ----
+
+/// What one recv(2) takes at most, bytes. One such buffer per shard.
+pub const RECV_BYTES: usize = 64 * 1024;
+/// Reads of one connection in one turn; then others have theirs.
+pub const RECVS_PER_TURN: usize = 4;
+/// Frames that go out in one sendmsg(2).
+pub const SEND_FRAMES: usize = 64;
+/// Connections written to with one submit.
+pub const SENDS_PER_SUBMIT: usize = 256;
+/// Fewer dirty connections than this are written to with plain send(2).
+pub const SENDS_WORTH_A_SUBMIT: usize = 8;
+/// Submission queue entries of a shard's net ring.
+pub const NET_RING_ENTRIES: u32 = 512;
+/// Completion queue entries of a shard's net ring.
+pub const NET_RING_COMPLETIONS: u32 = 4096;
+/// Submission queue entries of the runtime's own ring.
+pub const RUNTIME_RING_ENTRIES: u32 = 256;
+/// Events taken from epoll at once.
+pub const EPOLL_EVENTS: usize = 1024;
+/// Turns in a row before the runtime's other tasks have theirs.
+pub const TURNS_BEFORE_YIELD: usize = 64;
+/// Mails taken from the mailbox in one turn.
+pub const MAILS_PER_TURN: usize = 256;
+/// Mails that wait for a shard. Publications are refused with 503 before the reserve is touched.
+pub const MAILBOX_MAILS: usize = 65_536;
+/// Of these, kept for answers and teardown.
+pub const MAILBOX_RESERVE_MAILS: usize = 8_192;
+/// Unsent bytes of one connection.
+pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
+/// Unsent frames of one connection.
+pub const OUTBOX_FRAMES: usize = 16_384;
+/// Emptied queues kept for reuse by a shard.
+pub const SPARE_QUEUES: usize = 1_024;
+/// Connections of the node. More are answered 503 and closed.
+pub const CONNECTIONS: usize = 1_000_000;
+/// Connections from one address; 0 = no limit.
+pub const CONNECTIONS_PER_ADDRESS: usize = 0;
+/// Subscriptions of one session.
+pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
+/// Connections shed at once when file descriptors run out.
+pub const SHED_PER_TICK: usize = 256;
+/// Length of the kernel's queue of connections to be accepted.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Unsent data that the kernel keeps per socket before it says "not writable", bytes (TCP_NOTSENT_LOWAT).
+pub const NOTSENT_LOWAT_BYTES: i32 = 64 * 1024;
+/// Resolution of all deadlines, milliseconds.
+pub const TICK_MS: u64 = 100;
+/// Slots of the deadline wheel; deadlines farther away are looked at once per round.
+pub const WHEEL_SLOTS: usize = 1_024;
+/// A request's head must be complete after so long, milliseconds. Answered with 408.
+pub const HTTP_HEADER_MS: u64 = 10_000;
+/// A request's body must be complete after so long, milliseconds. Answered with 408.
+pub const HTTP_BODY_MS: u64 = 60_000;
+/// A connection without a request is closed after so long, milliseconds.
+pub const HTTP_IDLE_MS: u64 = 75_000;
+/// After our close frame the peer's is awaited for so long, milliseconds.
+pub const WS_CLOSE_MS: u64 = 2_000;
+/// After our last byte the peer's end of stream is awaited for so long, milliseconds.
+pub const LINGER_MS: u64 = 2_000;
+/// Sessions ended per shard and second when the node drains, unless the drain time asks for more.
+pub const DRAIN_SESSIONS_PER_S: u64 = 1_000;
+
+const _: () = assert!(SENDS_PER_SUBMIT <= NET_RING_ENTRIES as usize);
+const _: () = assert!(NET_RING_COMPLETIONS as usize > 4 * SENDS_PER_SUBMIT);
+const _: () = assert!(MAILBOX_RESERVE_MAILS * 2 < MAILBOX_MAILS);
+const _: () = assert!(HTTP_BODY_BYTES < OUTBOX_BYTES);
+const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES_MAX < HTTP_TARGET_BYTES);

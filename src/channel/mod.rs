@@ -41,5 +41,3 @@ impl Now {
         self.unix_ms / 1000
     }
 }
-
-

@@ -31,7 +31,7 @@ pub use session::{Dialects, Session};
 
 use crate::channel::command::{Command, Subscribe};
 use crate::channel::hook::HookCall;
-use crate::channel::{ChannelKey, Now, ReplyTo};
+use crate::channel::{ChannelKey, Now};
 use crate::wire::ws::deflate::Params;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -42,14 +42,16 @@ pub struct Context<'a> {
     pub now: Now,
     /// 64 random bits that no other call of the node gets.
     pub random: u64,
-    /// Who is at the other end.
-    pub peer: &'a Peer,
+    /// Who is at the other end, for hooks and logs; found out only when it is printed.
+    pub peer: &'a dyn std::fmt::Display,
     /// The index of the listener (in the configuration's order) the connection came in by.
     pub listener: u16,
     /// When the last publication was put on this connection's wire, monotonic milliseconds; 0 = never.
     pub delivered_ms: u64,
     /// Encodes publications, each form once.
     pub encoder: &'a mut encode::Encoder,
+    /// The shard this runs on.
+    pub shard: u16,
     /// What the shard shall do, in order.
     pub actions: &'a mut Vec<Action>,
     /// Figures of the whole node, for status pages.
@@ -70,24 +72,6 @@ impl Context<'_> {
     /// Counts and logs a refusal.
     pub fn refused(&mut self, label: &'static str, detail: impl Into<Box<str>>) {
         self.actions.push(Action::Refused { label, detail: detail.into() });
-    }
-}
-
-/// The other end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// TCP.
-    Ip(std::net::SocketAddr),
-    /// A unix socket.
-    Unix,
-}
-
-impl std::fmt::Display for Peer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Peer::Ip(address) => address.fmt(f),
-            Peer::Unix => f.write_str("unix"),
-        }
     }
 }
 
@@ -183,6 +167,12 @@ pub enum Action {
         /// As given when subscribing.
         tag: u16,
     },
+    /// The connection goes to another shard, which gets this exchange's request anew. Only valid as the sole action
+    /// of [`Dialects::on_request`] (design section 5).
+    Move {
+        /// Where to, modulo the number of shards.
+        shard: u32,
+    },
     /// Call the back end. With `tag`, [`Dialects::on_hook`] is called with its answer.
     Hook {
         /// The call.
@@ -212,6 +202,3 @@ pub struct Upgrade {
     /// What happens when the peer does not keep up.
     pub slow: SlowConsumer,
 }
-
-/// Everything the shard needs to remember of who asked, for a home or a hook.
-pub type Asker = ReplyTo;

@@ -4,10 +4,11 @@
 use crate::channel::hook::{HookAnswer, HookCall, HookFailure, HookMethod};
 use crate::dialect::relay::exchange::{Ask, finish};
 use crate::dialect::relay::template::Scope;
-use crate::dialect::{Action, Context, Peer};
+use crate::dialect::{Action, Context};
 use crate::wire::http::cors::Answer;
 use crate::wire::http::response::{Response, is_safe_value};
 use bytes::Bytes;
+use std::fmt::Write;
 use std::sync::Arc;
 
 /// Names that a hook sets itself, whatever the client sent.
@@ -104,18 +105,22 @@ fn put_form_value(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// A number that is the same for all requests of one connection, so that its calls keep their order. Peers on
-/// unix sockets have no address: there each exchange keeps its own order.
+/// A number that is the same for all requests of one connection, so that its calls keep their order.
 pub fn order_of(cx: &Context<'_>) -> u64 {
-    match cx.peer {
-        Peer::Ip(std::net::SocketAddr::V4(address)) => {
-            u64::from(address.ip().to_bits()) << 16 | u64::from(address.port())
+    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+    let _ = write!(hash, "{}", cx.peer);
+    hash.0
+}
+
+/// FNV-1a: spreads addresses well enough.
+struct Fnv(u64);
+
+impl std::fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for byte in text.bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        Peer::Ip(std::net::SocketAddr::V6(address)) => {
-            let bits = address.ip().to_bits();
-            ((bits >> 64) as u64 ^ (bits as u64).rotate_left(16)) ^ u64::from(address.port())
-        }
-        Peer::Unix => cx.random,
+        Ok(())
     }
 }
 

@@ -1,10 +1,8 @@
 //! Templates compiled and filled in: what `$variables` are worth for one request.
 
-use crate::dialect::Peer;
 use crate::dialect::relay::location::Captures;
 use crate::dialect::relay::settings::{Piece, pieces};
 use crate::wire::http::request::Request;
-use std::io::Write;
 
 /// A template whose variables are known to exist.
 #[derive(Clone, Debug)]
@@ -48,7 +46,7 @@ pub struct Scope<'a> {
     /// What the location's pattern found.
     pub captures: &'a Captures<'a>,
     /// Who sent it.
-    pub peer: &'a Peer,
+    pub peer: &'a dyn std::fmt::Display,
     /// The channel ids, once they are known.
     pub channel_ids: &'a [Vec<u8>],
     /// The channel group.
@@ -169,18 +167,11 @@ impl Variable {
             Variable::Uri => target.path_raw,
             Variable::Args => target.query_raw.unwrap_or_default(),
             Variable::Method => scope.request.method_text,
-            Variable::RemoteAddr => {
-                let _ = match scope.peer {
-                    Peer::Ip(address) => write!(out, "{}", address.ip()),
-                    Peer::Unix => write!(out, "unix:"),
-                };
-                return;
-            }
-            Variable::RemotePort => {
-                if let Peer::Ip(address) = scope.peer {
-                    let _ = write!(out, "{}", address.port());
-                }
-                return;
+            Variable::RemoteAddr | Variable::RemotePort => {
+                let peer = scope.peer.to_string();
+                let (address, port) = peer.rsplit_once(':').unwrap_or((&peer, ""));
+                let part = if self == Variable::RemotePort { port } else { address.trim_matches(['[', ']']) };
+                return out.extend_from_slice(part.as_bytes());
             }
         };
         out.extend_from_slice(text.as_bytes());
