@@ -5,9 +5,9 @@ use crate::dialect::{Action, Context, SlowConsumer, Upgrade, upgrade};
 use crate::wire::http::date;
 use crate::wire::http::request::{Method, Request};
 use crate::wire::http::response::{self, Response};
+use crate::wire::ws::close;
 use crate::wire::ws::deflate::{self, Compressor};
 use crate::wire::ws::frame::{self, Opcode};
-use crate::wire::ws::close;
 use bytes::Bytes;
 
 /// zlib level: an echo is about round trips, not about size.
@@ -40,7 +40,11 @@ impl Echo {
             let get = request.method == Method::Get;
             let answer = Response::new(if get { 426 } else { 405 }).header("Allow", "GET");
             let answer = if get { answer.header("Upgrade", "websocket") } else { answer };
-            answer_plain(cx, request, &answer.body("text/plain", "This endpoint echoes WebSocket messages.\n"));
+            answer_plain(
+                cx,
+                request,
+                &answer.body("text/plain", "This endpoint echoes WebSocket messages.\n"),
+            );
             return Some(Session::default());
         }
         let policy = deflate::Policy::own();

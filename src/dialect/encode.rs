@@ -24,7 +24,14 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder for these forms.
     pub fn new(forms: relay::form::Forms) -> Encoder {
-        Encoder { compressor: None, scratch: Vec::new(), of: None, frames: Vec::new(), forms, date: (0, Bytes::new()) }
+        Encoder {
+            compressor: None,
+            scratch: Vec::new(),
+            of: None,
+            frames: Vec::new(),
+            forms,
+            date: (0, Bytes::new()),
+        }
     }
 
     /// The frame of `publication` in `form`.

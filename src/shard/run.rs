@@ -220,7 +220,7 @@ impl Shard {
         let counters: Arc<Counters> = config.node.shards[config.id as usize].clone();
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
-        let encoder = Encoder::new(config.dialects.relay.forms(config.seed));
+        let encoder = Encoder::new(config.dialects.relay.forms());
         let shard = Shard {
             id: config.id,
             net,

@@ -35,11 +35,8 @@ pub fn prepare(ask: &Ask<'_>, scope: &Scope<'_>, event: &str) -> Vec<Tell> {
 /// Publishes events.
 pub fn tell<'t>(cx: &mut Context<'_>, events: impl IntoIterator<Item = &'t Tell>) {
     for event in events {
-        let command = Command::Publish {
-            message: event.message.clone(),
-            policy: event.policy.clone(),
-            create: true,
-        };
+        let command =
+            Command::Publish { message: event.message.clone(), policy: event.policy.clone(), create: true };
         cx.act(Action::Tell { key: event.channel.clone(), command });
     }
 }

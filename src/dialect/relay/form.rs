@@ -119,11 +119,12 @@ impl Forms {
     /// The number of a form.
     pub fn form(kind: Kind, variant: u16) -> Form {
         // What does not depend on the location is shared by all of them.
-        let variant = if kind as u8 <= Kind::WsMetaDeflate as u8 || matches!(kind, Kind::Chunked | Kind::PollTail) {
-            0
-        } else {
-            variant
-        };
+        let variant =
+            if kind as u8 <= Kind::WsMetaDeflate as u8 || matches!(kind, Kind::Chunked | Kind::PollTail) {
+                0
+            } else {
+                variant
+            };
         Form(kind as u32 | u32::from(variant) << 8)
     }
 

@@ -68,10 +68,8 @@ fn with_query(url: &str, query: Option<&str>) -> Arc<str> {
 
 /// The two calls of py-hbpush for one channel: subscribe and unsubscribe. All client headers, its Host included.
 fn passthrough(ask: &Ask<'_>, url: &str, id: &[u8], order: u64) -> [HookCall; 2] {
-    let mut headers = vec![(
-        Bytes::from_static(b"Content-Type"),
-        Bytes::from_static(b"application/x-www-form-urlencoded"),
-    )];
+    let mut headers =
+        vec![(Bytes::from_static(b"Content-Type"), Bytes::from_static(b"application/x-www-form-urlencoded"))];
     let kept = ask.request.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
     headers.extend(kept.map(|(name, value)| (copied(name.as_bytes()), copied(value))));
     let call = |what: &str| {
@@ -98,7 +96,8 @@ fn put_form_value(out: &mut Vec<u8>, value: &[u8]) {
             b' ' => out.push(b'+'),
             _ if byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte) => out.push(byte),
             _ => {
-                let digit = |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0').to_ascii_uppercase() as u8;
+                let digit =
+                    |n: u8| char::from_digit(u32::from(n), 16).unwrap_or('0').to_ascii_uppercase() as u8;
                 out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
             }
         }
@@ -166,14 +165,21 @@ pub fn allows(answer: &Result<HookAnswer, HookFailure>) -> bool {
 
 /// Answers a request that the application did not allow: subscribers get its answer whole, publishers a bare 403;
 /// 502 when there is no answer (nchan sheet, section 7 and trap 20).
-pub fn refuse(cx: &mut Context<'_>, ask: &Ask<'_>, subscriber: bool, answer: Result<HookAnswer, HookFailure>) {
+pub fn refuse(
+    cx: &mut Context<'_>,
+    ask: &Ask<'_>,
+    subscriber: bool,
+    answer: Result<HookAnswer, HookFailure>,
+) {
     match answer {
         Ok(answer) if subscriber => {
             cx.refused("authorize", format!("{}: back end answered {}", ask.request.target, answer.status));
             let mut response = Response::new(answer.status);
             for (name, value) in &answer.headers {
                 let name = String::from_utf8_lossy(name);
-                if !name.eq_ignore_ascii_case("date") && !name.to_ascii_lowercase().starts_with("access-control-") {
+                if !name.eq_ignore_ascii_case("date")
+                    && !name.to_ascii_lowercase().starts_with("access-control-")
+                {
                     response = response.header(&name, value);
                 }
             }

@@ -116,8 +116,7 @@ fn group_plain(have: &[u64; 5], most: &[u64; 5]) -> String {
          disk space used by messages: {} bytes\r\nlimits:\r\n",
         have[0], have[1], have[2], have[3], have[4]
     );
-    let names =
-        ["channels", "subscribers", "messages", "messages shared memory", "messages disk space"];
+    let names = ["channels", "subscribers", "messages", "messages shared memory", "messages disk space"];
     for (name, value) in names.iter().zip(most) {
         let _ = write!(out, "  max {name}: {value}\r\n");
     }

@@ -195,7 +195,8 @@ impl Location {
         let relay = self.settings.flavour == Flavour::Relay;
         // py-hbpush looks at the path as sent and decodes what it found; nginx looks at the decoded one.
         let text: &[u8] = if relay { path.raw } else { &path.decoded };
-        let own = |found: &'p [u8]| if relay { target::decode(found).ok() } else { Some(Cow::Borrowed(found)) };
+        let own =
+            |found: &'p [u8]| if relay { target::decode(found).ok() } else { Some(Cow::Borrowed(found)) };
         match &self.pattern {
             Pattern::Prefix(prefix) => {
                 let rest = text.strip_prefix(&**prefix).filter(|rest| !rest.is_empty())?;
@@ -276,11 +277,13 @@ fn compile_pattern(settings: &LocationSettings) -> Result<Pattern, (&'static str
         PathPattern::Regex(text) if settings.flavour == Flavour::Relay => format!("^(?:{text})$"),
         PathPattern::Regex(text) => text.clone(),
     };
-    let build = |unicode| {
-        RegexBuilder::new(&text).unicode(unicode).size_limit(limits::RELAY_PATTERN_BYTES).build()
-    };
+    let build =
+        |unicode| RegexBuilder::new(&text).unicode(unicode).size_limit(limits::RELAY_PATTERN_BYTES).build();
     // Paths are bytes. A pattern with letters beyond ASCII in a class only works on text.
-    build(false).or_else(|_| build(true)).map(Pattern::Regex).map_err(|error| ("url", one_line(&error.to_string())))
+    build(false)
+        .or_else(|_| build(true))
+        .map(Pattern::Regex)
+        .map_err(|error| ("url", one_line(&error.to_string())))
 }
 
 fn one_line(text: &str) -> String {
@@ -306,7 +309,11 @@ fn listener_bits(
             bits |= 1 << number;
         }
     }
-    match settings.listeners.iter().find(|name| *name != "internal" && !listeners.iter().any(|l| l.0 == *name)) {
+    match settings
+        .listeners
+        .iter()
+        .find(|name| *name != "internal" && !listeners.iter().any(|l| l.0 == *name))
+    {
         Some(name) => Err(("listen", format!("there is no listener `{name}`"))),
         None => Ok(bits),
     }
@@ -342,7 +349,9 @@ fn cors_policy(settings: &LocationSettings, publisher_headers: &str) -> Cors {
         AllowOrigin::Echo => cors::AllowOrigin::Echo,
         AllowOrigin::Any if relay => cors::AllowOrigin::Fixed("*".into()),
         AllowOrigin::Any => cors::AllowOrigin::Star,
-        AllowOrigin::List(list) if relay => cors::AllowOrigin::Fixed(list.first().cloned().unwrap_or_default()),
+        AllowOrigin::List(list) if relay => {
+            cors::AllowOrigin::Fixed(list.first().cloned().unwrap_or_default())
+        }
         AllowOrigin::List(list) => cors::AllowOrigin::List(list.clone()),
     };
     if !publisher_headers.is_empty() {

@@ -53,8 +53,7 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, plan: P
     let after = resume.filter(|_| plan.channels == 1).map(|resume| resume.after(0));
     let class = if interval { Class::Glance } else { Class::OneShot };
     plan.subscribe(cx, ask, class, Form::SESSION);
-    let multi =
-        (plan.channels > 1).then(|| Multi::new(plan.channels, plan.keys.len(), resume.cloned()));
+    let multi = (plan.channels > 1).then(|| Multi::new(plan.channels, plan.keys.len(), resume.cloned()));
     let mut nothing_new = Vec::new();
     if interval {
         echo_ids(ask, &plan.wanted, &mut nothing_new);
@@ -145,7 +144,13 @@ impl Poll {
         }
     }
 
-    fn nothing_stored(&mut self, cx: &mut Context<'_>, location: &Location, session: &Session, waits: bool) -> bool {
+    fn nothing_stored(
+        &mut self,
+        cx: &mut Context<'_>,
+        location: &Location,
+        session: &Session,
+        waits: bool,
+    ) -> bool {
         if !waits {
             self.end(cx, location, session, Void::NothingNew);
             return true;
@@ -206,7 +211,13 @@ impl Poll {
                     let message = &publication.message;
                     let mut head = Vec::with_capacity(256);
                     let id = Id { time, tag: &tags };
-                    poll_head(variant, &id, message.content_type.as_deref(), message.payload.len(), &mut head);
+                    poll_head(
+                        variant,
+                        &id,
+                        message.content_type.as_deref(),
+                        message.payload.len(),
+                        &mut head,
+                    );
                     head.into()
                 }
             };
@@ -253,11 +264,13 @@ impl Poll {
         }
         let (content_type, body) = if together == LongPollMultipart::Raw {
             let separator = location.settings.raw_separator.as_bytes();
-            (Vec::new(), messages.iter().flat_map(|(_, p)| [&p.message.payload, separator].concat()).collect())
+            (
+                Vec::new(),
+                messages.iter().flat_map(|(_, p)| [&p.message.payload, separator].concat()).collect(),
+            )
         } else {
-            let parts = messages.iter().map(|(_, p)| {
-                (p.message.content_type.as_deref(), p.message.payload.as_ref())
-            });
+            let parts =
+                messages.iter().map(|(_, p)| (p.message.content_type.as_deref(), p.message.payload.as_ref()));
             (forms.boundary().content_type(), forms.boundary().answer(parts))
         };
         let mut head = Vec::with_capacity(256);

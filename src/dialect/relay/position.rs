@@ -179,7 +179,9 @@ fn dated(since: &[u8], tag: Option<&[u8]>, relay: bool, channels: usize) -> Resu
     let time = match date::parse(since) {
         Some(time) if time > 0 => time as u64,
         // The epoch is how updates.js asks for everything.
-        Some(_) if relay => return tag.map_or(Ok(()), |tag| tags(tag, 1, true).map(drop)).map(|()| Wanted::Oldest),
+        Some(_) if relay => {
+            return tag.map_or(Ok(()), |tag| tags(tag, 1, true).map(drop)).map(|()| Wanted::Oldest);
+        }
         None if relay => return Err(BadId),
         _ => return Ok(Wanted::Nothing),
     };
@@ -250,8 +252,7 @@ fn entry(text: &[u8]) -> Result<Option<u32>, BadId> {
     if !text.iter().all(u8::is_ascii_digit) {
         return Err(BadId);
     }
-    let value = text.iter().fold(0u32, |sum, digit| {
-        sum.saturating_mul(10).saturating_add(u32::from(digit - b'0'))
-    });
+    let value =
+        text.iter().fold(0u32, |sum, digit| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0')));
     Ok(Some(value))
 }

@@ -78,7 +78,8 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authori
     }
     let message = message(ask, &scope, ask.request.body, ask.request.headers.get("content-type"));
     if let Some(url) = &ask.location.settings.upstream {
-        let body = (message.payload, Some(message.content_type.unwrap_or_default()).filter(|t| !t.is_empty()));
+        let body =
+            (message.payload, Some(message.content_type.unwrap_or_default()).filter(|t| !t.is_empty()));
         let call = hooks::call(ask, url, &scope, Some(body));
         return Waiting::upstream(cx, ask, session, call);
     }

@@ -76,8 +76,7 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, plan: P
         Wanted::Behind(resume) => Some(resume),
         _ => None,
     };
-    let multi =
-        (plan.channels > 1).then(|| Multi::new(plan.channels, plan.keys.len(), resume.cloned()));
+    let multi = (plan.channels > 1).then(|| Multi::new(plan.channels, plan.keys.len(), resume.cloned()));
     let after = resume.filter(|_| multi.is_none()).map(|resume| resume.after(0));
     let event = plan.event.clone().filter(|_| kind == Kind::Sse);
     let shared = multi.is_none() && event.is_none();
@@ -185,7 +184,7 @@ impl Opening {
     ///
     /// A position that is still to come wants every publication looked at, so it cannot share frames: the
     /// subscription is then made again with [`Form::SESSION`]. That it is still to come shows only now.
-    pub fn on_answer(
+    pub(super) fn on_answer(
         &mut self,
         cx: &mut Context<'_>,
         forms: &Forms,
@@ -217,8 +216,12 @@ impl Opening {
         }
         let messages = match &mut self.extra.multi {
             None => backlog.into_iter().map(|publication| (tag, publication)).collect(),
-            Some(multi) if multi.answered(tag, backlog) => multi.take(),
-            Some(_) => return None,
+            Some(multi) => {
+                if !multi.answered(tag, backlog) {
+                    return None;
+                }
+                multi.take()
+            }
         };
         self.open(cx, forms, location, session, messages);
         let extra = std::mem::take(&mut self.extra);

@@ -38,7 +38,8 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authori
     };
     let mut accepted = None;
     if transport == Transport::WebSocket {
-        let policy = ask.location.settings.deflate_websocket.then(|| deflate::Policy::shared(DEFLATE_WINDOW_BITS));
+        let policy =
+            ask.location.settings.deflate_websocket.then(|| deflate::Policy::shared(DEFLATE_WINDOW_BITS));
         match upgrade::negotiate(ask.request, &[META], policy.as_ref()) {
             Ok(handshake) => accepted = Some(handshake),
             Err(refusal) => {

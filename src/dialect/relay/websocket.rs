@@ -133,7 +133,8 @@ impl Publisher {
         match &self.upstream {
             Some(call) => {
                 let call = with_message(call, &message);
-                self.slots[usize::from(slot)] = Some(Pending { message: Some(message), ..Pending::default() });
+                self.slots[usize::from(slot)] =
+                    Some(Pending { message: Some(message), ..Pending::default() });
                 cx.act(Action::Hook { call: Box::new(call), tag: Some(slot) });
             }
             None => self.publish(cx, location, slot, message),
