@@ -52,7 +52,7 @@ impl Default for HttpLimits {
 /// One message after reassembly and inflation, bytes. More closes with 1009.
 pub const WS_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 /// Frames of one fragmented message. More closes with 1008: tiny fragments are an attack on CPU.
-pub const WS_FRAGMENTS: usize = 4096;
+pub const WS_FRAGMENTS: usize = 131_072;
 /// Payload of a control frame, bytes (RFC 6455 section 5.5).
 pub const WS_CONTROL_BYTES: usize = 125;
 /// Reason in a close frame, bytes: a control frame without the code. Longer ones are cut.
@@ -135,9 +135,9 @@ pub const NODE_CONNECTIONS: usize = 1_000_000;
 /// Connections from one address, 0 for no limit: a proxy in front is one address.
 pub const NODE_CONNECTIONS_PER_ADDRESS: usize = 0;
 /// Bytes that may wait for one connection.
-pub const NODE_OUTBOX_BYTES: usize = 1024 * 1024;
+pub const NODE_OUTBOX_BYTES: usize = 4 * 1024 * 1024;
 /// Messages that may wait for one connection.
-pub const NODE_OUTBOX_MESSAGES: usize = 4096;
+pub const NODE_OUTBOX_MESSAGES: usize = 16_384;
 /// Channels of the whole node.
 pub const NODE_CHANNELS: usize = 1_000_000;
 /// Messages that may wait in the mailbox of one shard.
@@ -313,6 +313,9 @@ pub const SWEEP_CHANNELS_PER_TICK: usize = 2_000;
 /// Stored publications per channel that a configuration may ask for.
 pub const HISTORY_MESSAGES: u32 = 1_000_000;
 
+/// A channel group without channels keeps its limits for so long, milliseconds.
+pub const GROUP_IDLE_MS: u64 = 3_600_000;
+
 /// Bounds of a channel home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeLimits {
@@ -354,20 +357,11 @@ pub const EPOLL_EVENTS: usize = 1024;
 pub const TURNS_BEFORE_YIELD: usize = 64;
 /// Mails taken from the mailbox in one turn.
 pub const MAILS_PER_TURN: usize = 256;
-/// Mails that wait for a shard. Publications are refused with 503 before the reserve is touched.
-pub const MAILBOX_MAILS: usize = 65_536;
-/// Of these, kept for answers and teardown.
-pub const MAILBOX_RESERVE_MAILS: usize = 8_192;
-/// Unsent bytes of one connection.
-pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
-/// Unsent frames of one connection.
-pub const OUTBOX_FRAMES: usize = 16_384;
+/// This part of a mailbox (one in so many mails) is kept for answers and teardown: publications are refused with 503
+/// before it is touched.
+pub const MAILBOX_RESERVE_PART: usize = 8;
 /// Emptied queues kept for reuse by a shard.
 pub const SPARE_QUEUES: usize = 1_024;
-/// Connections of the node. More are answered 503 and closed.
-pub const CONNECTIONS: usize = 1_000_000;
-/// Connections from one address; 0 = no limit.
-pub const CONNECTIONS_PER_ADDRESS: usize = 0;
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
 /// Connections shed at once when file descriptors run out.
@@ -380,12 +374,6 @@ pub const NOTSENT_LOWAT_BYTES: i32 = 64 * 1024;
 pub const TICK_MS: u64 = 100;
 /// Slots of the deadline wheel; deadlines farther away are looked at once per round.
 pub const WHEEL_SLOTS: usize = 1_024;
-/// A request's head must be complete after so long, milliseconds. Answered with 408.
-pub const HTTP_HEADER_MS: u64 = 10_000;
-/// A request's body must be complete after so long, milliseconds. Answered with 408.
-pub const HTTP_BODY_MS: u64 = 60_000;
-/// A connection without a request is closed after so long, milliseconds.
-pub const HTTP_IDLE_MS: u64 = 75_000;
 /// After our close frame the peer's is awaited for so long, milliseconds.
 pub const WS_CLOSE_MS: u64 = 2_000;
 /// After our last byte the peer's end of stream is awaited for so long, milliseconds.
@@ -395,8 +383,7 @@ pub const DRAIN_SESSIONS_PER_S: u64 = 1_000;
 
 const _: () = assert!(SENDS_PER_SUBMIT <= NET_RING_ENTRIES as usize);
 const _: () = assert!(NET_RING_COMPLETIONS as usize > 4 * SENDS_PER_SUBMIT);
-const _: () = assert!(MAILBOX_RESERVE_MAILS * 2 < MAILBOX_MAILS);
-const _: () = assert!(HTTP_BODY_BYTES < OUTBOX_BYTES);
+const _: () = assert!(HTTP_BODY_BYTES < NODE_OUTBOX_BYTES);
 const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);

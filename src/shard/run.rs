@@ -16,8 +16,9 @@ use crate::channel::members::Members;
 use crate::dialect::Dialects;
 use crate::dialect::encode::Encoder;
 use crate::limits::{
-    HTTP_BODY_MS, HTTP_HEADER_MS, HTTP_IDLE_MS, HomeLimits, HttpLimits, MAILS_PER_TURN, RECV_BYTES, TICK_MS,
-    TURNS_BEFORE_YIELD, WsLimits,
+    HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
+    NODE_CONNECTIONS_PER_ADDRESS, NODE_HEADER_TIMEOUT_MS, NODE_IDLE_TIMEOUT_MS, NODE_OUTBOX_BYTES,
+    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
 };
 use crate::wire::ws::deflate::Inflater;
 use std::cell::Cell;
@@ -52,6 +53,8 @@ pub struct ShardLimits {
     pub body_ms: u64,
     /// Time between requests, milliseconds.
     pub idle_ms: u64,
+    /// Time for the answer to a WebSocket ping, milliseconds.
+    pub pong_ms: u64,
 }
 
 impl Default for ShardLimits {
@@ -61,14 +64,15 @@ impl Default for ShardLimits {
             ws: WsLimits::default(),
             home: HomeLimits::default(),
             outbox: OutboxLimits {
-                bytes: crate::limits::OUTBOX_BYTES,
-                frames: crate::limits::OUTBOX_FRAMES,
+                bytes: NODE_OUTBOX_BYTES,
+                frames: NODE_OUTBOX_MESSAGES,
             },
-            connections: crate::limits::CONNECTIONS,
-            connections_per_address: crate::limits::CONNECTIONS_PER_ADDRESS,
-            header_ms: HTTP_HEADER_MS,
-            body_ms: HTTP_BODY_MS,
-            idle_ms: HTTP_IDLE_MS,
+            connections: NODE_CONNECTIONS,
+            connections_per_address: NODE_CONNECTIONS_PER_ADDRESS,
+            header_ms: NODE_HEADER_TIMEOUT_MS,
+            body_ms: NODE_BODY_TIMEOUT_MS,
+            idle_ms: NODE_IDLE_TIMEOUT_MS,
+            pong_ms: NODE_WEBSOCKET_PONG_TIMEOUT_MS,
         }
     }
 }

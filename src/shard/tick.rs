@@ -92,7 +92,7 @@ impl Shard {
         if let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier {
             ws.pinged = true;
         }
-        self.slab[slot].deadline = now + interval;
+        self.slab[slot].deadline = self.wheel.tick_in(self.limits.pong_ms);
         self.queue_control(slot, frame::encode(Opcode::Ping, false, &[]));
     }
 
