@@ -33,8 +33,15 @@ impl Echo {
 
     /// Takes requests for its path; others are left alone.
     pub fn on_request(&self, cx: &mut Context<'_>, request: &Request<'_>) -> Option<Session> {
-        if request.target_parts().path_raw != &*self.path {
+        let target = request.target_parts();
+        if target.path_raw != &*self.path {
             return None;
+        }
+        // `?shard=2`: be served by that shard, wherever the kernel has put the connection.
+        let wanted = target.arg("shard").and_then(|text| text.parse::<u16>().ok());
+        if let Some(shard) = wanted.filter(|&shard| shard != cx.shard) {
+            cx.act(Action::Move { shard });
+            return Some(Session::default());
         }
         if !request.upgrade_websocket {
             let get = request.method == Method::Get;
@@ -53,6 +60,7 @@ impl Echo {
                 let mut head = Vec::with_capacity(256);
                 response::put_status_line(&mut head, 101);
                 accepted.write_headers(&[], &mut head);
+                response::put_header(&mut head, "X-Fanwire-Shard", cx.shard.to_string().as_bytes());
                 head.extend_from_slice(b"\r\n");
                 cx.send(head);
                 let deflate = accepted.deflate;
