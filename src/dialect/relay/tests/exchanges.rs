@@ -244,6 +244,35 @@ fn status_page() {
     assert!(lines[15].starts_with("nchan version: "));
 }
 
+proptest::proptest! {
+    /// Whatever a client sends, it gets an answer or waits, and nothing breaks.
+    #[test]
+    fn anything_goes(
+        method in "(GET|POST|PUT|DELETE|HEAD|OPTIONS|PATCH|X)",
+        path in "/(ps|many|x)/[a-c,%0-9/.]{0,12}([?](last_event_id|id)=[0-9:,%\\[\\]-]{0,16})?",
+        id in "(|[0-9]{1,12}|1795257022|-1)(|:)(|-|[0-9]{0,12})[\\[\\],0-9-]{0,8}",
+        name in "(If-None-Match|Last-Event-ID|Etag|If-Modified-Since)",
+        accept in "(text/event-stream|multipart/mixed|application/json|,;/)",
+        body in "[a-z]{0,3}",
+    ) {
+        let mut rig = Rig::new(vec![
+            at("/ps/", LocationMethods::Pubsub, NCHAN(), |_| ()),
+            at("/many/", LocationMethods::Pubsub, NCHAN(), |l| {
+                l.split_delimiter = Some(",".into());
+                l.longpoll_multipart = LongPollMultipart::Multipart;
+            }),
+            regex("^/x/(.*)", RELAY(), |l| l.methods = LocationMethods::Subscriber),
+        ]);
+        let first = rig.request("POST /ps/a", "x");
+        let number = rig.request("OPTIONS /ps/a", "");
+        rig.request_on(number, 0, &format!("{method} {path}\n{name}: {id}\nAccept: {accept}"), &body);
+        rig.request_on(first, 0, &format!("GET {path}\n{name}: {DATE}\nIf-None-Match: {id}\n{SHAKE}"), "");
+        for channel in ["a", "b", "c", "a"] {
+            rig.ask(&format!("POST /ps/{channel}"), "y");
+        }
+    }
+}
+
 #[test]
 fn mistakes_in_settings_are_all_told() {
     let settings = RelaySettings {

@@ -132,7 +132,9 @@ fn sockets_and_parts_carry_the_list_too() {
     let socket = rig.request(&format!("GET /many/a,b\n{SHAKE}\nSec-WebSocket-Protocol: ws+meta.nchan"), "");
     let plain = rig.request(&format!("GET /many/a,b\n{SHAKE}"), "");
     let parts = rig.request("GET /many/a,b\nAccept: multipart/mixed", "");
-    (rig.take(socket), rig.take(plain), rig.take(parts));
+    for number in [socket, plain, parts] {
+        rig.take(number);
+    }
     rig.ask("POST /pub/b", "x");
     assert!(rig.text_lossy(socket).ends_with("id: 1795257022:-,[0]\n\nx"));
     assert_eq!(rig.take(plain), b"\x81\x01x");

@@ -82,6 +82,7 @@ fn interval_polls_never_wait() {
         rig.ask("GET /sub/a", ""),
         "HTTP/1.1 304 Not Modified\r\nVary: If-None-Match, If-Modified-Since\r\n\r\n"
     );
+    assert_eq!(rig.info("", "a"), None, "no channel was made");
     rig.publish("a", "hi");
     assert!(rig.ask("GET /sub/a", "").ends_with("\r\n\r\nhi"));
     assert_eq!(
@@ -127,6 +128,8 @@ fn polls_end_by_themselves_and_by_others() {
 #[test]
 fn unknown_channels() {
     let mut rig = pair(RELAY, |_| ());
+    assert_eq!(rig.status("GET /sub/a", ""), 404);
+    let mut rig = pair(RELAY, |l| l.polling = Polling::Interval);
     assert_eq!(rig.status("GET /sub/a", ""), 404);
     let mut rig = pair(RELAY, |l| l.existing_channels_only = true);
     assert_eq!(rig.status("GET /sub/a", ""), 403);

@@ -129,7 +129,8 @@ fn compressed_messages_inflate_with_and_without_header() {
     let meta =
         rig.request(&format!("GET /sub/a\n{SHAKE}\n{offer}\nSec-WebSocket-Protocol: ws+meta.nchan"), "");
     let without = rig.request(&format!("GET /sub/a\n{SHAKE}"), "");
-    (rig.take(meta), rig.take(without));
+    rig.take(meta);
+    rig.take(without);
     rig.publish("a", &body);
     let mut inflater = Inflater::new(false);
     let expected = [body.clone(), format!("id: {SECOND}:0\ncontent-type: text/plain\n\n{body}")];
