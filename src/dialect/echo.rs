@@ -190,7 +190,7 @@ mod tests {
         assert!(matches!(&actions[1], Action::Upgrade(Upgrade { deflate: None, .. })));
         assert_eq!(echoed(&mut session, "hi"), &b"\x81\x02hi"[..]);
         let back = within(|cx| session.on_message(cx, Message::Binary(b"\xff"))).1.pop();
-        assert!(matches!(back, Some(Action::Send(frame)) if frame == &b"\x82\x01\xff"[..]));
+        assert!(matches!(back, Some(Action::Send(frame)) if frame[..] == *b"\x82\x01\xff"));
     }
 
     #[test]
