@@ -147,6 +147,7 @@ http {
 ${temp}
 access_log off;
 client_max_body_size ${maxBody};
+subrequest_output_buffer_size 4m;
 nchan_shared_memory_size 64m;
 server {
 listen 127.0.0.1:${port};
