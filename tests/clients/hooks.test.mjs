@@ -9,7 +9,7 @@ import { Conn, open } from '../support/raw.mjs';
 import { upgradeHeaders, WsConn } from '../support/websocket.mjs';
 
 let app;
-const hook_headers = { 'X-Channel-Id': '$channel_id', 'X-Subscriber-Type': '$subscriber_type', 'X-Original-URI': '$original_uri' };
+const hook_headers = { 'X-Channel-Id': '$channel_id', 'X-Subscriber-Type': '$subscriber_type', 'X-Original-URI': '$request_uri' };
 const pub_headers = { 'X-Channel-Id': '$channel_id', 'X-Publisher-Type': '$publisher_type' };
 
 const server = useServer(async () => {

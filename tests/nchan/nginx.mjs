@@ -43,7 +43,7 @@ const VARIABLES = {
   $publisher_type: '$nchan_publisher_type',
   $message_id: '$nchan_message_id',
   $prev_message_id: '$nchan_prev_message_id',
-  $original_uri: '$request_uri',
+  $request_uri: '$request_uri',
 };
 
 const quote = (value) => `"${String(value).replace(/[\\"]/g, '\\$&').replace(/\n/g, '\\n')}"`;
