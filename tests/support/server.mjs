@@ -67,8 +67,8 @@ export async function eventually(check, what, timeoutMs = 3000) {
 }
 
 class Server {
-  constructor({ port, child, dir, stderrFile, socketPath }) {
-    Object.assign(this, { port, child, dir, stderrFile, socketPath });
+  constructor({ port, child, dir, stderrFile }) {
+    Object.assign(this, { port, child, dir, stderrFile });
     this.origin = `http://127.0.0.1:${port}`;
     this.exit = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
   }
@@ -130,7 +130,8 @@ class Server {
 
 /**
  * Starts the target with these locations.
- * `toml` adds top-level lines (fanwire only), `args` adds flags (fanwire only), `listen` replaces the address.
+ * For fanwire only: `toml` adds lines in front of the locations, `args` adds flags, `port` says that `toml` itself
+ * listens, there.
  */
 export async function start(options = {}) {
   for (let attempt = 1; ; attempt += 1) {
@@ -143,18 +144,18 @@ export async function start(options = {}) {
   }
 }
 
-async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, socket = false, shards, driver } = {}) {
-  const port = await freePort();
+async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, shards, driver, port: fixedPort } = {}) {
+  const port = fixedPort ?? (await freePort());
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), `fanwire-test-${TARGET}-`));
   const stderrFile = path.join(dir, 'stderr');
-  const socketPath = socket ? path.join(dir, 'socket') : undefined;
   let command;
   if (TARGET === 'nchan') {
     const file = path.join(dir, 'nginx.conf');
     fs.writeFileSync(file, nginxConfig(locations ?? [pub(), sub()], { port, dir, maxBody }));
     command = ['nginx', '-p', dir, '-c', file, '-e', 'stderr'];
   } else {
-    command = [FANWIRE_BIN, 'serve', '--listen', socketPath ? `unix:${socketPath}` : `127.0.0.1:${port}`];
+    command = [FANWIRE_BIN, 'serve'];
+    if (!fixedPort) command.push('--listen', `127.0.0.1:${port}`);
     if (locations || toml) {
       const file = path.join(dir, 'fanwire.toml');
       fs.writeFileSync(file, toml + (locations ?? []).map(locationToml).join(''));
@@ -169,7 +170,7 @@ async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, s
   const log = fs.openSync(stderrFile, 'w');
   const child = spawn(command[0], command.slice(1), { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
   fs.closeSync(log);
-  const server = new Server({ port, child, dir, stderrFile, socketPath });
+  const server = new Server({ port, child, dir, stderrFile });
   child.once('error', (error) => fs.appendFileSync(stderrFile, `${error.message}\n`));
   process.once('exit', () => child.kill('SIGKILL'));
   await ready(server);
