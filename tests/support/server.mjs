@@ -16,6 +16,8 @@ if (!['fanwire', 'nchan'].includes(TARGET)) throw new Error(`TARGET=${TARGET}: f
 
 const REPO = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 export const FANWIRE_BIN = process.env.FANWIRE_BIN ?? path.join(REPO, 'target/release/fanwire');
+// the node reads FANWIRE_* itself: what steers the tests must not reach it
+const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('FANWIRE_')));
 const START_TIMEOUT_MS = 10_000;
 const STOP_TIMEOUT_MS = 10_000;
 
@@ -168,7 +170,7 @@ async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, s
     command.push(...args);
   }
   const log = fs.openSync(stderrFile, 'w');
-  const child = spawn(command[0], command.slice(1), { stdio: ['ignore', log, log], env: { ...process.env, ...env } });
+  const child = spawn(command[0], command.slice(1), { stdio: ['ignore', log, log], env: { ...ENVIRONMENT, ...env } });
   fs.closeSync(log);
   const server = new Server({ port, child, dir, stderrFile });
   child.once('error', (error) => fs.appendFileSync(stderrFile, `${error.message}\n`));
@@ -180,7 +182,7 @@ async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, s
 /** Runs fanwire with these arguments until it leaves by itself; for start-up errors. */
 export function runToEnd(args, { timeoutMs = START_TIMEOUT_MS, env = {} } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(FANWIRE_BIN, args, { env: { ...process.env, ...env } });
+    const child = spawn(FANWIRE_BIN, args, { env: { ...ENVIRONMENT, ...env } });
     let output = '';
     child.stdout.on('data', (d) => (output += d));
     child.stderr.on('data', (d) => (output += d));
