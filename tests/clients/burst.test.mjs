@@ -9,16 +9,14 @@ import { WsConn } from '../support/websocket.mjs';
 const server = useServer({ locations: [pub('/pub', { buffer_messages: 1000 }), sub()] });
 const bodies = (n) => Array.from({ length: n }, (_, i) => `m${i}`);
 
-/** Publishes all bodies over one connection without waiting in between; gives the elapsed milliseconds. */
+/** Publishes all bodies over one connection, each behind the answer to the last. */
 async function burst(name, list) {
   const conn = await Conn.open(server);
-  const started = Date.now();
   for (const body of list) {
     conn.request('POST', `/pub/${name}`, { body });
     assert.ok([201, 202].includes((await conn.response('POST')).status));
   }
   conn.destroy();
-  return Date.now() - started;
 }
 
 /** Polls with If-* headers until `count` messages are there, pausing now and then. */
@@ -46,7 +44,12 @@ async function poller(name, count, { pauseMs = 0, keepAlive = true } = {}) {
 both('a hundred within a second are walked exactly, in order', async () => {
   const name = channel();
   const list = bodies(100);
-  assert.ok((await burst(name, list)) < 1000, 'published within one second');
+  const conn = await Conn.open(server);
+  const started = Date.now();
+  conn.send(Buffer.concat(list.map((body) => requestBytes('POST', `/pub/${name}`, { body }))));
+  for (let i = 0; i < 100; i += 1) assert.equal((await conn.response('POST')).status, 202);
+  assert.ok(Date.now() - started < 1000, 'published within one second');
+  conn.destroy();
   const seen = await poller(name, 100);
   assert.deepEqual(seen.map((m) => m.text), list);
   for (let i = 1; i < seen.length; i += 1) assert.ok(idOrder(seen[i - 1].id, seen[i].id) < 0);

@@ -1,6 +1,6 @@
 // Channel groups, their limits, the status page and channel events (nchan sheet, section 5).
 import assert from 'node:assert/strict';
-import { both, fanwireOnly, useServer } from '../support/cases.mjs';
+import { bare, both, fanwireOnly, useServer } from '../support/cases.mjs';
 import { channel, eventually, pub, sub, TARGET } from '../support/server.mjs';
 import { open } from '../support/raw.mjs';
 
@@ -115,12 +115,12 @@ both('limit of channels (nchan refuses from the last one on already)', async () 
   assert.equal((await server.request('POST', `/lpub/${g}/a`, { body: 'y' })).status, 202, 'known channels go on');
 });
 
-fanwireOnly('nchan lets such a subscriber hang', 'limit of channels: a subscriber gets an empty 403', async () => {
+fanwireOnly('nchan lets such a subscriber hang', 'limit of channels: a subscriber gets a 403', async () => {
   const g = channel('g');
   for (const name of ['a', 'b']) await server.request('POST', `/lpub/${g}/${name}`, { body: 'x' });
   const subscriber = await server.request('GET', `/lsub/${g}/c`);
   assert.equal(subscriber.status, 403);
-  assert.equal(subscriber.bytes.length, 0);
+  bare(subscriber);
 });
 
 both('limit of messages', async () => {
@@ -184,7 +184,7 @@ both('status page: counts move', async () => {
 
 both('channel events: enqueue, publish, dequeue, delete', async () => {
   const name = channel();
-  const events = await open(server, 'GET', '/events', { headers: { Accept: 'text/event-stream', 'Last-Event-ID': `${Math.floor(Date.now() / 1000)}:0` } });
+  const events = await open(server, 'GET', '/events', { headers: { Accept: 'text/event-stream' } });
   await events.readThrough(': hi\n\n');
   const next = async () => {
     for (;;) {

@@ -1,4 +1,5 @@
 // How a test says where it applies, and how a file gets its server.
+import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { TARGET, start } from './server.mjs';
 
@@ -25,6 +26,14 @@ export function useServer(options, { only = false } = {}) {
   });
   after(() => Object.getPrototypeOf(handle).stop?.());
   return handle;
+}
+
+/** A refusal: nchan sends it empty, fanwire may say why in a line of text. */
+export function bare(answer) {
+  if (answer.bytes.length === 0) return;
+  assert.equal(TARGET, 'fanwire', `unexpected body ${JSON.stringify(answer.text)}`);
+  assert.match(answer.header('Content-Type'), /^text\/plain/);
+  assert.match(answer.text, /^[^\n]{3,200}\n$/);
 }
 
 /** Fails the test after its time: nothing here waits longer. */
