@@ -52,7 +52,7 @@ impl Default for HttpLimits {
 /// One message after reassembly and inflation, bytes. More closes with 1009.
 pub const WS_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 /// Frames of one fragmented message. More closes with 1008: tiny fragments are an attack on CPU.
-pub const WS_FRAGMENTS: usize = 4096;
+pub const WS_FRAGMENTS: usize = 131_072;
 /// Payload of a control frame, bytes (RFC 6455 section 5.5).
 pub const WS_CONTROL_BYTES: usize = 125;
 /// Reason in a close frame, bytes: a control frame without the code. Longer ones are cut.
@@ -105,6 +105,53 @@ pub const RELAY_CHANNELS_PER_REQUEST: usize = 255;
 pub const RELAY_WEBSOCKET_PING_INTERVAL_MS: u64 = 25_000;
 /// Locations of one node: each request tries them in order.
 pub const RELAY_LOCATIONS: usize = 1024;
+/// Compiled size of a location's regular expression, bytes.
+pub const RELAY_PATTERN_BYTES: usize = 1024 * 1024;
+
+// ---- node (configuration defaults) ----
+
+/// Configuration file, bytes.
+pub const NODE_CONFIG_BYTES: usize = 4 * 1024 * 1024;
+/// Mistakes in configuration that are told at once.
+pub const NODE_CONFIG_MISTAKES: usize = 100;
+/// Largest value of a duration in configuration, milliseconds (a year of 366 days).
+pub const NODE_DURATION_MS_MAX: u64 = 366 * 24 * 3_600_000;
+/// Largest value of a size in configuration, bytes.
+pub const NODE_SIZE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Largest value of a count in configuration.
+pub const NODE_COUNT_MAX: usize = 1_000_000_000;
+/// Shards of a node: a channel's home keeps the shards that have members as bits of one word.
+pub const NODE_SHARDS_MAX: usize = 64;
+/// Listeners of a node, internal ones included.
+pub const NODE_LISTENERS: usize = 64;
+/// Path of a unix socket, bytes (`sun_path` without its final zero).
+pub const NODE_UNIX_PATH_BYTES: usize = 107;
+/// Apps of a configuration file.
+pub const NODE_APPS: usize = 4096;
+/// Time that connections get to leave when the node stops, milliseconds.
+pub const NODE_DRAIN_MS: u64 = 5_000;
+/// Connections of the whole node.
+pub const NODE_CONNECTIONS: usize = 1_000_000;
+/// Connections from one address, 0 for no limit: a proxy in front is one address.
+pub const NODE_CONNECTIONS_PER_ADDRESS: usize = 0;
+/// Bytes that may wait for one connection.
+pub const NODE_OUTBOX_BYTES: usize = 4 * 1024 * 1024;
+/// Messages that may wait for one connection.
+pub const NODE_OUTBOX_MESSAGES: usize = 16_384;
+/// Channels of the whole node.
+pub const NODE_CHANNELS: usize = 1_000_000;
+/// Messages that may wait in the mailbox of one shard.
+pub const NODE_MAILBOX_MESSAGES: usize = 16 * 1024;
+/// Time for a request's head to arrive, milliseconds.
+pub const NODE_HEADER_TIMEOUT_MS: u64 = 10_000;
+/// Time for a request's body to arrive, milliseconds.
+pub const NODE_BODY_TIMEOUT_MS: u64 = 30_000;
+/// Time that a kept-alive connection may be without a request, milliseconds.
+pub const NODE_IDLE_TIMEOUT_MS: u64 = 75_000;
+/// Time between WebSocket pings, milliseconds.
+pub const NODE_WEBSOCKET_PING_INTERVAL_MS: u64 = RELAY_WEBSOCKET_PING_INTERVAL_MS;
+/// Time for a WebSocket pong to arrive, milliseconds.
+pub const NODE_WEBSOCKET_PONG_TIMEOUT_MS: u64 = 10_000;
 // ---- hooks (service/hooks) ----
 
 /// Calls that are waiting or under way, all back ends together. More is refused at once.
@@ -223,6 +270,27 @@ const _: () = assert!(HTTP_BODY_BYTES < HOOK_QUEUE_BYTES);
 const _: () = assert!(HOOK_ANSWER_HEAD_BYTES >= 8 * 1024);
 const _: () = assert!(HOOK_CONNECT_MS < HOOK_TIMEOUT_MS && HOOK_TIMEOUT_MS <= HOOK_TIMEOUT_MAX_MS);
 
+// ---- command line (cli) ----
+
+/// Time to connect to a node, milliseconds.
+pub const CLI_CONNECT_MS: u64 = 5_000;
+/// Time for the answer to a publish, milliseconds.
+pub const CLI_ANSWER_MS: u64 = 30_000;
+/// Pause between polls that were answered without a message, milliseconds.
+pub const CLI_POLL_PAUSE_MS: u64 = 1_000;
+/// Bytes read from a node at a time.
+pub const CLI_READ_BYTES: usize = 16 * 1024;
+/// One message, or one line of an event stream, bytes.
+pub const CLI_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Descriptors that the node needs besides those of connections, as `doctor` counts them.
+pub const DOCTOR_RESERVED_FILES: u64 = 256;
+/// Smallest accept queue (net.core.somaxconn) that `doctor` is content with, connections.
+pub const DOCTOR_ACCEPT_QUEUE: u64 = 4096;
+/// Smallest queue of handshakes (net.ipv4.tcp_max_syn_backlog) that `doctor` is content with, connections.
+pub const DOCTOR_SYN_QUEUE: u64 = 1024;
+/// Smallest number of local ports that `doctor` is content with.
+pub const DOCTOR_LOCAL_PORTS: u64 = 28_000;
+
 const _: () = assert!(HTTP_TARGET_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES <= HTTP_CHUNK_EXTENSION_BYTES);
@@ -244,6 +312,9 @@ pub const HISTORY_BYTES_PER_SHARD: usize = 512 * 1024 * 1024;
 pub const SWEEP_CHANNELS_PER_TICK: usize = 2_000;
 /// Stored publications per channel that a configuration may ask for.
 pub const HISTORY_MESSAGES: u32 = 1_000_000;
+
+/// A channel group without channels keeps its limits for so long, milliseconds.
+pub const GROUP_IDLE_MS: u64 = 3_600_000;
 
 /// Bounds of a channel home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,20 +357,11 @@ pub const EPOLL_EVENTS: usize = 1024;
 pub const TURNS_BEFORE_YIELD: usize = 64;
 /// Mails taken from the mailbox in one turn.
 pub const MAILS_PER_TURN: usize = 256;
-/// Mails that wait for a shard. Publications are refused with 503 before the reserve is touched.
-pub const MAILBOX_MAILS: usize = 65_536;
-/// Of these, kept for answers and teardown.
-pub const MAILBOX_RESERVE_MAILS: usize = 8_192;
-/// Unsent bytes of one connection.
-pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
-/// Unsent frames of one connection.
-pub const OUTBOX_FRAMES: usize = 16_384;
+/// This part of a mailbox (one in so many mails) is kept for answers and teardown: publications are refused with 503
+/// before it is touched.
+pub const MAILBOX_RESERVE_PART: usize = 8;
 /// Emptied queues kept for reuse by a shard.
 pub const SPARE_QUEUES: usize = 1_024;
-/// Connections of the node. More are answered 503 and closed.
-pub const CONNECTIONS: usize = 1_000_000;
-/// Connections from one address; 0 = no limit.
-pub const CONNECTIONS_PER_ADDRESS: usize = 0;
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
 /// Connections shed at once when file descriptors run out.
@@ -312,12 +374,6 @@ pub const NOTSENT_LOWAT_BYTES: i32 = 64 * 1024;
 pub const TICK_MS: u64 = 100;
 /// Slots of the deadline wheel; deadlines farther away are looked at once per round.
 pub const WHEEL_SLOTS: usize = 1_024;
-/// A request's head must be complete after so long, milliseconds. Answered with 408.
-pub const HTTP_HEADER_MS: u64 = 10_000;
-/// A request's body must be complete after so long, milliseconds. Answered with 408.
-pub const HTTP_BODY_MS: u64 = 60_000;
-/// A connection without a request is closed after so long, milliseconds.
-pub const HTTP_IDLE_MS: u64 = 75_000;
 /// After our close frame the peer's is awaited for so long, milliseconds.
 pub const WS_CLOSE_MS: u64 = 2_000;
 /// After our last byte the peer's end of stream is awaited for so long, milliseconds.
@@ -327,9 +383,11 @@ pub const DRAIN_SESSIONS_PER_S: u64 = 1_000;
 
 const _: () = assert!(SENDS_PER_SUBMIT <= NET_RING_ENTRIES as usize);
 const _: () = assert!(NET_RING_COMPLETIONS as usize > 4 * SENDS_PER_SUBMIT);
-const _: () = assert!(MAILBOX_RESERVE_MAILS * 2 < MAILBOX_MAILS);
-const _: () = assert!(HTTP_BODY_BYTES < OUTBOX_BYTES);
+const _: () = assert!(HTTP_BODY_BYTES < NODE_OUTBOX_BYTES);
 const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES_MAX < HTTP_TARGET_BYTES);
+const _: () = assert!(NODE_OUTBOX_BYTES < NODE_SIZE_BYTES_MAX);
+const _: () = assert!(NODE_WEBSOCKET_PONG_TIMEOUT_MS < NODE_WEBSOCKET_PING_INTERVAL_MS);
+const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);

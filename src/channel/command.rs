@@ -79,7 +79,8 @@ pub enum Command {
     Info,
     /// Delete it with all its publications and end all subscriptions. Answer: `Info` as it was before.
     Delete,
-    /// Describe the group of this key, after setting its limits when given. Answer: `Group`.
+    /// Describe the group of this key, after setting its limits when given. Answer: `Group`; with limits also
+    /// `Refused`.
     GroupInfo {
         /// New limits.
         set: Option<GroupLimits>,
@@ -95,7 +96,8 @@ pub struct Subscribe {
     pub start: Start,
     /// How long.
     pub class: Class,
-    /// At most so many stored publications in the answer.
+    /// At most so many stored publications in the answer, those next to the start. A poll asks again for the rest;
+    /// a stream goes on with what is published next, and is told with `recovered: false` when some were left out.
     pub backlog: u32,
     /// A channel that does not exist is made; else `Refused(NotFound)`.
     pub create: bool,
@@ -205,9 +207,10 @@ pub struct Subscribed {
     pub backlog: Vec<Arc<Publication>>,
     /// The registration's class and epoch; `None`: not registered.
     pub registered: Option<(Class, u64)>,
-    /// The last position of the channel at that instant.
+    /// Where to resume from, if nothing else came: above everything published before that instant (also under the
+    /// same name before the channel was deleted), below everything after it.
     pub last: Position,
-    /// False when publications after the position asked for are no longer stored.
+    /// False when publications after the position asked for are, or may be, no longer stored.
     pub recovered: bool,
     /// The channel as it is with this subscriber.
     pub info: ChannelInfo,

@@ -1,14 +1,13 @@
 //! The home of channels: the one place that changes them (design R4).
 
 use crate::channel::command::{
-    Answer, ChannelInfo, Class, Command, Effect, Ended, GroupInfo, Refusal, ReplyTo, ShardSet, Start, Subscribe,
-    Subscribed,
+    Answer, ChannelInfo, Class, Command, Effect, Ended, GroupInfo, Refusal, ReplyTo, ShardSet, Start,
+    Subscribe, Subscribed,
 };
-use crate::channel::group::Group;
+use crate::channel::group::Groups;
 use crate::channel::history::History;
 use crate::channel::{ChannelKey, Concurrency, GroupLimits, Message, Now, Policy, Position, Publication};
 use crate::limits::{HomeLimits, SWEEP_CHANNELS_PER_TICK};
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
@@ -19,12 +18,14 @@ pub struct Home {
     limits: HomeLimits,
     index: Map<Arc<ChannelKey>, usize>,
     channels: slab::Slab<Channel>,
-    groups: Map<(u32, Bytes), Group>,
+    groups: Groups,
     history_bytes: usize,
+    stored: usize,
     /// Never reused, so that a registration is recognised by it.
     epoch: u64,
-    /// The highest position of any channel that is gone: a channel of the same name starts above it, or a
-    /// subscriber that holds an old position would miss what comes next.
+    /// The highest position of any channel that is gone. A new channel starts above it, or a subscriber that
+    /// holds a position of an earlier channel of that name would miss what comes next; and what that channel had
+    /// is lost, so from below it nothing counts as recovered.
     floor: Position,
     sweep_from: usize,
 }
@@ -84,6 +85,11 @@ impl Channel {
         }
     }
 
+    /// What the next position has to be above: the last one, also of a channel that had the name before.
+    fn newest(&self) -> Position {
+        self.last.max(self.history.dropped())
+    }
+
     fn info(&self, now: Now) -> ChannelInfo {
         ChannelInfo {
             messages: self.history.len() as u32,
@@ -95,14 +101,15 @@ impl Channel {
 }
 
 impl Home {
-    /// An empty home; `seed` keeps peers from choosing names that collide.
+    /// An empty home.
     pub fn new(limits: HomeLimits) -> Home {
         Home {
             limits,
             index: Map::default(),
             channels: slab::Slab::new(),
-            groups: Map::default(),
+            groups: Groups::default(),
             history_bytes: 0,
+            stored: 0,
             epoch: 0,
             floor: Position::ZERO,
             sweep_from: 0,
@@ -121,7 +128,12 @@ impl Home {
 
     /// Stored publications over all channels.
     pub fn stored(&self) -> usize {
-        self.channels.iter().map(|(_, c)| c.history.len()).sum()
+        self.stored
+    }
+
+    /// Channel groups that have channels or limits.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
     }
 
     /// Carries out `command` for `key` and appends what follows from it to `effects`, in order.
@@ -154,7 +166,7 @@ impl Home {
                 self.channels[at].info(now)
             }))),
             Command::Delete => Ok(Answer::Info(self.delete(key, now, effects))),
-            Command::GroupInfo { set } => Ok(Answer::Group(self.group_info(key, set))),
+            Command::GroupInfo { set } => self.group_info(key, set, now).map(Answer::Group),
             Command::GroupDelete => Ok(Answer::Group(self.group_delete(key, now, effects))),
         };
         let answer = answer.unwrap_or_else(Answer::Refused);
@@ -188,7 +200,7 @@ impl Home {
             timeout => now.mono_ms().saturating_add(timeout),
         };
         let publication = Arc::new(Publication {
-            position: channel.last.next(now.unix_s()),
+            position: channel.newest().next(now.unix_s()),
             previous: channel.last,
             message,
             published_ns: now.mono_ns,
@@ -205,9 +217,10 @@ impl Home {
         if info.subscribers > 0 {
             channel.received = publication.position;
             self.release_polls(at, now);
-            self.drop_received(at);
             effects.push(Effect::Deliver { shards, channel: key.clone(), publication: publication.clone() });
         }
+        self.drop_received(at);
+        let info = ChannelInfo { subscribers: info.subscribers, ..self.channels[at].info(now) };
         Ok(Answer::Published { position: publication.position, info })
     }
 
@@ -216,13 +229,12 @@ impl Home {
         let channel = &self.channels[at];
         // What the new one pushes out makes room for it.
         let full = channel.history.len() as u64 + 1 > u64::from(policy.max_messages);
-        if self.history_bytes + publication.cost_bytes() > self.limits.history_bytes {
+        let freed = channel.history.oldest_bytes().filter(|_| full);
+        let bytes = publication.cost_bytes();
+        if self.history_bytes - freed.unwrap_or(0) + bytes > self.limits.history_bytes {
             return Err(Refusal::HistoryFull);
         }
-        match self.groups.get(&group_id(&channel.key)) {
-            Some(group) if !full => group.admit_message(publication.cost_bytes()),
-            _ => Ok(()),
-        }
+        self.groups.get(&channel.key).map_or(Ok(()), |group| group.admit_message(bytes, freed))
     }
 
     fn append(&mut self, at: usize, publication: &Arc<Publication>, now: Now) {
@@ -286,23 +298,27 @@ impl Home {
         self.trim(at, now);
         let subscribers = self.channels[at].subscribers();
         if ask.class != Class::Glance {
-            if ask.max_subscribers > 0 && subscribers >= ask.max_subscribers {
+            let leaving = if ask.concurrency == Concurrency::Last { subscribers } else { 0 };
+            if ask.max_subscribers > 0 && subscribers - leaving >= ask.max_subscribers {
                 return Err(Refusal::TooManySubscribers);
             }
-            if let Some(group) = self.groups.get_mut(&group_id(key)) {
+            if let Some(group) = self.groups.get_mut(key) {
                 group.set_limits(ask.policy.group_limits);
-                group.admit_subscriber()?;
+                group.admit_subscriber(leaving)?;
             }
-            match ask.concurrency {
-                Concurrency::First if subscribers > 0 => return Err(Refusal::Conflict),
-                Concurrency::Last if subscribers > 0 => self.end_all(at, Ended::Displaced, effects),
-                _ => {}
+            if ask.concurrency == Concurrency::First && subscribers > 0 {
+                return Err(Refusal::Conflict);
+            }
+            if leaving > 0 {
+                self.end_all(at, Ended::Displaced, effects);
             }
         }
         let channel = &mut self.channels[at];
         channel.requested_ms = Some(now.mono_ms());
-        let (backlog, recovered) = channel.history.from(ask.start, ask.backlog as usize);
-        let last = channel.last;
+        let (backlog, complete, whole) = channel.history.from(ask.start, ask.backlog as usize);
+        // A poll comes back for what a short backlog left out; a stream goes on with what is published next.
+        let recovered = complete && (whole || ask.class != Class::Stream);
+        let last = channel.newest();
         if let Some(newest) = backlog.last() {
             channel.received = channel.received.max(newest.position);
         }
@@ -372,21 +388,27 @@ impl Home {
         self.trim(at, now);
         let info = self.channels[at].info(now);
         self.end_all(at, Ended::Deleted, effects);
-        self.remove(at);
+        self.remove(at, now);
         Some(info)
     }
 
-    fn group_info(&mut self, key: &Arc<ChannelKey>, set: Option<GroupLimits>) -> GroupInfo {
-        if set.is_some() {
-            self.groups.entry(group_id(key)).or_default().set_limits(set);
+    fn group_info(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        set: Option<GroupLimits>,
+        now: Now,
+    ) -> Result<GroupInfo, Refusal> {
+        if let Some(limits) = set {
+            self.groups.set_limits(key, limits, self.limits.channels, now.mono_ms())?;
         }
-        self.groups.get(&group_id(key)).map_or_else(GroupInfo::default, |g| g.info)
+        Ok(self.groups.get(key).map_or_else(GroupInfo::default, |g| g.info))
     }
 
     fn group_delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> GroupInfo {
-        let info = self.group_info(key, None);
+        let Some(info) = self.groups.get(key).map(|g| g.info) else { return GroupInfo::default() };
+        let same = |k: &ChannelKey| k.app() == key.app() && k.group() == key.group();
         let members = self.channels.iter().map(|(_, c)| c.key.clone());
-        let members: Vec<_> = members.filter(|k| group_id(k) == group_id(key)).collect();
+        let members: Vec<_> = members.filter(|k| same(k)).collect();
         for member in members {
             self.delete(&member, now, effects);
         }
@@ -399,19 +421,16 @@ impl Home {
 
     /// The channel's place, made when it is not there.
     fn open(&mut self, key: &Arc<ChannelKey>, policy: &Arc<Policy>, now: Now) -> Result<usize, Refusal> {
-        if !key.group().is_empty() && policy.group_limits.is_some() {
-            self.groups.entry(group_id(key)).or_default().set_limits(policy.group_limits);
-        }
         if let Some(at) = self.find(key) {
+            if let Some(group) = self.groups.get_mut(key) {
+                group.set_limits(policy.group_limits);
+            }
             return Ok(at);
         }
         if self.channels.len() >= self.limits.channels {
             return Err(Refusal::TooManyChannels);
         }
-        if let Some(group) = self.groups.get_mut(&group_id(key)) {
-            group.admit_channel()?;
-            group.info.channels += 1;
-        }
+        self.groups.add_channel(key, policy.group_limits)?;
         self.epoch += 1;
         let at = self.channels.insert(Channel {
             key: key.clone(),
@@ -425,16 +444,12 @@ impl Home {
             poll_epoch: self.epoch,
             shards: Vec::new(),
         });
-        // Only a floor of this very second (or of a clock that ran ahead) can collide with new positions.
-        if self.floor.time >= now.unix_s() {
-            self.channels[at].last = self.floor;
-            self.channels[at].history.skip(self.floor);
-        }
+        self.channels[at].history.skip(self.floor);
         self.index.insert(key.clone(), at);
         Ok(at)
     }
 
-    fn remove(&mut self, at: usize) {
+    fn remove(&mut self, at: usize, now: Now) {
         self.account(at, |channel| {
             while !channel.history.is_empty() {
                 channel.history.pop();
@@ -443,13 +458,7 @@ impl Home {
         let channel = self.channels.remove(at);
         self.index.remove(&channel.key);
         self.floor = self.floor.max(channel.last);
-        let id = group_id(&channel.key);
-        if let Some(group) = self.groups.get_mut(&id) {
-            group.info.channels -= 1;
-            if group.info.channels == 0 {
-                self.groups.remove(&id);
-            }
-        }
+        self.groups.remove_channel(&channel.key, self.limits.channels, now.mono_ms());
     }
 
     fn trim(&mut self, at: usize, now: Now) {
@@ -463,18 +472,15 @@ impl Home {
         change(channel);
         let (messages_now, bytes_now) = (channel.history.len(), channel.history.bytes());
         self.history_bytes = self.history_bytes - bytes + bytes_now;
-        if !channel.key.group().is_empty()
-            && let Some(group) = self.groups.get_mut(&group_id(&channel.key))
-        {
+        self.stored = self.stored - messages + messages_now;
+        if let Some(group) = self.groups.get_mut(&channel.key) {
             group.info.messages = group.info.messages + messages_now as u64 - messages as u64;
             group.info.memory_bytes = group.info.memory_bytes + bytes_now as u64 - bytes as u64;
         }
     }
 
     fn count_subscribers(&mut self, key: &ChannelKey, change: i64) {
-        if !key.group().is_empty()
-            && let Some(group) = self.groups.get_mut(&group_id(key))
-        {
+        if let Some(group) = self.groups.get_mut(key) {
             group.info.subscribers = group.info.subscribers.saturating_add_signed(change);
         }
     }
@@ -494,15 +500,9 @@ impl Home {
             let idle = channel.history.is_empty() && channel.shards.is_empty();
             let since = now.mono_ms().saturating_sub(channel.idle_since_ms);
             if idle && since >= channel.policy.channel_timeout_ms {
-                self.remove(at);
+                self.remove(at, now);
             }
         }
+        self.groups.tick(now.mono_ms());
     }
-}
-
-fn group_id(key: &ChannelKey) -> (u32, Bytes) {
-    if key.group().is_empty() {
-        return (key.app(), Bytes::new());
-    }
-    (key.app(), Bytes::copy_from_slice(key.group()))
 }

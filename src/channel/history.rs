@@ -34,6 +34,16 @@ impl History {
         self.items.front().map(|p| p.position)
     }
 
+    /// The oldest stored publication's memory, bytes: what one that takes its place makes free.
+    pub fn oldest_bytes(&self) -> Option<usize> {
+        self.items.front().map(|p| p.cost_bytes())
+    }
+
+    /// The highest position that is no longer stored.
+    pub fn dropped(&self) -> Position {
+        self.dropped
+    }
+
     /// Appends; `publication.position` is above everything stored.
     pub fn push(&mut self, publication: Arc<Publication>) {
         debug_assert!(self.items.back().is_none_or(|last| last.position < publication.position));
@@ -52,7 +62,7 @@ impl History {
         }
     }
 
-    /// Notes that `position` was never stored.
+    /// Notes that what is at or below `position` was never stored here.
     pub fn skip(&mut self, position: Position) {
         self.dropped = self.dropped.max(position);
     }
@@ -70,8 +80,9 @@ impl History {
         }
     }
 
-    /// The publications from `start` on, at most `most`, and whether nothing before them is missing.
-    pub fn from(&self, start: Start, most: usize) -> (Vec<Arc<Publication>>, bool) {
+    /// The publications from `start` on, at most `most`; whether nothing before them is missing; and whether all
+    /// after them are given.
+    pub fn from(&self, start: Start, most: usize) -> (Vec<Arc<Publication>>, bool, bool) {
         let (first, recovered) = match start {
             Start::After(position) => {
                 (self.items.partition_point(|p| p.position <= position), position >= self.dropped)
@@ -82,7 +93,8 @@ impl History {
             Start::Nth(n) => ((n as usize).saturating_sub(1).min(self.len()), true),
             Start::Live => (self.len(), true),
         };
-        (self.items.iter().skip(first).take(most).cloned().collect(), recovered)
+        let whole = self.len() - first <= most;
+        (self.items.iter().skip(first).take(most).cloned().collect(), recovered, whole)
     }
 }
 
@@ -138,6 +150,7 @@ mod tests {
         h.pop();
         assert!(h.from(at(1), 9).1);
         assert!(!h.from(at(0), 9).1, "10:1 is gone");
+        assert!(h.from(Start::Oldest, 3).2 && !h.from(Start::Oldest, 2).2, "three are left");
     }
 
     #[test]

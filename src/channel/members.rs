@@ -4,8 +4,8 @@
 //! first-out mailbox as deliveries, so what was published before it is in the answer's backlog and what comes
 //! after it is delivered: nothing is missed and nothing comes twice (design R5).
 
-use crate::channel::command::{Class, Command, Subscribed};
 use crate::channel::ChannelKey;
+use crate::channel::command::{Class, Command, Subscribed};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl Form {
 }
 
 /// A subscriber as the fan-out sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// Slab slot that takes the frames.
     pub slot: u32,
@@ -176,7 +176,12 @@ impl Subscription {
 
     /// The home has answered: takes the seat, or undoes the registration when nobody wants it any more.
     /// Returns what to tell the home.
-    pub fn answered(&mut self, answer: Option<&Subscribed>, member: Member, at: &mut Members) -> Option<Command> {
+    pub fn answered(
+        &mut self,
+        answer: Option<&Subscribed>,
+        member: Member,
+        at: &mut Members,
+    ) -> Option<Command> {
         let registered = answer.and_then(|a| a.registered);
         match (self.state, registered) {
             (State::Asked, Some((class, epoch))) => {
@@ -237,7 +242,6 @@ impl Subscription {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,8 +279,11 @@ mod tests {
         let mut subscription = Subscription::asked(key.clone(), Form(1));
         let (command, moved) = subscription.leave(&mut members);
         assert!(command.is_none() && moved.is_none() && subscription.is_asked());
-        let undo =
-            subscription.answered(Some(&registered(Class::Stream, 9)), Member { slot: 0, tag: 0 }, &mut members);
+        let undo = subscription.answered(
+            Some(&registered(Class::Stream, 9)),
+            Member { slot: 0, tag: 0 },
+            &mut members,
+        );
         assert!(matches!(undo, Some(Command::Unsubscribe { class: Class::Stream, epoch: 9 })));
         assert!(subscription.is_over() && members.groups(&key).is_empty());
     }

@@ -13,7 +13,7 @@ pub struct Policy {
     pub channel_timeout_ms: u64,
     /// The oldest publication goes as soon as any subscriber got it, while more than `min_messages` are stored.
     pub delete_oldest_received: bool,
-    /// Limits of the channel's group; `None` = not accounted.
+    /// Limits of the channel's group; `None` leaves them as they are.
     pub group_limits: Option<GroupLimits>,
 }
 

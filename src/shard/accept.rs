@@ -1,7 +1,6 @@
 //! New connections: limits first, then a slot.
 
 use super::Shard;
-use super::connection::{Carrier, Phase};
 use super::counters;
 use super::mailbox::{Adopted, Mail};
 use crate::limits::SHED_PER_TICK;
@@ -102,29 +101,29 @@ impl Shard {
                 return self.post.send(self.next_unix_shard, Mail::Adopt(Box::new(adopted)));
             }
         }
-        self.settle(fd, listener, address);
+        let _ = self.settle(fd, listener, address);
     }
 
-    /// Gives a connection a slot. Returns the slot.
-    fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32) {
+    /// Gives a connection a slot.
+    fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32) -> Option<u32> {
         let raw = fd.into_raw_fd();
         let key = self.slab.insert(raw, listener);
+        self.sockets += 1;
+        self.counters.connections[counters::Carrier::Http as usize].add(1);
+        self.slab[key.slot].address = address;
         match self.net.register(raw, key) {
             Ok(armed) => self.slab[key.slot].armed = armed,
             Err(error) => {
                 warn!(%error, "cannot watch a connection");
-                return self.close_now(key.slot);
+                self.close_now(key.slot);
+                return None;
             }
         }
-        self.counters.connections[counters::Carrier::Http as usize].add(1);
         let connection = &mut self.slab[key.slot];
-        connection.address = address;
         connection.heard = self.wheel.now();
         connection.deadline = self.wheel.tick_in(self.limits.header_ms);
-        if let Carrier::Http(http) = &mut connection.carrier {
-            http.phase = Phase::Idle;
-        }
         self.watch_deadline(key.slot);
+        Some(key.slot)
     }
 
     /// A connection that another shard has let go of.
@@ -138,19 +137,12 @@ impl Shard {
         if self.drain.is_some() {
             return self.shed(fd, "draining");
         }
-        let raw = fd.as_raw_fd();
-        self.settle(fd, listener, address);
-        if !unread.is_empty()
-            && let Some(slot) = self.slot_of(raw)
+        if let Some(slot) = self.settle(fd, listener, address)
+            && !unread.is_empty()
         {
             self.on_bytes(slot, &mut unread);
             self.run_work();
         }
-    }
-
-    /// The slot that was just given to `fd`.
-    fn slot_of(&self, fd: RawFd) -> Option<u32> {
-        (0..self.slab.slots()).find(|&slot| self.slab[slot].fd == fd)
     }
 
     /// Answers 503 and closes, without a slot.

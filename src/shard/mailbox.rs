@@ -4,7 +4,7 @@
 use crate::channel::command::ShardSet;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::{Answer, ChannelKey, Command, Ended, Publication, ReplyTo, Token};
-use crate::limits::{MAILBOX_MAILS, MAILBOX_RESERVE_MAILS};
+use crate::limits::MAILBOX_RESERVE_PART;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
 use std::io;
@@ -151,9 +151,9 @@ impl Address {
     }
 }
 
-/// The two ends of a mailbox.
-pub fn mailbox(bell: Arc<Bell>) -> (Address, Receiver<Mail>) {
-    let (sender, receiver) = bounded(MAILBOX_MAILS);
+/// The two ends of a mailbox for `capacity` mails.
+pub fn mailbox(bell: Arc<Bell>, capacity: usize) -> (Address, Receiver<Mail>) {
+    let (sender, receiver) = bounded(capacity);
     (Address { sender, bell }, receiver)
 }
 
@@ -244,7 +244,9 @@ impl Post {
         }
         self.busy = ShardSet::default();
         for (shard, address) in self.addresses.iter().enumerate() {
-            let full = address.sender.len() > MAILBOX_MAILS - MAILBOX_RESERVE_MAILS;
+            // The last eighth is for answers and teardown.
+            let capacity = address.sender.capacity().unwrap_or(usize::MAX);
+            let full = address.sender.len() > capacity - capacity / MAILBOX_RESERVE_PART;
             if full || !self.overflow[shard].is_empty() {
                 self.busy.insert(shard);
             }
@@ -278,10 +280,12 @@ impl Post {
 mod tests {
     use super::*;
 
+    const MAILS: usize = 800;
+
     fn posts() -> (Post, Post) {
         let bells = [Arc::new(Bell::new().unwrap()), Arc::new(Bell::new().unwrap())];
-        let (a, ra) = mailbox(bells[0].clone());
-        let (b, rb) = mailbox(bells[1].clone());
+        let (a, ra) = mailbox(bells[0].clone(), MAILS);
+        let (b, rb) = mailbox(bells[1].clone(), MAILS);
         (Post::new(0, vec![a.clone(), b.clone()], ra), Post::new(1, vec![a, b], rb))
     }
 
@@ -293,7 +297,7 @@ mod tests {
     #[test]
     fn a_full_mailbox_keeps_order_and_says_busy() {
         let (mut from, mut to) = posts();
-        let count = MAILBOX_MAILS as u32 + 100;
+        let count = MAILS as u32 + 100;
         for tag in 0..count {
             from.send(1, numbered(tag));
         }

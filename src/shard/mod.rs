@@ -24,7 +24,7 @@ pub mod tick;
 pub mod wheel;
 pub mod work;
 
-pub use run::{ShardConfig, ShardLimits, start};
+pub use run::{DriverChoice, ShardConfig, ShardLimits, start};
 
 use crate::channel::Now;
 use crate::channel::core::Home;
@@ -74,8 +74,9 @@ pub struct Shard {
     listeners: Vec<Listener>,
     addresses: accept::Addresses,
     encoder: Encoder,
-    inflater: Inflater,
+    inflater: Option<Box<Inflater>>,
     wheel: Wheel,
+    clock: run::Clock,
     now: Now,
     date: (u64, [u8; 29]),
     random: u64,
@@ -88,6 +89,9 @@ pub struct Shard {
     /// Connections with input that was not read, or read and not used.
     again: Vec<net::Key>,
     taken: Vec<Member>,
+    overflowed: Vec<(Member, bytes::Bytes)>,
+    effects: Vec<crate::channel::Effect>,
+    spare_fd: Option<std::os::fd::OwnedFd>,
     due: Vec<net::Key>,
     spare: Spare,
     gather: flush::Gather,
@@ -96,6 +100,8 @@ pub struct Shard {
     moving: HashMap<u32, Box<act::Moving>>,
     move_to: Option<u32>,
     drain: Option<drain::Drain>,
+    /// Sockets that are open.
+    sockets: usize,
     next_unix_shard: usize,
 }
 

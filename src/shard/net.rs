@@ -339,7 +339,7 @@ impl RingNet {
                     }
                 }
                 TAG_OUTPUT => {
-                    if result > 0 {
+                    if result != -libc::ECANCELED {
                         out.push(Event::Writable { key });
                     }
                     out.push(Event::PollEnded { key, input: false });

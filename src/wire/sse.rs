@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn names_and_ids_cannot_add_lines() {
-        assert_eq!(one(Some("a\r\ndata: b"), Some("1\n\02"), "x"), "event: adata: b\nid: 12\ndata: x\n\n");
+        assert_eq!(one(Some("a\r\ndata: b"), Some("1\n\0x2"), "x"), "event: adata: b\nid: 1x2\ndata: x\n\n");
         assert_eq!(one(Some(""), Some(""), "x"), "data: x\n\n");
     }
 

@@ -8,7 +8,7 @@ mod check;
 mod template;
 
 pub use check::SettingsMistake;
-pub use template::{Piece, TemplateError, pieces};
+pub use template::{Piece, TemplateError, pieces, variables};
 
 use crate::limits;
 
@@ -213,7 +213,7 @@ pub enum AllowOrigin {
     Echo,
     /// Everybody; `*` is sent.
     Any,
-    /// These only, as scheme://host[:port]. The relay flavour sends the first one whatever the request says.
+    /// These only, as `scheme://host[:port]`. The relay flavour sends the first one whatever the request says.
     List(Vec<String>),
 }
 

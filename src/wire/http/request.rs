@@ -89,6 +89,8 @@ impl<'a> Request<'a> {
 
 /// What a step of the reader found.
 #[derive(Debug)]
+// It only ever lives on the stack of whoever handles it: a box would cost each request an allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Event<'a> {
     /// The client waits for `100 Continue` before it sends the body; comes at most once for a request.
     Continue,
@@ -109,7 +111,8 @@ pub struct Step<'a> {
 ///
 /// Order of calls: `step(input)`, then `step(&mut input[consumed..])` and so on until the event is `None`.
 /// A request that lies whole in the input is borrowed from it; only an incomplete one is copied, into one box,
-/// which is freed by the call that follows its event. After an error the connection has to be closed.
+/// which is freed by the `step` or [`Reader::release`] that follows its event. After an error the connection has
+/// to be closed.
 #[derive(Debug, Default)]
 pub struct Reader {
     kept: Option<Box<Kept>>,
@@ -164,9 +167,16 @@ impl Reader {
         !self.is_idle() && !self.in_head()
     }
 
-    /// Bytes held on the heap for an incomplete request.
+    /// Bytes held on the heap for a request that is incomplete, or handed out and not yet released.
     pub fn buffered(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| kept.bytes.len())
+    }
+
+    /// Frees a request that was handed out. For a caller that stops reading while it answers (a held poll).
+    pub fn release(&mut self) {
+        if self.is_idle() {
+            self.kept = None;
+        }
     }
 
     /// Reads on. See the type for the order of calls.
@@ -174,9 +184,7 @@ impl Reader {
     /// # Errors
     /// See [`HttpError`]. The reader is empty afterwards and the connection cannot go on.
     pub fn step<'a>(&'a mut self, input: &'a mut [u8], limits: &HttpLimits) -> Result<Step<'a>, HttpError> {
-        if self.is_idle() {
-            self.kept = None;
-        }
+        self.release();
         if self.kept.is_none() {
             return self.step_borrowed(input, limits);
         }

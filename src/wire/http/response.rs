@@ -179,7 +179,8 @@ impl Response {
         self.header(name, digits)
     }
 
-    /// Adds ready header lines, each with its CRLF, as made by [`put_header`] or [`super::cors`].
+    /// Adds ready header lines, each with its CRLF, as made by [`put_header`] or [`super::cors`]. They are not
+    /// looked at: no Connection, no framing.
     pub fn lines(mut self, lines: &[u8]) -> Self {
         self.lines.extend_from_slice(lines);
         self
@@ -231,8 +232,7 @@ impl Response {
 
     /// Appends the lines that depend on the request: Date and Connection.
     pub fn per_request(&self, out: &mut Vec<u8>, context: &Context<'_>) {
-        let until_close = self.framing == Framing::UntilClose && !self.is_bodiless();
-        per_request(out, context, !until_close, self.names_connection);
+        per_request(out, context, self.is_framed(context), self.names_connection);
     }
 
     /// Appends the empty line and, but for HEAD, the body.
@@ -252,8 +252,12 @@ impl Response {
 
     /// Whether the connection can go on after this answer.
     pub fn keeps_alive(&self, context: &Context<'_>) -> bool {
-        let framed = context.head || self.is_bodiless() || self.framing != Framing::UntilClose;
-        context.keep_alive && framed
+        context.keep_alive && self.is_framed(context)
+    }
+
+    /// Whether a client can find the end of the answer without the end of the connection.
+    fn is_framed(&self, context: &Context<'_>) -> bool {
+        context.head || self.is_bodiless() || self.framing != Framing::UntilClose
     }
 }
 
@@ -318,6 +322,8 @@ mod tests {
         let stream = Response::new(200).stream_until_close();
         assert!(text(&stream, &PLAIN).contains("Connection: close\r\n"));
         assert!(!stream.keeps_alive(&PLAIN) && ok.keeps_alive(&PLAIN));
+        let to_head = Context { head: true, ..PLAIN };
+        assert!(stream.keeps_alive(&to_head) && !text(&stream, &to_head).contains("Connection"));
         let own = Response::new(200).header("Connection", "keep-alive").stream_until_close();
         let answer = text(&own, &PLAIN);
         assert!(answer.contains("Connection: keep-alive\r\n") && !answer.contains("close"));

@@ -81,6 +81,45 @@ fn name_length(text: &str) -> usize {
     text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count()
 }
 
+/// The variables that templates may name besides groups of the path.
+pub mod variables {
+    /// Known from the request. Besides these, `arg_NAME` is the raw value of a query argument and `http_NAME` the
+    /// request header of that name (lower case, `_` for `-`).
+    pub const REQUEST: [&str; 6] = ["remote_addr", "host", "request_method", "request_uri", "uri", "args"];
+
+    /// Known once a channel is: in `channel_event_string` and `hook_headers`. Each may also be written with nchan's
+    /// prefix, `nchan_channel_id`. `channel_id1` to `channel_id4` are the single ids of a multi-channel request.
+    pub const CHANNEL: [&str; 12] = [
+        "channel_id",
+        "channel_id1",
+        "channel_id2",
+        "channel_id3",
+        "channel_id4",
+        "channel_event",
+        "channel_subscriber_count",
+        "channel_message_count",
+        "subscriber_type",
+        "publisher_type",
+        "message_id",
+        "prev_message_id",
+    ];
+
+    /// Whether a template may name `name`; `about_channel` where the variables of a channel exist.
+    pub fn known(name: &str, about_channel: bool) -> bool {
+        let prefixed = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+        let channel = name.strip_prefix("nchan_").unwrap_or(name);
+        REQUEST.contains(&name)
+            || prefixed("arg_")
+            || prefixed("http_")
+            || about_channel && CHANNEL.contains(&channel)
+    }
+
+    /// All of them, for suggestions.
+    pub fn all(about_channel: bool) -> impl Iterator<Item = &'static str> {
+        REQUEST.into_iter().chain(CHANNEL.into_iter().filter(move |_| about_channel))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -110,6 +110,14 @@ fn deadlines_can_tell_head_from_body() {
     assert!(step.event.is_none());
     assert_eq!(feed(&mut reader, [b"i".as_slice()], &limits).unwrap().0.len(), 1);
     assert!(reader.is_idle() && reader.kept.is_none());
+
+    feed(&mut reader, [b"GET / HTTP/1.1\r\nHost: h\r\n\r".as_slice()], &limits).unwrap();
+    reader.release();
+    assert!(reader.in_head(), "what is incomplete is not released");
+    assert!(matches!(reader.step(b"\n".to_vec().as_mut(), &limits).unwrap().event, Some(Event::Request(_))));
+    assert!(reader.is_idle() && reader.buffered() > 0);
+    reader.release();
+    assert_eq!(reader.buffered(), 0);
 }
 
 #[test]
@@ -311,8 +319,7 @@ fn what_is_odd_but_right_is_read() {
 
 #[test]
 fn limits_are_reached_exactly() {
-    let limits =
-        HttpLimits { head_bytes: 200, target_bytes: 20, headers: 3, body_bytes: 10, ..HttpLimits::default() };
+    let limits = HttpLimits { head_bytes: 200, target_bytes: 20, headers: 3, body_bytes: 10 };
     let both = |text: &str| {
         let whole = status_of(text.as_bytes(), &limits);
         let bytewise = feed(&mut Reader::default(), text.as_bytes().chunks(1), &limits);

@@ -1,0 +1,166 @@
+//! The keys of the node itself. The same table reads the file, the environment and the flags, and prints.
+
+use super::value::{Choice, Count, Input, Millis, Refusal, Setting, Size, quote_all};
+use super::{AppSettings, Config, Driver, ListenAddress, LogFormat};
+use crate::limits::{self, NODE_COUNT_MAX, NODE_DURATION_MS_MAX, NODE_SIZE_BYTES_MAX};
+
+/// One key outside of locations and apps.
+pub(super) struct Key {
+    /// Table it stands in, empty for none.
+    pub section: &'static str,
+    pub name: &'static str,
+    /// The field it sets.
+    pub slot: for<'a> fn(&'a mut Config) -> Box<dyn Setting + 'a>,
+}
+
+impl Key {
+    /// `section.name`, or `name`.
+    pub fn path(&self) -> String {
+        if self.section.is_empty() { self.name.into() } else { format!("{}.{}", self.section, self.name) }
+    }
+
+    /// The environment variable of the same meaning.
+    pub fn variable(&self) -> String {
+        format!("FANWIRE_{}", self.path().replace('.', "_").to_ascii_uppercase())
+    }
+}
+
+/// Tables that hold keys.
+pub(super) const SECTIONS: [&str; 2] = ["limits", "hooks"];
+
+macro_rules! keys {
+    ($($section:literal { $($name:ident: $config:ident => $slot:expr;)* })*) => {
+        /// All keys, in the order in which they are printed.
+        pub(super) const KEYS: &[Key] = &[$($(
+            Key { section: $section, name: stringify!($name), slot: |$config| Box::new($slot) },
+        )*)*];
+    };
+}
+
+keys! {
+    "" {
+        listen: c => Addresses(&mut c.listen, 1);
+        internal_listen: c => Addresses(&mut c.internal_listen, 0);
+        shards: c => Count(&mut c.shards, 1..=limits::NODE_SHARDS_MAX);
+        driver: c => Borrowed(&mut c.driver);
+        development: c => Borrowed(&mut c.development);
+        drain: c => Millis(&mut c.drain_ms, 0..=NODE_DURATION_MS_MAX);
+        echo: c => Borrowed(&mut c.echo);
+        log: c => LogFilter(&mut c.log);
+        log_format: c => Borrowed(&mut c.log_format);
+    }
+    "limits" {
+        connections: c => Count(&mut c.limits.connections, 1..=NODE_COUNT_MAX);
+        connections_per_address: c => Count(&mut c.limits.connections_per_address, 0..=NODE_COUNT_MAX);
+        outbox_bytes: c => Size(&mut c.limits.outbox_bytes, 4096..=NODE_SIZE_BYTES_MAX);
+        outbox_messages: c => Count(&mut c.limits.outbox_messages, 1..=NODE_COUNT_MAX);
+        head_bytes: c => Size(&mut c.limits.head_bytes, 1024..=usize::from(u16::MAX));
+        target_bytes: c => Size(&mut c.limits.target_bytes, 256..=NODE_SIZE_BYTES_MAX);
+        body_bytes: c => Size(&mut c.limits.body_bytes, 0..=NODE_SIZE_BYTES_MAX);
+        message_bytes: c => Size(&mut c.limits.message_bytes, limits::WS_CONTROL_BYTES..=NODE_SIZE_BYTES_MAX);
+        channels: c => Count(&mut c.limits.channels, 1..=NODE_COUNT_MAX);
+        mailbox_messages: c => Count(&mut c.limits.mailbox_messages, 16..=NODE_COUNT_MAX);
+        header_timeout: c => Millis(&mut c.limits.header_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+        body_timeout: c => Millis(&mut c.limits.body_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+        idle_timeout: c => Millis(&mut c.limits.idle_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+        websocket_ping_interval: c => Millis(&mut c.limits.websocket_ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
+        websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+    }
+    "hooks" {
+        timeout: c => Millis(&mut c.hooks.timeout_ms, 1..=u64::from(limits::HOOK_TIMEOUT_MAX_MS));
+        concurrency: c => Count(&mut c.hooks.concurrency, 1..=NODE_COUNT_MAX);
+        queue: c => Count(&mut c.hooks.queue, 1..=NODE_COUNT_MAX);
+    }
+}
+
+/// One key of an `[[app]]`.
+pub(super) struct AppKey {
+    pub name: &'static str,
+    pub slot: fn(&mut AppSettings) -> &mut String,
+}
+
+/// The keys of an `[[app]]`; each is needed.
+pub(super) const APP_KEYS: [AppKey; 3] = [
+    AppKey { name: "id", slot: |app| &mut app.id },
+    AppKey { name: "key", slot: |app| &mut app.key },
+    AppKey { name: "secret", slot: |app| &mut app.secret },
+];
+
+/// A field whose type reads itself.
+pub(super) struct Borrowed<'a, T>(pub &'a mut T);
+
+impl<T: Setting> Setting for Borrowed<'_, T> {
+    fn set(&mut self, input: Input<'_>) -> Result<(), Refusal> {
+        self.0.set(input)
+    }
+
+    fn show(&self) -> Option<String> {
+        self.0.show()
+    }
+}
+
+/// Addresses to listen on, at least so many.
+struct Addresses<'a>(&'a mut Vec<ListenAddress>, usize);
+
+impl Setting for Addresses<'_> {
+    fn set(&mut self, input: Input<'_>) -> Result<(), Refusal> {
+        let elements = input.list();
+        if elements.len() < self.1 || elements.len() > limits::NODE_LISTENERS {
+            return input.refuse(format!("needs {} to {} addresses", self.1, limits::NODE_LISTENERS));
+        }
+        let mut addresses = Vec::with_capacity(elements.len());
+        for element in elements {
+            match element.text()?.parse::<ListenAddress>() {
+                Ok(address) if addresses.contains(&address) => {
+                    return element.refuse(format!("`{address}` is listed twice"));
+                }
+                Ok(address) => addresses.push(address),
+                Err(message) => return element.refuse(message),
+            }
+        }
+        *self.0 = addresses;
+        Ok(())
+    }
+
+    fn show(&self) -> Option<String> {
+        Some(quote_all(self.0.iter().map(ListenAddress::to_string)))
+    }
+}
+
+/// What is logged.
+struct LogFilter<'a>(&'a mut String);
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Setting for LogFilter<'_> {
+    fn set(&mut self, input: Input<'_>) -> Result<(), Refusal> {
+        let text = input.text()?;
+        for part in text.split(',') {
+            let (target, level) = part.rsplit_once('=').unwrap_or(("fanwire", part));
+            let named = !target.is_empty()
+                && target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte));
+            if !named || !LEVELS.contains(&level) {
+                return input.refuse(format!(
+                    "`{}` is not a level or target=level: the levels are {}",
+                    part.escape_debug(),
+                    LEVELS.join(", ")
+                ));
+            }
+        }
+        *self.0 = text.into_owned();
+        Ok(())
+    }
+
+    fn show(&self) -> Option<String> {
+        self.0.show()
+    }
+}
+
+impl Choice for Driver {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("auto", Driver::Auto), ("uring", Driver::Uring), ("epoll", Driver::Epoll)];
+}
+
+impl Choice for LogFormat {
+    const WORDS: &'static [(&'static str, Self)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+}

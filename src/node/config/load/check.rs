@@ -1,0 +1,261 @@
+//! What has to hold between values, once all sources have spoken.
+
+use regex::RegexBuilder;
+
+use super::super::mistake::nearest;
+use super::super::{AppSettings, Mistake, Origin};
+use super::Loader;
+use crate::dialect::relay::settings::{LocationSettings, PathPattern, Piece, pieces, variables};
+use crate::limits;
+
+impl Loader<'_> {
+    pub(super) fn check(&mut self) {
+        self.apps();
+        self.exposure();
+        self.bounds();
+        self.inherit_pings();
+        self.locations();
+        self.open_publishers();
+    }
+
+    fn origin_of(&self, path: &str) -> Origin {
+        self.origins.get(path).cloned().unwrap_or(Origin::Default)
+    }
+
+    fn said(&self, path: &str) -> bool {
+        self.origins.contains_key(path)
+    }
+
+    fn apps(&mut self) {
+        for index in 0..self.config.apps.len() {
+            let app = self.config.apps[index].clone();
+            let origin = self.origin_of(&format!("app[{index}]"));
+            for (name, value) in [("id", &app.id), ("key", &app.key), ("secret", &app.secret)] {
+                let path = format!("app[{index}].{name}");
+                let place = if self.said(&path) { self.origin_of(&path) } else { origin.clone() };
+                if value.is_empty() {
+                    self.wrong(place, format!("an app needs `{name}`"));
+                } else if name != "secret"
+                    && !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+                {
+                    self.wrong(
+                        place,
+                        format!("`{name}` is made of letters, digits, `-`, `_` and `.`: it stands in URLs"),
+                    );
+                } else if name != "secret"
+                    && self.config.apps[..index]
+                        .iter()
+                        .any(|other| other.id == app.id || other.key == app.key)
+                {
+                    self.wrong(place, "another app has the same id or key");
+                }
+            }
+        }
+    }
+
+    /// Development keys are known to everybody, so nobody else may reach a node that takes them.
+    fn exposure(&mut self) {
+        let apps_said = self.said("app");
+        let addresses = self.config.listen.iter().map(|address| ("listen", address));
+        let addresses =
+            addresses.chain(self.config.internal_listen.iter().map(|address| ("internal_listen", address)));
+        let public = addresses.clone().find(|(_, address)| !address.is_local());
+        let twice = self.config.internal_listen.iter().find(|address| self.config.listen.contains(address));
+        let twice = twice.map(|address| format!("`{address}` is also in `listen`"));
+        let refusal = public.map(|(key, address)| (key, address.to_string()));
+        if let Some(message) = twice {
+            self.wrong(self.origin_of("internal_listen"), message);
+        }
+
+        if !self.said("development") {
+            self.config.development = !apps_said;
+        } else if !self.config.development && !apps_said {
+            self.config.apps.clear();
+        }
+        let known = self.config.apps.iter().position(AppSettings::is_development);
+        let cause = match (self.config.development, known) {
+            (true, _) if self.said("development") => "development",
+            (_, Some(_)) if apps_said => "app",
+            (false, None) => return,
+            _ => "",
+        };
+        let Some((key, address)) = refusal else { return };
+        let local = format!("`{key} = [\"127.0.0.1:8080\"]`");
+        let cure = match cause {
+            "development" => format!("Change {} to `development = false`", self.origin_of("development")),
+            "app" => format!("Change {}: give the app a key and a secret of its own", self.origin_of("app")),
+            _ => "Add `development = false` (FANWIRE_DEVELOPMENT=false), or an [[app]] with keys of its own"
+                .into(),
+        };
+        let known =
+            if cause == "app" { "an app has the development keys" } else { "this is development mode" };
+        let message = format!(
+            "{address} is open to others and {known}: everybody knows its keys. {cure}, or listen on {local}"
+        );
+        self.wrong(self.origin_of(key), message);
+    }
+
+    fn bounds(&mut self) {
+        let limits = self.config.limits;
+        if limits.target_bytes >= limits.head_bytes {
+            let key = if self.said("limits.target_bytes") { "target_bytes" } else { "head_bytes" };
+            let origin = self.origin_of(&format!("limits.{key}"));
+            self.wrong(
+                origin,
+                "`target_bytes` needs to be less than `head_bytes`: the target is a part of the head",
+            );
+        }
+        let (ping, pong) = (limits.websocket_ping_interval_ms, limits.websocket_pong_timeout_ms);
+        if ping != 0 && pong > ping {
+            let said = self.said("limits.websocket_pong_timeout");
+            let key = if said { "websocket_pong_timeout" } else { "websocket_ping_interval" };
+            let origin = self.origin_of(&format!("limits.{key}"));
+            self.wrong(origin, "`websocket_pong_timeout` needs to be at most `websocket_ping_interval`");
+        }
+    }
+
+    /// Locations that say nothing about pings follow the node.
+    fn inherit_pings(&mut self) {
+        if !self.said("limits.websocket_ping_interval") {
+            return;
+        }
+        let interval = self.config.limits.websocket_ping_interval_ms;
+        for index in 0..self.config.relay.locations.len() {
+            if !self.said(&format!("location[{index}].websocket_ping_interval")) {
+                self.config.relay.locations[index].websocket_ping_interval_ms = interval;
+            }
+        }
+    }
+
+    fn locations(&mut self) {
+        for mistake in self.config.relay.validate() {
+            let origin = self.location_origin(mistake.location, mistake.key);
+            self.wrong(origin, mistake.message);
+        }
+        let locations = std::mem::take(&mut self.config.relay.locations);
+        for (index, location) in locations.iter().enumerate() {
+            let both = ["url", "prefix"].map(|key| format!("location[{index}].{key}"));
+            if both.iter().all(|path| self.said(path)) {
+                let origin = self.origin_of(&both[1]);
+                self.wrong(origin, "a location has `url` or `prefix`, not both");
+            }
+            for name in &location.listeners {
+                let addresses = self.config.listen.iter().chain(&self.config.internal_listen);
+                if name != "internal" && !addresses.into_iter().any(|address| address.to_string() == *name) {
+                    let origin = self.location_origin(index, "listener");
+                    self.wrong(
+                        origin,
+                        format!(
+                            "`{}` is neither in `listen` nor in `internal_listen`, nor `internal`",
+                            name.escape_debug()
+                        ),
+                    );
+                }
+            }
+            self.variables(index, location);
+        }
+        self.config.relay.locations = locations;
+    }
+
+    /// The key's place, or where the location begins when the key was not said.
+    fn location_origin(&self, index: usize, key: &str) -> Origin {
+        let path = format!("location[{index}].{key}");
+        if self.said(&path) { self.origin_of(&path) } else { self.origin_of(&format!("location[{index}]")) }
+    }
+
+    /// Compiles the expression and looks whether every template names groups and variables that exist.
+    fn variables(&mut self, index: usize, location: &LocationSettings) {
+        let (groups, names) = match &location.path {
+            PathPattern::Prefix(_) => (1, Vec::new()),
+            PathPattern::Regex(text) => {
+                match RegexBuilder::new(text).size_limit(limits::RELAY_PATTERN_BYTES).build() {
+                    Ok(regex) => {
+                        let names = regex.capture_names().flatten().map(str::to_owned).collect();
+                        (regex.captures_len() - 1, names)
+                    }
+                    Err(error) => {
+                        let origin = self.location_origin(index, "url");
+                        let reason = error.to_string();
+                        let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                        return self.wrong(origin, format!("`url` is not a regular expression: {reason}"));
+                    }
+                }
+            }
+        };
+        let methods = location.methods;
+        let own = |key: &'static str, templates: &[String]| {
+            templates.iter().map(|text| (key, text.clone())).collect::<Vec<_>>()
+        };
+        let mut request = Vec::new();
+        if methods.publishes() {
+            let key =
+                if location.publisher_channel_id.is_empty() { "channel_id" } else { "publisher_channel_id" };
+            request.extend(own(key, location.publisher_ids()));
+        }
+        if methods.subscribes() {
+            let key = if location.subscriber_channel_id.is_empty() {
+                "channel_id"
+            } else {
+                "subscriber_channel_id"
+            };
+            request.extend(own(key, location.subscriber_ids()));
+            request.extend(own("last_message_id", &location.last_message_id));
+        }
+        request.extend(location.group.iter().map(|text| ("group", text.clone())));
+        request.extend(location.eventsource_event.iter().map(|text| ("eventsource_event", text.clone())));
+        request.extend(location.channel_events.iter().map(|text| ("channel_events", text.clone())));
+        let mut channel = vec![("channel_event_string", location.channel_event_string.clone())];
+        channel.extend(location.hook_headers.iter().map(|(_, text)| ("hook_headers", text.clone())));
+
+        for (about_channel, templates) in [(false, request), (true, channel)] {
+            for (key, template) in templates {
+                for piece in pieces(&template).unwrap_or_default() {
+                    let problem = match piece {
+                        Piece::Group(number) if usize::from(number) > groups => {
+                            format!("`${number}`: the location's path has {groups} groups in parentheses")
+                        }
+                        Piece::Variable(name)
+                            if !names.iter().any(|group| group == name)
+                                && !variables::known(name, about_channel) =>
+                        {
+                            let meant = nearest(name, variables::all(about_channel));
+                            let hint =
+                                meant.map_or(String::new(), |meant| format!(" (did you mean `${meant}`?)"));
+                            format!("unknown variable `${name}`{hint}")
+                        }
+                        _ => continue,
+                    };
+                    let origin = self.location_origin(index, key);
+                    self.wrong(origin, problem);
+                }
+            }
+        }
+    }
+
+    /// Warns when strangers may publish.
+    fn open_publishers(&mut self) {
+        let Some(public) = self.config.listen.iter().find(|address| !address.is_local()).cloned() else {
+            return;
+        };
+        for index in 0..self.config.relay.locations.len() {
+            let location = &self.config.relay.locations[index];
+            let elsewhere =
+                !location.listeners.is_empty()
+                    && !self.config.listen.iter().any(|address| {
+                        !address.is_local() && location.listeners.contains(&address.to_string())
+                    });
+            if location.methods.publishes()
+                && location.authorize.is_none()
+                && location.upstream.is_none()
+                && !elsewhere
+            {
+                let path = location.path.text();
+                let message = format!(
+                    "everybody who reaches {public} can publish at `{path}`: add `authorize`, or `listener = [\"internal\"]`"
+                );
+                let origin = self.origin_of(&format!("location[{index}]"));
+                self.warnings.push(Mistake { origin, message });
+            }
+        }
+    }
+}

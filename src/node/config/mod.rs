@@ -1,0 +1,241 @@
+//! Configuration of the node: a TOML file, then `FANWIRE_*` variables, then flags, each over the one before.
+//!
+//! [`load()`] does the whole way and is pure: text in, a [`Loaded`] or every [`Mistake`] out, with line and column.
+//! [`print()`] writes the effective values back, each with its origin.
+
+mod address;
+mod keys;
+mod load;
+mod location;
+mod mistake;
+mod print;
+mod value;
+
+pub use address::ListenAddress;
+pub use load::{Flag, Loaded, Sources, load, read_file};
+pub use mistake::{Mistake, Origin, Place};
+pub use print::{print, summary};
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::dialect::relay::settings::RelaySettings;
+use crate::limits;
+
+/// Key of the development app.
+pub const DEVELOPMENT_KEY: &str = "dev-key";
+/// Secret of the development app.
+pub const DEVELOPMENT_SECRET: &str = "dev-secret";
+
+/// Everything the node can be told. Durations are milliseconds, sizes bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where the public is served.
+    pub listen: Vec<ListenAddress>,
+    /// Where metrics and health are served besides.
+    pub internal_listen: Vec<ListenAddress>,
+    /// Threads with a slice of connections and channels each, 1 to [`limits::NODE_SHARDS_MAX`].
+    pub shards: usize,
+    /// How sockets are driven.
+    pub driver: Driver,
+    /// Whether the well-known development keys work. Then only loopback and unix sockets may be listened on.
+    pub development: bool,
+    /// Time that connections get to leave when the node stops.
+    pub drain_ms: u64,
+    /// Whether `/echo`, the endpoint for WebSocket conformance suites, exists.
+    pub echo: bool,
+    /// What is logged: a level, or `target=level` parts between commas.
+    pub log: String,
+    /// How a log line looks.
+    pub log_format: LogFormat,
+    /// Bounds of the node.
+    pub limits: NodeLimits,
+    /// Calls to back ends.
+    pub hooks: HookSettings,
+    /// Tenants. Empty when `development` is off and none is configured.
+    pub apps: Vec<AppSettings>,
+    /// Relay locations.
+    pub relay: RelaySettings,
+}
+
+/// Which kernel interface drives the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring where it works, else epoll.
+    Auto,
+    /// io_uring, or no start.
+    Uring,
+    /// epoll.
+    Epoll,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Bounds of the node, see the constants of the same name in [`limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeLimits {
+    /// Connections of the whole node.
+    pub connections: usize,
+    /// Connections from one address, 0 for no limit.
+    pub connections_per_address: usize,
+    /// Bytes that may wait for one connection.
+    pub outbox_bytes: usize,
+    /// Messages that may wait for one connection.
+    pub outbox_messages: usize,
+    /// Request line and headers together, less than 64 KiB.
+    pub head_bytes: usize,
+    /// Request target; less than `head_bytes`.
+    pub target_bytes: usize,
+    /// Request body.
+    pub body_bytes: usize,
+    /// WebSocket message after reassembly and inflation.
+    pub message_bytes: usize,
+    /// Channels of the whole node.
+    pub channels: usize,
+    /// Messages that may wait in the mailbox of one shard.
+    pub mailbox_messages: usize,
+    /// Time for a request's head to arrive.
+    pub header_timeout_ms: u64,
+    /// Time for a request's body to arrive.
+    pub body_timeout_ms: u64,
+    /// Time that a kept-alive connection may be without a request.
+    pub idle_timeout_ms: u64,
+    /// Time between WebSocket pings, 0 for none.
+    pub websocket_ping_interval_ms: u64,
+    /// Time for a WebSocket pong to arrive.
+    pub websocket_pong_timeout_ms: u64,
+}
+
+impl NodeLimits {
+    /// The part that the HTTP reader takes.
+    pub fn http(&self) -> limits::HttpLimits {
+        limits::HttpLimits {
+            head_bytes: self.head_bytes,
+            target_bytes: self.target_bytes,
+            body_bytes: self.body_bytes,
+            ..limits::HttpLimits::default()
+        }
+    }
+
+    /// The part that the WebSocket reader takes.
+    pub fn websocket(&self) -> limits::WsLimits {
+        limits::WsLimits { message_bytes: self.message_bytes, ..limits::WsLimits::default() }
+    }
+}
+
+impl Default for NodeLimits {
+    fn default() -> Self {
+        NodeLimits {
+            connections: limits::NODE_CONNECTIONS,
+            connections_per_address: limits::NODE_CONNECTIONS_PER_ADDRESS,
+            outbox_bytes: limits::NODE_OUTBOX_BYTES,
+            outbox_messages: limits::NODE_OUTBOX_MESSAGES,
+            head_bytes: limits::HTTP_HEAD_BYTES,
+            target_bytes: limits::HTTP_TARGET_BYTES,
+            body_bytes: limits::HTTP_BODY_BYTES,
+            message_bytes: limits::WS_MESSAGE_BYTES,
+            channels: limits::NODE_CHANNELS,
+            mailbox_messages: limits::NODE_MAILBOX_MESSAGES,
+            header_timeout_ms: limits::NODE_HEADER_TIMEOUT_MS,
+            body_timeout_ms: limits::NODE_BODY_TIMEOUT_MS,
+            idle_timeout_ms: limits::NODE_IDLE_TIMEOUT_MS,
+            websocket_ping_interval_ms: limits::NODE_WEBSOCKET_PING_INTERVAL_MS,
+            websocket_pong_timeout_ms: limits::NODE_WEBSOCKET_PONG_TIMEOUT_MS,
+        }
+    }
+}
+
+/// Calls to back ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HookSettings {
+    /// Time for an answer.
+    pub timeout_ms: u64,
+    /// Calls under way at a time.
+    pub concurrency: usize,
+    /// Calls that may wait.
+    pub queue: usize,
+}
+
+impl HookSettings {
+    /// The bounds that the hook service takes; shares of one back end never pass the whole.
+    pub fn limits(&self) -> limits::HookLimits {
+        let base = limits::HookLimits::default();
+        let timeout_ms = u32::try_from(self.timeout_ms).unwrap_or(u32::MAX).min(limits::HOOK_TIMEOUT_MAX_MS);
+        limits::HookLimits {
+            queue_calls: self.queue,
+            backend_queue_calls: base.backend_queue_calls.min(self.queue),
+            concurrent: self.concurrency,
+            backend_concurrent: base.backend_concurrent.min(self.concurrency),
+            timeout_ms,
+            connect_ms: base.connect_ms.min(timeout_ms),
+            ..base
+        }
+    }
+}
+
+impl Default for HookSettings {
+    fn default() -> Self {
+        HookSettings {
+            timeout_ms: u64::from(limits::HOOK_TIMEOUT_MS),
+            concurrency: limits::HOOK_CONCURRENT,
+            queue: limits::HOOK_QUEUE_CALLS,
+        }
+    }
+}
+
+/// One tenant. `Debug` leaves the secret out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AppSettings {
+    /// Its id in back-end URLs.
+    pub id: String,
+    /// What clients name it by.
+    pub key: String,
+    /// What its back ends sign with.
+    pub secret: String,
+}
+
+impl fmt::Debug for AppSettings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("AppSettings").field("id", &self.id).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl AppSettings {
+    /// The app `default` with the well-known keys.
+    pub fn development() -> AppSettings {
+        AppSettings { id: "default".into(), key: DEVELOPMENT_KEY.into(), secret: DEVELOPMENT_SECRET.into() }
+    }
+
+    /// Whether anybody can know its keys.
+    pub fn is_development(&self) -> bool {
+        self.key == DEVELOPMENT_KEY || self.secret == DEVELOPMENT_SECRET
+    }
+}
+
+impl Default for Config {
+    /// What `fanwire` with nothing runs, with one shard: the loader sets the shards to the processors there are.
+    fn default() -> Self {
+        Config {
+            listen: vec![ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))],
+            internal_listen: Vec::new(),
+            shards: 1,
+            driver: Driver::Auto,
+            development: true,
+            drain_ms: limits::NODE_DRAIN_MS,
+            echo: false,
+            log: "info".into(),
+            log_format: LogFormat::Text,
+            limits: NodeLimits::default(),
+            hooks: HookSettings::default(),
+            apps: vec![AppSettings::development()],
+            relay: RelaySettings::default(),
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The effective configuration as a TOML file, each line with its origin.
+
+use std::fmt::Write;
+
+use super::keys::KEYS;
+use super::location::LOCATION_KEYS;
+use super::value::quote;
+use super::{AppSettings, Config, Loaded};
+
+/// Column in which the comments begin, if the value leaves room.
+const COMMENT_COLUMN: usize = 48;
+
+/// The configuration as a file that would give the same values. Secrets other than the development app's are left
+/// out: a comment stands in their place.
+pub fn print(loaded: &Loaded) -> String {
+    let mut config = loaded.config.clone();
+    let mut out = String::new();
+    let mut section = "";
+    for key in KEYS {
+        if key.section != section {
+            section = key.section;
+            out.push_str(&format!("\n[{section}]\n"));
+        }
+        let shown = (key.slot)(&mut config).show();
+        line(&mut out, key.name, shown, &loaded.origin(&key.path()).to_string());
+    }
+    for (index, app) in loaded.config.apps.iter().enumerate() {
+        let origin = |name: &str| loaded.origin(&format!("app[{index}].{name}")).to_string();
+        out.push_str("\n[[app]]\n");
+        line(&mut out, "id", Some(quote(&app.id)), &origin("id"));
+        line(&mut out, "key", Some(quote(&app.key)), &origin("key"));
+        let secret = (*app == AppSettings::development()).then(|| quote(&app.secret));
+        let note =
+            if secret.is_some() { origin("secret") } else { format!("{}, not shown", origin("secret")) };
+        line(&mut out, "secret", secret, &note);
+    }
+    for (index, location) in config.relay.locations.iter_mut().enumerate() {
+        out.push_str("\n[[location]]\n");
+        for key in LOCATION_KEYS {
+            let shown = (key.slot)(location).show();
+            let origin = loaded.origin(&format!("location[{index}].{}", key.name)).to_string();
+            line(&mut out, key.name, shown, &origin);
+        }
+    }
+    out
+}
+
+fn line(out: &mut String, name: &str, value: Option<String>, origin: &str) {
+    let text = match value {
+        Some(value) => format!("{name} = {value}"),
+        None => format!("# {name} is not set"),
+    };
+    // Nothing can go wrong when writing to a String.
+    let _ = writeln!(out, "{text:COMMENT_COLUMN$} # {origin}");
+}
+
+/// What is served where, in a few lines.
+pub fn summary(config: &Config) -> String {
+    let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+    let mut out = format!("listen {}", listen.join(", "));
+    if !config.internal_listen.is_empty() {
+        let internal: Vec<String> = config.internal_listen.iter().map(ToString::to_string).collect();
+        let _ = write!(out, "\ninternal {}", internal.join(", "));
+    }
+    let (shards, apps) = (config.shards, config.apps.len());
+    let _ = write!(out, "\n{shards} shard(s), {apps} app(s), {} location(s)", config.relay.locations.len());
+    for location in &config.relay.locations {
+        let mut shown = location.clone();
+        let find = |name: &str| LOCATION_KEYS.iter().find(|key| key.name == name);
+        let methods = find("methods").and_then(|key| (key.slot)(&mut shown).show()).unwrap_or_default();
+        let _ = write!(out, "\n  {:<12} {}", methods.trim_matches('"'), location.path.text());
+    }
+    out
+}
