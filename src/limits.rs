@@ -391,3 +391,13 @@ const _: () = assert!(RELAY_CHANNEL_ID_BYTES_MAX < HTTP_TARGET_BYTES);
 const _: () = assert!(NODE_OUTBOX_BYTES < NODE_SIZE_BYTES_MAX);
 const _: () = assert!(NODE_WEBSOCKET_PONG_TIMEOUT_MS < NODE_WEBSOCKET_PING_INTERVAL_MS);
 const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
+
+// ---- pages of the node (node/pages) ----
+
+/// A shard whose loop has not turned for so long stands still, milliseconds: its tick alone turns it ten times a
+/// second. Liveness is answered with 503 from then on.
+pub const SHARD_STALL_MS: u64 = 5_000;
+/// Open files up to which they are counted one by one where the kernel cannot tell their number.
+pub const METRICS_OPEN_FILES: usize = 4_096;
+
+const _: () = assert!(SHARD_STALL_MS >= 10 * TICK_MS);

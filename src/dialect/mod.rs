@@ -24,6 +24,7 @@ pub mod echo;
 pub mod encode;
 pub mod relay;
 pub mod session;
+pub mod upgrade;
 
 pub use crate::channel::members::Form;
 pub use session::{Dialects, Session};
@@ -201,6 +202,3 @@ pub struct Upgrade {
     /// What happens when the peer does not keep up.
     pub slow: SlowConsumer,
 }
-//! Foreign protocols, one folder each: session state machines, routes and encodings, without I/O.
-
-pub mod relay;

@@ -2,7 +2,7 @@
 //! come back at the same moment.
 
 use super::Shard;
-use super::connection::State;
+use super::connection::{Carrier, Phase, State};
 use super::wheel::Tick;
 use crate::limits::{DRAIN_SESSIONS_PER_S, LINGER_MS};
 
@@ -57,10 +57,15 @@ impl Shard {
                 self.close_now(slot);
             } else if self.slab[slot].open {
                 self.with_session(slot, |dialects, context, session| dialects.on_drain(context, session));
-            } else {
+            } else if !self.is_receiving(slot) {
                 self.finish(slot);
             }
         }
+    }
+
+    /// Whether a request is on its way in: it is still answered, and the connection closed after that.
+    fn is_receiving(&self, slot: u32) -> bool {
+        matches!(&self.slab[slot].carrier, Carrier::Http(http) if matches!(http.phase, Phase::Head | Phase::Body))
     }
 
     /// Whether the shard may leave.

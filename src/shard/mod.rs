@@ -99,6 +99,8 @@ pub struct Shard {
     delivering: Vec<u64>,
     moving: HashMap<u32, Box<act::Moving>>,
     move_to: Option<u32>,
+    /// Whose session is being called: who pays for a panic.
+    calling: Option<u32>,
     drain: Option<drain::Drain>,
     /// Sockets that are open.
     sockets: usize,
@@ -124,7 +126,9 @@ impl Shard {
             actions: &mut actions,
             figures: &self.node,
         };
+        self.calling = Some(slot);
         call(&self.dialects, &mut context, &mut session);
+        self.calling = None;
         self.slab[slot].session = session;
         self.carry_out(slot, &mut actions);
         actions.clear();

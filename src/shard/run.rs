@@ -263,6 +263,7 @@ impl Shard {
             delivering: Vec::new(),
             moving: HashMap::new(),
             move_to: None,
+            calling: None,
             drain: None,
             sockets: 0,
             next_unix_shard: 0,
@@ -368,6 +369,7 @@ impl Shard {
         self.counters.panics.add(1);
         self.move_to = None;
         error!(shard = self.id, "a handler has panicked");
+        let slot = self.calling.take().or(slot);
         if let Some(slot) = slot.filter(|&slot| slot < self.slab.slots()) {
             self.slab[slot].open = false; // its session is lost, or not to be trusted
             self.close_now(slot);
