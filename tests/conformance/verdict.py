@@ -2,7 +2,7 @@
 
 Two answers of the suite pass: OK and INFORMATIONAL (the standard leaves the behaviour open). NON-STRICT,
 UNIMPLEMENTED, WRONG CODE, UNCLEAN and the like fail, for the case and for its close alike. A case that gave no
-result at all fails too.
+result at all fails too, without a line of its own.
 """
 import json
 import sys
@@ -21,22 +21,23 @@ def main():
                     merged.update(results)
         except FileNotFoundError:
             print(f"no {path}: that part of the run broke off")
-    failed = 0
+    failed = missing = 0
     cases, _ = suite.load()
     for case in cases:
         name = suite.name(case)
         result = merged.get(name)
         if result is None:
-            failed += 1
-            print(f"{name}: did not run")
+            missing += 1
         elif result["behavior"] not in PASS or result["behaviorClose"] not in PASS:
             failed += 1
             print(f"{name}: {result['behavior']}, close {result['behaviorClose']} ({result['remoteCloseCode']}): "
                   f"{result['result']} {result['resultClose']}")
     informational = sum(result["behavior"] == "INFORMATIONAL" for result in merged.values())
     print(f"{informational} of the passed are informational")
-    print(f"{len(cases) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    if missing:
+        print(f"{missing} cases did not run")
+    print(f"{len(cases) - failed - missing} passed, {failed + missing} failed")
+    return 1 if failed + missing else 0
 
 
 if __name__ == "__main__":
