@@ -11,8 +11,11 @@ pub mod relay_headers;
 pub mod ws_deflate;
 pub mod ws_reader;
 
+/// Panics when something does not hold.
+pub type Oracle = fn(&[u8]);
+
 /// Every target: its name, which is that of its seed folder, and its oracle.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Oracle); 6] = [
     ("ws_reader", ws_reader::check),
     ("ws_deflate", ws_deflate::check),
     ("http_request", http_request::check),

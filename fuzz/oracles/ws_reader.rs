@@ -16,7 +16,7 @@ use super::input::{Input, single};
 /// Described frames are built up to this many bytes.
 const WIRE_BYTES: usize = 256 * 1024;
 /// Up to this length the wire is also read byte by byte.
-const SINGLE_BYTES: usize = 16 * 1024;
+const SINGLE_BYTES: usize = 4 * 1024;
 /// Fixed part of what a reader keeps.
 const KEPT_BYTES: usize = 512;
 
