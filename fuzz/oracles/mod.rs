@@ -8,6 +8,7 @@ pub mod http_request;
 pub mod http_response;
 pub mod input;
 pub mod relay_headers;
+pub mod relay_ids;
 pub mod ws_deflate;
 pub mod ws_reader;
 

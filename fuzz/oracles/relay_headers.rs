@@ -1,6 +1,7 @@
 //! What relay requests say in headers and targets: dates, lists, Accept and TE, CORS origins, escapes and paths.
 //!
-//! The body is lines; each of them is looked at as a value of every kind.
+//! The body is lines; each of them is looked at as a value of every kind, and all of them as a request for a channel
+//! (see [`super::relay_ids`]).
 
 use fanwire::wire::http::accept::{InfoFormat, accepts_contains, info_format, te_chunked};
 use fanwire::wire::http::cors::{AllowOrigin, Answer, Cors};
@@ -23,6 +24,7 @@ pub fn check(data: &[u8]) {
         origins(line);
     }
     negotiation(&lines);
+    super::relay_ids::check(data);
 }
 
 fn dates(text: &[u8]) {

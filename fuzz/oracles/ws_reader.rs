@@ -123,7 +123,8 @@ fn ends(reader: &mut Reader, limits: &WsLimits) {
 /// Frames as the body describes them: a byte as the first of a frame, a length (0-253 that many bytes follow; 254 the
 /// next two are a little-endian length; 255 as 254, and the payload is one byte repeated), then the payload.
 fn build(input: &Input<'_>, role: Role) -> Vec<u8> {
-    let mut compressor = Compressor::new(1, 15, input.flag(2));
+    // Large, so only made when it is used.
+    let mut compressor = None;
     let mut wire = Vec::new();
     let mut rest = input.body;
     while let [first, length, tail @ ..] = rest
@@ -147,6 +148,7 @@ fn build(input: &Input<'_>, role: Role) -> Vec<u8> {
         let payload = match first & 0x40 != 0 && input.flag(4) {
             true => {
                 let mut deflated = Vec::new();
+                let compressor = compressor.get_or_insert_with(|| Compressor::new(1, 9, input.flag(2)));
                 compressor.compress(&payload, &mut deflated);
                 deflated
             }
