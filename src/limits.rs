@@ -52,7 +52,7 @@ impl Default for HttpLimits {
 /// One message after reassembly and inflation, bytes. More closes with 1009.
 pub const WS_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 /// Frames of one fragmented message. More closes with 1008: tiny fragments are an attack on CPU.
-pub const WS_FRAGMENTS: usize = 4096;
+pub const WS_FRAGMENTS: usize = 131_072;
 /// Payload of a control frame, bytes (RFC 6455 section 5.5).
 pub const WS_CONTROL_BYTES: usize = 125;
 /// Reason in a close frame, bytes: a control frame without the code. Longer ones are cut.
@@ -112,6 +112,8 @@ pub const RELAY_PATTERN_BYTES: usize = 1024 * 1024;
 
 /// Configuration file, bytes.
 pub const NODE_CONFIG_BYTES: usize = 4 * 1024 * 1024;
+/// Mistakes in configuration that are told at once.
+pub const NODE_CONFIG_MISTAKES: usize = 100;
 /// Largest value of a duration in configuration, milliseconds (a year of 366 days).
 pub const NODE_DURATION_MS_MAX: u64 = 366 * 24 * 3_600_000;
 /// Largest value of a size in configuration, bytes.
@@ -133,9 +135,9 @@ pub const NODE_CONNECTIONS: usize = 1_000_000;
 /// Connections from one address, 0 for no limit: a proxy in front is one address.
 pub const NODE_CONNECTIONS_PER_ADDRESS: usize = 0;
 /// Bytes that may wait for one connection.
-pub const NODE_OUTBOX_BYTES: usize = 1024 * 1024;
+pub const NODE_OUTBOX_BYTES: usize = 4 * 1024 * 1024;
 /// Messages that may wait for one connection.
-pub const NODE_OUTBOX_MESSAGES: usize = 4096;
+pub const NODE_OUTBOX_MESSAGES: usize = 16_384;
 /// Channels of the whole node.
 pub const NODE_CHANNELS: usize = 1_000_000;
 /// Messages that may wait in the mailbox of one shard.
@@ -268,6 +270,27 @@ const _: () = assert!(HTTP_BODY_BYTES < HOOK_QUEUE_BYTES);
 const _: () = assert!(HOOK_ANSWER_HEAD_BYTES >= 8 * 1024);
 const _: () = assert!(HOOK_CONNECT_MS < HOOK_TIMEOUT_MS && HOOK_TIMEOUT_MS <= HOOK_TIMEOUT_MAX_MS);
 
+// ---- command line (cli) ----
+
+/// Time to connect to a node, milliseconds.
+pub const CLI_CONNECT_MS: u64 = 5_000;
+/// Time for the answer to a publish, milliseconds.
+pub const CLI_ANSWER_MS: u64 = 30_000;
+/// Pause between polls that were answered without a message, milliseconds.
+pub const CLI_POLL_PAUSE_MS: u64 = 1_000;
+/// Bytes read from a node at a time.
+pub const CLI_READ_BYTES: usize = 16 * 1024;
+/// One message, or one line of an event stream, bytes.
+pub const CLI_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Descriptors that the node needs besides those of connections, as `doctor` counts them.
+pub const DOCTOR_RESERVED_FILES: u64 = 256;
+/// Smallest accept queue (net.core.somaxconn) that `doctor` is content with, connections.
+pub const DOCTOR_ACCEPT_QUEUE: u64 = 4096;
+/// Smallest queue of handshakes (net.ipv4.tcp_max_syn_backlog) that `doctor` is content with, connections.
+pub const DOCTOR_SYN_QUEUE: u64 = 1024;
+/// Smallest number of local ports that `doctor` is content with.
+pub const DOCTOR_LOCAL_PORTS: u64 = 28_000;
+
 const _: () = assert!(HTTP_TARGET_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES < HTTP_HEAD_BYTES);
 const _: () = assert!(HTTP_CHUNK_LINE_BYTES <= HTTP_CHUNK_EXTENSION_BYTES);
@@ -276,9 +299,105 @@ const _: () = assert!(HTTP_HEAD_BYTES <= u16::MAX as usize);
 const _: () = assert!(HTTP_HEADERS <= u8::MAX as usize);
 const _: () = assert!(HTTP_BLANK_LINES <= u8::MAX as usize);
 const _: () = assert!(WS_CONTROL_BYTES < WS_MESSAGE_BYTES);
+
+// ---- channels (channel) ----
+
+/// Shards of a node: the interest of a channel is one bit per shard.
+pub const SHARDS: usize = 64;
+/// Channels that one shard may own. More: publish and subscribe are refused with 403.
+pub const CHANNELS_PER_SHARD: usize = 1_000_000;
+/// Memory of all stored publications that one shard owns, bytes. More: publish is refused with 507.
+pub const HISTORY_BYTES_PER_SHARD: usize = 512 * 1024 * 1024;
+/// Channels looked at per tick for expired publications and idleness.
+pub const SWEEP_CHANNELS_PER_TICK: usize = 2_000;
+/// Stored publications per channel that a configuration may ask for.
+pub const HISTORY_MESSAGES: u32 = 1_000_000;
+
+/// A channel group without channels keeps its limits for so long, milliseconds.
+pub const GROUP_IDLE_MS: u64 = 3_600_000;
+
+/// Bounds of a channel home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HomeLimits {
+    /// See [`CHANNELS_PER_SHARD`].
+    pub channels: usize,
+    /// See [`HISTORY_BYTES_PER_SHARD`].
+    pub history_bytes: usize,
+}
+
+impl Default for HomeLimits {
+    fn default() -> Self {
+        HomeLimits { channels: CHANNELS_PER_SHARD, history_bytes: HISTORY_BYTES_PER_SHARD }
+    }
+}
+
+const _: () = assert!(SHARDS <= u64::BITS as usize);
+
+// ---- shards (shard) ----
+
+/// What one recv(2) takes at most, bytes. One such buffer per shard.
+pub const RECV_BYTES: usize = 64 * 1024;
+/// Reads of one connection in one turn; then others have theirs.
+pub const RECVS_PER_TURN: usize = 4;
+/// Frames that go out in one sendmsg(2).
+pub const SEND_FRAMES: usize = 64;
+/// Connections written to with one submit.
+pub const SENDS_PER_SUBMIT: usize = 256;
+/// Fewer dirty connections than this are written to with plain send(2).
+pub const SENDS_WORTH_A_SUBMIT: usize = 8;
+/// Submission queue entries of a shard's net ring.
+pub const NET_RING_ENTRIES: u32 = 512;
+/// Completion queue entries of a shard's net ring.
+pub const NET_RING_COMPLETIONS: u32 = 4096;
+/// Submission queue entries of the runtime's own ring.
+pub const RUNTIME_RING_ENTRIES: u32 = 256;
+/// Events taken from epoll at once.
+pub const EPOLL_EVENTS: usize = 1024;
+/// Turns in a row before the runtime's other tasks have theirs.
+pub const TURNS_BEFORE_YIELD: usize = 64;
+/// Mails taken from the mailbox in one turn.
+pub const MAILS_PER_TURN: usize = 256;
+/// This part of a mailbox (one in so many mails) is kept for answers and teardown: publications are refused with 503
+/// before it is touched.
+pub const MAILBOX_RESERVE_PART: usize = 8;
+/// Emptied queues kept for reuse by a shard.
+pub const SPARE_QUEUES: usize = 1_024;
+/// Subscriptions of one session.
+pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
+/// Connections shed at once when file descriptors run out.
+pub const SHED_PER_TICK: usize = 256;
+/// Length of the kernel's queue of connections to be accepted.
+pub const LISTEN_BACKLOG: i32 = 4096;
+/// Unsent data that the kernel keeps per socket before it says "not writable", bytes (TCP_NOTSENT_LOWAT).
+pub const NOTSENT_LOWAT_BYTES: i32 = 64 * 1024;
+/// Resolution of all deadlines, milliseconds.
+pub const TICK_MS: u64 = 100;
+/// Slots of the deadline wheel; deadlines farther away are looked at once per round.
+pub const WHEEL_SLOTS: usize = 1_024;
+/// After our close frame the peer's is awaited for so long, milliseconds.
+pub const WS_CLOSE_MS: u64 = 2_000;
+/// After our last byte the peer's end of stream is awaited for so long, milliseconds.
+pub const LINGER_MS: u64 = 2_000;
+/// Sessions ended per shard and second when the node drains, unless the drain time asks for more.
+pub const DRAIN_SESSIONS_PER_S: u64 = 1_000;
+
+const _: () = assert!(SENDS_PER_SUBMIT <= NET_RING_ENTRIES as usize);
+const _: () = assert!(NET_RING_COMPLETIONS as usize > 4 * SENDS_PER_SUBMIT);
+const _: () = assert!(HTTP_BODY_BYTES < NODE_OUTBOX_BYTES);
+const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES_MAX < HTTP_TARGET_BYTES);
 const _: () = assert!(NODE_OUTBOX_BYTES < NODE_SIZE_BYTES_MAX);
 const _: () = assert!(NODE_WEBSOCKET_PONG_TIMEOUT_MS < NODE_WEBSOCKET_PING_INTERVAL_MS);
 const _: () = assert!(WS_INFLATE_KEEP_BYTES <= WS_MESSAGE_BYTES);
+
+// ---- pages of the node (node/pages) ----
+
+/// A shard whose loop has not turned for so long stands still, milliseconds: its tick alone turns it ten times a
+/// second. Liveness is answered with 503 from then on.
+pub const SHARD_STALL_MS: u64 = 5_000;
+/// Open files up to which they are counted one by one where the kernel cannot tell their number.
+pub const METRICS_OPEN_FILES: usize = 4_096;
+
+const _: () = assert!(SHARD_STALL_MS >= 10 * TICK_MS);

@@ -146,7 +146,7 @@ const MISTAKES: &[(&str, &str)] = &[
         "[[location]]\nprefix = \"/x/\"\nwebsocket_heartbeat = [\"a\"]",
         "f.toml:3:23: `websocket_heartbeat` needs two texts",
     ),
-    ("[[location]]\nprefix = \"/x/\"\nauthorize = \"/auth\"", "f.toml:3:13: needs a URL"),
+    ("[[location]]\nprefix = \"/x/\"\nauthorize = \"/auth\"", "f.toml:3:13: a hook URL begins with http://"),
     (
         "[[location]]\nprefix = \"/x/\"\nhook_headers = { X-A = 1 }",
         "f.toml:3:24: `hook_headers` needs a string, found an integer",
@@ -189,6 +189,16 @@ fn all_mistakes_come_at_once_in_the_order_of_the_file() {
         read("shards = 0\necoh = true\n[limits]\nchannels = 0\n[[location]]\nprefix = \"x\"").unwrap_err();
     let places: Vec<&str> = mistakes.iter().map(|mistake| mistake.split(": ").next().unwrap()).collect();
     assert_eq!(places, ["f.toml:1:10", "f.toml:2:1", "f.toml:4:12", "f.toml:6:10"]);
+}
+
+#[test]
+fn a_file_full_of_mistakes_is_cut_off_quickly() {
+    let text: String = (0..200_000).map(|number| format!("key{number} = 1\n")).collect();
+    let started = std::time::Instant::now();
+    let mistakes = read(&text).unwrap_err();
+    assert_eq!(mistakes.len(), 100);
+    assert!(mistakes[99].starts_with("f.toml:"), "{}", mistakes[99]);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
 
 #[test]
@@ -361,6 +371,7 @@ fn printed_lines_name_their_origin_and_keep_secrets() {
     assert!(find("drain =").ends_with("# default"));
     assert!(find("secret").contains("f.toml:5, not shown"));
     assert!(!printed.contains("hidden-thing"));
+    assert!(!format!("{:?}", read(text).unwrap()).contains("hidden-thing"));
 }
 
 /// A file made of right and wrong pieces.

@@ -1,2 +1,81 @@
-//! Load client.
-fn main() {}
+//! Load client for fanwire: what a delivery costs, what an idle connection costs, and the floor to compare with.
+//!
+//! The client is pinned to one core and the server to another. Costs are the CPU clock of the server's processes plus
+//! that of its core's ksoftirqd, because on loopback the receiving half of a send runs there. Every delivery is checked
+//! byte for byte; a run with anything missing, doubled or out of order fails.
+
+mod client;
+mod fanout;
+mod floor;
+mod frame;
+mod http;
+mod idle;
+mod inbox;
+mod ledger;
+mod load;
+mod options;
+mod procfs;
+mod report;
+mod server;
+mod stats;
+mod sys;
+
+use clap::{Parser, Subcommand};
+use options::{FanoutArgs, IdleArgs};
+use std::process::ExitCode;
+
+/// Measures fanwire, or any server with its routes. Without a command: the canonical fan-out against fanwire and the
+/// floor, in two numbers.
+#[derive(Parser, Debug)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Option<Scenario>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Scenario {
+    /// One message to many WebSocket subscribers, in a closed loop: CPU per delivery, rate, latency.
+    Fanout(FanoutArgs),
+    /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
+    Idle(IdleArgs),
+    /// The floor: the least a server can do for a fan-out.
+    Floor {
+        /// Port on 127.0.0.1.
+        #[arg(long)]
+        port: u16,
+        /// How to write.
+        #[arg(long, value_enum, default_value_t = floor::Mode::Send)]
+        mode: floor::Mode,
+    },
+    /// Accepts connections and holds them: the sockets without a server, which `idle` compares with.
+    #[command(hide = true)]
+    Bare {
+        /// Port on 127.0.0.1.
+        #[arg(long)]
+        port: u16,
+    },
+}
+
+fn run() -> Result<(), String> {
+    match Arguments::parse().scenario {
+        Some(Scenario::Fanout(args)) => fanout::run(&args, false),
+        Some(Scenario::Idle(args)) => idle::run(&args),
+        Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
+        Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
+        None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {
+            Some(Scenario::Fanout(args)) => fanout::run(&args, true),
+            _ => Err("no canonical scenario".to_owned()),
+        },
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fanwire-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

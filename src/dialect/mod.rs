@@ -1,3 +1,204 @@
-//! Foreign protocols, one folder each: session state machines, routes and encodings, without I/O.
+//! The contract between dialects and the shard that carries them.
+//!
+//! A *dialect* is one foreign protocol. Its sessions are state machines: the shard calls one of the `on_*`
+//! functions of [`Dialects`] with what happened and a [`Context`]; the session pushes [`Action`]s, which the shard
+//! carries out in order after the call has returned. A dialect does no I/O, reads no clock and never imports
+//! another dialect.
+//!
+//! Order of calls for one connection:
+//! 1. [`Dialects::on_request`] with each HTTP request while no exchange is open. The session then either ends the
+//!    exchange ([`Action::Done`], [`Action::Close`]) or leaves it open and waits for one of the calls below.
+//! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook.
+//! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
+//!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
+//! 4. [`Dialects::on_ended`] when a home ended a subscription (its shard side is gone already).
+//! 5. [`Dialects::on_message`] for each WebSocket message after [`Action::Upgrade`].
+//! 6. [`Dialects::on_deadline`] when the last [`Action::Deadline`] has passed; [`Dialects::on_next_request`] once
+//!    when the peer has sent more while an exchange is open; [`Dialects::on_drain`] when the node stops.
+//! 7. [`Dialects::on_closed`] exactly once, when the exchange ends in any way other than [`Action::Done`].
+//!
+//! On `Done`, `Close` and closing, the shard itself leaves all subscriptions and forgets the session; answers that
+//! come later are dropped (and registrations undone).
 
+pub mod echo;
+pub mod encode;
 pub mod relay;
+pub mod session;
+pub mod upgrade;
+
+pub use crate::channel::members::Form;
+pub use session::{Dialects, Session};
+
+use crate::channel::command::{Command, Subscribe};
+use crate::channel::hook::HookCall;
+use crate::channel::{ChannelKey, Now};
+use crate::wire::ws::deflate::Params;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a session knows of the world in one call, and where it says what it wants.
+pub struct Context<'a> {
+    /// The time of this loop turn.
+    pub now: Now,
+    /// 64 random bits that no other call of the node gets.
+    pub random: u64,
+    /// Who is at the other end, for hooks and logs; found out only when it is printed.
+    pub peer: &'a dyn std::fmt::Display,
+    /// The index of the listener (in the configuration's order) the connection came in by.
+    pub listener: u16,
+    /// When the last publication was put on this connection's wire, monotonic milliseconds; 0 = never.
+    pub delivered_ms: u64,
+    /// Encodes publications, each form once.
+    pub encoder: &'a mut encode::Encoder,
+    /// The shard this runs on.
+    pub shard: u16,
+    /// What the shard shall do, in order.
+    pub actions: &'a mut Vec<Action>,
+    /// Figures of the whole node, for status pages.
+    pub figures: &'a dyn Figures,
+}
+
+impl Context<'_> {
+    /// Shorthand for pushing an action.
+    pub fn act(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+
+    /// Puts bytes on the wire that must not be dropped.
+    pub fn send(&mut self, bytes: impl Into<Bytes>) {
+        self.actions.push(Action::Send(bytes.into()));
+    }
+
+    /// Counts and logs a refusal.
+    pub fn refused(&mut self, label: &'static str, detail: impl Into<Box<str>>) {
+        self.actions.push(Action::Refused { label, detail: detail.into() });
+    }
+}
+
+/// Node-wide figures that a dialect's status page shows; sums over all shards, a moment old.
+pub trait Figures {
+    /// Publications accepted since the start.
+    fn published(&self) -> u64;
+    /// Publications stored now.
+    fn stored(&self) -> u64;
+    /// Their memory, bytes.
+    fn history_bytes(&self) -> u64;
+    /// The limit of that memory, bytes.
+    fn history_limit_bytes(&self) -> u64;
+    /// Channels now.
+    fn channels(&self) -> u64;
+    /// Subscriptions now.
+    fn subscribers(&self) -> u64;
+    /// Messages handed from shard to shard since the start.
+    fn mailed(&self) -> u64;
+    /// Messages waiting in mailboxes now.
+    fn mail_waiting(&self) -> u64;
+}
+
+/// What a full outbox does to a subscriber that does not keep up (design section 4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowConsumer {
+    /// The connection is closed.
+    #[default]
+    Close,
+    /// The oldest undelivered publications are dropped.
+    DropOldest,
+    /// Of each subscription only the newest undelivered publication is kept.
+    KeepLatest,
+}
+
+/// What a session wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Bytes for the wire, as they are. Never dropped.
+    Send(Bytes),
+    /// One encoded publication for the wire; it may be dropped by the connection's [`SlowConsumer`] rule.
+    Deliver(Bytes),
+    /// Counts one publication that was sent with [`Action::Send`] (a poll's answer).
+    Delivered,
+    /// The exchange is complete; the next request may be read. Subscriptions are left, the session is forgotten.
+    Done,
+    /// Close once everything is sent (HTTP: half-close, then wait briefly for the peer).
+    Close,
+    /// Send a close frame and do the closing handshake (RFC 6455 section 7); then as `Close`.
+    CloseWebSocket {
+        /// Status code; must be one that may be sent.
+        code: u16,
+        /// At most 123 bytes are sent.
+        reason: &'static str,
+    },
+    /// From here on the peer's bytes are WebSocket frames. The 101 response was sent before.
+    Upgrade(Upgrade),
+    /// From here on the peer's bytes are ignored; only the end of its stream matters (SSE and the like).
+    Stream {
+        /// What happens when the peer does not keep up.
+        slow: SlowConsumer,
+    },
+    /// Ask a channel's home; [`Dialects::on_answer`] is called with `tag`. Tags of commands and subscriptions of a
+    /// session must differ; below 65536.
+    Command {
+        /// The channel.
+        key: Arc<ChannelKey>,
+        /// What.
+        command: Command,
+        /// The session's name for the question.
+        tag: u16,
+    },
+    /// As `Command`, but nobody wants the answer (channel events).
+    Tell {
+        /// The channel.
+        key: Arc<ChannelKey>,
+        /// What.
+        command: Command,
+    },
+    /// Subscribe; the answer comes to `on_answer` with `tag`, before any publication.
+    Subscribe {
+        /// The channel.
+        key: Arc<ChannelKey>,
+        /// How publications are put on the wire.
+        form: Form,
+        /// The particulars.
+        ask: Box<Subscribe>,
+        /// The session's name for the subscription.
+        tag: u16,
+    },
+    /// Leave the subscription `tag`.
+    Unsubscribe {
+        /// As given when subscribing.
+        tag: u16,
+    },
+    /// The connection goes to another shard, which gets this exchange's request anew. Only valid as the sole action
+    /// of [`Dialects::on_request`] (design section 5).
+    Move {
+        /// Where to, modulo the number of shards.
+        shard: u32,
+    },
+    /// Call the back end. With `tag`, [`Dialects::on_hook`] is called with its answer.
+    Hook {
+        /// The call.
+        call: Box<HookCall>,
+        /// The session's name for the question.
+        tag: Option<u16>,
+    },
+    /// Call [`Dialects::on_deadline`] at this time (monotonic milliseconds, to about 100 ms); replaces the last one,
+    /// 0 = never.
+    Deadline(u64),
+    /// Count and log a refusal; the answer itself is an action of its own.
+    Refused {
+        /// Name of the reason, low cardinality.
+        label: &'static str,
+        /// For the log.
+        detail: Box<str>,
+    },
+}
+
+/// How a connection goes on as a WebSocket.
+#[derive(Debug)]
+pub struct Upgrade {
+    /// The extension as negotiated.
+    pub deflate: Option<Params>,
+    /// A ping is sent when nothing came for so long, milliseconds; no pong until the next one closes. 0 = never.
+    pub ping_interval_ms: u32,
+    /// What happens when the peer does not keep up.
+    pub slow: SlowConsumer,
+}

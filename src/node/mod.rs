@@ -1,3 +1,10 @@
 //! The process around the shards: configuration, start, signals, pages.
 
+pub mod banner;
+pub mod boot;
 pub mod config;
+pub mod console;
+pub mod health;
+pub mod host;
+pub mod metrics;
+pub mod pages;

@@ -213,7 +213,7 @@ pub enum AllowOrigin {
     Echo,
     /// Everybody; `*` is sent.
     Any,
-    /// These only, as scheme://host[:port]. The relay flavour sends the first one whatever the request says.
+    /// These only, as `scheme://host[:port]`. The relay flavour sends the first one whatever the request says.
     List(Vec<String>),
 }
 

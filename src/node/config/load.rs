@@ -10,9 +10,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::keys::{APP_KEYS, KEYS, SECTIONS};
 use super::location::LOCATION_KEYS;
-use super::mistake::hint;
+use super::mistake::{Lines, hint};
 use super::value::{Input, Refusal, kind};
-use super::{AppSettings, Config, Mistake, Origin, Place};
+use super::{AppSettings, Config, Mistake, Origin};
 use crate::dialect::relay::settings::{Flavour, LocationSettings};
 use crate::limits;
 
@@ -64,7 +64,8 @@ const OTHER_VARIABLES: [&str; 2] = ["FANWIRE_CONFIG", "FANWIRE_URL"];
 /// Variables for the keys of a single app `default`.
 const APP_VARIABLES: [(&str, &str); 2] = [("FANWIRE_APP_KEY", "key"), ("FANWIRE_APP_SECRET", "secret")];
 
-/// Makes a configuration, or tells everything that is wrong, in the order of the file.
+/// Makes a configuration, or tells everything that is wrong (at most [`limits::NODE_CONFIG_MISTAKES`]), in the order
+/// of the file.
 pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Mistake>> {
     let mut loader = Loader {
         config: Config { shards: sources.processors.clamp(1, limits::NODE_SHARDS_MAX), ..Config::default() },
@@ -72,7 +73,7 @@ pub fn load(sources: &Sources<'_>) -> Result<Loaded, Vec<Mistake>> {
         mistakes: Vec::new(),
         warnings: Vec::new(),
         file: "",
-        text: "",
+        lines: Lines::default(),
     };
     if let Some((name, bytes)) = sources.file {
         loader.file = name;
@@ -115,15 +116,18 @@ struct Loader<'a> {
     mistakes: Vec<Mistake>,
     warnings: Vec<Mistake>,
     file: &'a str,
-    text: &'a str,
+    lines: Lines<'a>,
 }
 
 impl<'a> Loader<'a> {
     fn place(&self, span: Range<usize>) -> Origin {
-        Origin::File(self.file.into(), Place::of(self.text, span.start))
+        Origin::File(self.file.into(), self.lines.place(span.start))
     }
 
     fn wrong(&mut self, origin: Origin, message: impl Into<String>) {
+        if self.mistakes.len() == limits::NODE_CONFIG_MISTAKES {
+            return;
+        }
         self.mistakes.push(Mistake { origin, message: message.into() });
     }
 
@@ -150,15 +154,16 @@ impl<'a> Loader<'a> {
     }
 
     fn read_file(&mut self, bytes: &'a [u8]) {
-        self.text = match std::str::from_utf8(bytes) {
+        let text = match std::str::from_utf8(bytes) {
             Ok(text) => text,
             Err(error) => {
-                self.text = std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default();
-                let end = self.place(error.valid_up_to()..bytes.len());
-                return self.wrong(end, "is not UTF-8");
+                let end = error.valid_up_to();
+                self.lines = Lines::new(std::str::from_utf8(&bytes[..end]).unwrap_or_default());
+                return self.wrong(self.place(end..end), "is not UTF-8");
             }
         };
-        let (table, errors) = DeTable::parse_recoverable(self.text);
+        self.lines = Lines::new(text);
+        let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let origin = self.place(error.span().unwrap_or_default());
             let message = error.message().lines().next().unwrap_or_default();
@@ -208,7 +213,7 @@ impl<'a> Loader<'a> {
                 let others =
                     if section.is_empty() { &["location", "app", "limits", "hooks"][..] } else { &[] };
                 let names = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
-                let mut hint = hint(word, names.chain(others.iter().copied()));
+                let mut hint = self.hint(word, names.chain(others.iter().copied()));
                 if let (true, Some(key)) = (hint.is_empty(), KEYS.iter().find(|key| key.name == word)) {
                     let table =
                         if key.section.is_empty() { "the top".into() } else { format!("[{}]", key.section) };
@@ -217,6 +222,12 @@ impl<'a> Loader<'a> {
                 self.unknown(name, &hint);
             }
         }
+    }
+
+    /// Suggestions cost time, so there are none where nothing more will be told.
+    fn hint<'n>(&self, name: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+        let full = self.mistakes.len() == limits::NODE_CONFIG_MISTAKES;
+        if full { String::new() } else { hint(name, known) }
     }
 
     fn unknown(&mut self, name: &Spanned<std::borrow::Cow<'_, str>>, hint: &str) {
@@ -266,7 +277,7 @@ impl<'a> Loader<'a> {
         for (name, value) in table {
             let word = &**name.get_ref();
             let Some(key) = LOCATION_KEYS.iter().find(|key| key.name == word) else {
-                let hint = hint(word, LOCATION_KEYS.iter().map(|key| key.name));
+                let hint = self.hint(word, LOCATION_KEYS.iter().map(|key| key.name));
                 self.unknown(name, &hint);
                 continue;
             };
@@ -294,7 +305,7 @@ impl<'a> Loader<'a> {
             for (name, value) in table {
                 let word = &**name.get_ref();
                 let Some(key) = APP_KEYS.iter().find(|key| key.name == word) else {
-                    let hint = hint(word, APP_KEYS.iter().map(|key| key.name));
+                    let hint = self.hint(word, APP_KEYS.iter().map(|key| key.name));
                     self.unknown(name, &hint);
                     continue;
                 };

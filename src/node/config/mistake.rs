@@ -11,15 +11,26 @@ pub struct Place {
     pub column: usize,
 }
 
-impl Place {
-    /// The place of byte `offset` in `text`; an offset past the end or inside a character is moved back.
-    pub(super) fn of(text: &str, offset: usize) -> Place {
-        let before = &text[..text.floor_char_boundary(offset)];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Place {
-            line: before.bytes().filter(|byte| *byte == b'\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+/// A text whose offsets can be turned into places quickly.
+#[derive(Default)]
+pub(super) struct Lines<'a> {
+    text: &'a str,
+    /// Byte at which each line begins.
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    pub fn new(text: &'a str) -> Lines<'a> {
+        let after = memchr::memchr_iter(b'\n', text.as_bytes()).map(|newline| newline + 1);
+        Lines { text, starts: std::iter::once(0).chain(after).collect() }
+    }
+
+    /// The place of a byte; an offset past the end or inside a character is moved back.
+    pub fn place(&self, offset: usize) -> Place {
+        let offset = self.text.floor_char_boundary(offset);
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.starts.get(line - 1).copied().unwrap_or_default();
+        Place { line, column: self.text[start..offset].chars().count() + 1 }
     }
 }
 
@@ -109,11 +120,12 @@ mod tests {
 
     #[test]
     fn places_count_lines_and_characters_from_one() {
-        let text = "a = 1\nü = 2\n";
-        assert_eq!(Place::of(text, 0), Place { line: 1, column: 1 });
-        assert_eq!(Place::of(text, 9), Place { line: 2, column: 3 });
-        assert_eq!(Place::of(text, 7), Place { line: 2, column: 1 }, "inside a character");
-        assert_eq!(Place::of(text, 999), Place { line: 3, column: 1 });
+        let text = Lines::new("a = 1\nü = 2\n");
+        assert_eq!(text.place(0), Place { line: 1, column: 1 });
+        assert_eq!(text.place(9), Place { line: 2, column: 3 });
+        assert_eq!(text.place(7), Place { line: 2, column: 1 }, "inside a character");
+        assert_eq!(Lines::default().place(5), Place { line: 1, column: 1 });
+        assert_eq!(text.place(999), Place { line: 3, column: 1 });
     }
 
     #[test]

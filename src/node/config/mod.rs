@@ -16,6 +16,7 @@ pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::dialect::relay::settings::RelaySettings;
@@ -189,8 +190,8 @@ impl Default for HookSettings {
     }
 }
 
-/// One tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One tenant. `Debug` leaves the secret out.
+#[derive(Clone, PartialEq, Eq)]
 pub struct AppSettings {
     /// Its id in back-end URLs.
     pub id: String,
@@ -198,6 +199,12 @@ pub struct AppSettings {
     pub key: String,
     /// What its back ends sign with.
     pub secret: String,
+}
+
+impl fmt::Debug for AppSettings {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("AppSettings").field("id", &self.id).field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
 impl AppSettings {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{AllowOrigin, Flavour, LocationMethods, LocationSettings, RelaySettings, pieces};
+use crate::channel::hook::HookTarget;
 use crate::limits;
 
 /// A value that cannot stand, and where it was said.
@@ -161,8 +162,9 @@ impl Check<'_> {
             ("upstream", &location.upstream),
             ("passthrough", &location.passthrough),
         ] {
-            let bad = url.as_ref().is_some_and(|url| !is_http_url(url));
-            self.refuse_if(bad, key, "needs a URL of the form http://host[:port]/path");
+            if let Some(Err(error)) = url.as_deref().map(HookTarget::parse) {
+                self.refuse_if(true, key, error.to_string());
+            }
         }
         let lost = location.upstream.is_some() && !location.methods.publishes();
         self.refuse_if(lost, "upstream", "only a location for publishers has an upstream");
@@ -195,16 +197,6 @@ impl Check<'_> {
 fn is_token(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
-/// Whether `url` has the form `http://host[:port][/path]` or the same with https.
-fn is_http_url(url: &str) -> bool {
-    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-    rest.is_some_and(|rest| {
-        !rest.is_empty()
-            && !rest.starts_with(['/', ':', '?'])
-            && rest.bytes().all(|byte| byte.is_ascii_graphic())
-    })
 }
 
 #[cfg(test)]

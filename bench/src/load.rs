@@ -1,0 +1,375 @@
+//! One server's subscribers and publishers, and the loop that keeps a window of messages in flight.
+
+use crate::client::{Publisher, Subscriber, source_address};
+use crate::frame;
+use crate::inbox::Events;
+use crate::ledger::Ledger;
+use crate::procfs::thread_delay_ns;
+use crate::sys::{Epoll, Received, thread_cpu_ns};
+use std::net::SocketAddrV4;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// No delivery and no answer for so long is a failure.
+const STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// A round may take so much longer than it was asked to.
+const OVERRUN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes taken per read.
+const READ_BYTES: usize = 256 * 1024;
+/// Descriptors told per epoll wait.
+const EPOLL_BATCH: usize = 1024;
+
+/// How the client learns that something has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ClientMode {
+    /// Reads all sockets that lack something, then pauses. Nobody waits on a socket, so the server pays for no
+    /// wake-up; latency is known to within one pause.
+    Sweep,
+    /// Waits in epoll: exact latency, and the server pays for the wake-ups.
+    Epoll,
+}
+
+/// Shape of the load.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// WebSocket connections.
+    pub subscribers: usize,
+    /// HTTP connections.
+    pub publishers: usize,
+    /// Messages in flight per publisher.
+    pub window: usize,
+    /// Publish only when the whole window is done, all of it in one write.
+    pub batch: bool,
+    /// Size of a message.
+    pub payload_bytes: usize,
+    /// Where the subscribers listen.
+    pub path: String,
+    /// Where the publishers post.
+    pub publish_path: String,
+    /// Source addresses used.
+    pub sources: usize,
+    /// How to receive.
+    pub client: ClientMode,
+    /// Pause between sweeps.
+    pub pause: Duration,
+}
+
+/// What a round brought.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// Messages that all subscribers got.
+    pub messages: u64,
+    /// Messages times subscribers.
+    pub deliveries: u64,
+    /// From the first publish to the last delivery and answer, nanoseconds.
+    pub wall_ns: u64,
+    /// CPU time of the client's thread in it, nanoseconds.
+    pub client_ns: u64,
+    /// Time it wanted to run in it while others had its core, nanoseconds.
+    pub client_delay_ns: u64,
+    /// Reads that brought bytes.
+    pub reads: u64,
+    /// From a message's publish to its last delivery, nanoseconds, ascending.
+    pub latencies_ns: Vec<u64>,
+}
+
+/// See the module.
+pub struct Load {
+    shape: Shape,
+    subscribers: Vec<Subscriber>,
+    publishers: Vec<Publisher>,
+    ledger: Ledger,
+    /// When message `number % window` of a publisher was published.
+    published_at: Vec<Vec<Instant>>,
+    /// Subscribers that lack something, ascending. Only kept for sweeps.
+    lacking: Vec<usize>,
+    epoll: Option<Epoll>,
+    tags: Vec<u64>,
+    buffer: Vec<u8>,
+    events: Events,
+}
+
+impl Load {
+    /// Connects everybody. `run` tells this run's messages from others'.
+    pub fn connect(target: SocketAddrV4, shape: Shape, run: u32) -> Result<Load, String> {
+        let epoll = match shape.client {
+            ClientMode::Sweep => None,
+            ClientMode::Epoll => Some(Epoll::new(EPOLL_BATCH).map_err(|e| format!("epoll: {e}"))?),
+        };
+        let watch = |fd, tag: usize| match &epoll {
+            Some(epoll) => epoll.add(fd, tag as u64).map_err(|e| format!("epoll: {e}")),
+            None => Ok(()),
+        };
+        let mut subscribers = Vec::with_capacity(shape.subscribers);
+        for index in 0..shape.subscribers {
+            let source = source_address(target, index, shape.sources);
+            let subscriber = Subscriber::connect(source, target, &shape.path)
+                .map_err(|e| format!("subscriber {index}: {e}"))?;
+            watch(subscriber.fd(), index)?;
+            subscribers.push(subscriber);
+        }
+        let mut publishers = Vec::with_capacity(shape.publishers);
+        for index in 0..shape.publishers {
+            let publisher = Publisher::connect(target, &shape.publish_path, shape.payload_bytes)?;
+            watch(publisher.fd(), shape.subscribers + index)?;
+            publishers.push(publisher);
+        }
+        let ledger = Ledger::new(run, shape.subscribers, shape.publishers, shape.window, shape.payload_bytes);
+        let published_at = vec![vec![Instant::now(); shape.window]; shape.publishers];
+        Ok(Load {
+            shape,
+            subscribers,
+            publishers,
+            ledger,
+            published_at,
+            lacking: Vec::new(),
+            epoll,
+            tags: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+            events: Events::default(),
+        })
+    }
+
+    /// Keeps the window full for `time`, then waits until everything is delivered and answered.
+    pub fn round(&mut self, time: Duration) -> Result<Round, String> {
+        let mut round = Round::default();
+        let first = self.ledger.complete();
+        let cpu = thread_cpu_ns().map_err(|e| e.to_string())?;
+        let delay = thread_delay_ns();
+        let begun = Instant::now();
+        let (mut progress_at, mut progress) = (begun, self.progress(&round));
+        loop {
+            if begun.elapsed() < time {
+                self.publish()?;
+            } else if self.is_quiet() {
+                break;
+            }
+            for publisher in &mut self.publishers {
+                publisher.flush()?;
+            }
+            if self.epoll.is_some() {
+                self.wait(&mut round)?
+            } else {
+                self.sweep(&mut round)?
+            }
+            if self.progress(&round) != progress {
+                (progress_at, progress) = (Instant::now(), self.progress(&round));
+            } else if progress_at.elapsed() > STALL_TIMEOUT {
+                return Err(self.describe_stall());
+            }
+            if begun.elapsed() > time + OVERRUN_TIMEOUT {
+                return Err(format!("a round of {time:?} did not end within {OVERRUN_TIMEOUT:?} more"));
+            }
+        }
+        round.wall_ns = begun.elapsed().as_nanos() as u64;
+        round.client_ns = thread_cpu_ns().map_err(|e| e.to_string())?.saturating_sub(cpu);
+        round.client_delay_ns = thread_delay_ns().saturating_sub(delay);
+        round.messages = self.ledger.complete() - first;
+        round.deliveries = round.messages * self.subscribers.len() as u64;
+        round.latencies_ns.sort_unstable();
+        Ok(round)
+    }
+
+    /// After the last round: nobody may have anything left to read.
+    pub fn check_nothing_left(&mut self) -> Result<(), String> {
+        let mut round = Round::default();
+        for index in 0..self.subscribers.len() {
+            self.read(index, &mut round)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) -> Result<(), String> {
+        let mut any = false;
+        for (index, publisher) in self.publishers.iter_mut().enumerate() {
+            let busy = self.ledger.in_flight(index).max(publisher.unanswered);
+            if self.shape.batch && busy > 0 {
+                continue;
+            }
+            for _ in busy..self.shape.window {
+                let number = self.ledger.number_next(index);
+                let Some(payload) = self.ledger.publish(index) else { break };
+                publisher.post(payload);
+                self.published_at[index][(number % self.shape.window as u64) as usize] = Instant::now();
+                any = true;
+            }
+        }
+        if any && self.epoll.is_none() {
+            self.lacking.clear();
+            self.lacking.extend(0..self.subscribers.len());
+        }
+        Ok(())
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.ledger.complete() == self.ledger.sent() && self.publishers.iter().all(|p| p.unanswered == 0)
+    }
+
+    /// Changes whenever anything comes in.
+    fn progress(&self, round: &Round) -> (u64, usize) {
+        (round.reads, self.publishers.iter().map(|publisher| publisher.unanswered).sum())
+    }
+
+    fn sweep(&mut self, round: &mut Round) -> Result<(), String> {
+        // First the pause: a sweep right behind the publish would only get in the server's way.
+        if !self.shape.pause.is_zero() {
+            sleep(self.shape.pause);
+        }
+        let mut lacking = std::mem::take(&mut self.lacking);
+        let mut kept = 0;
+        for at in 0..lacking.len() {
+            let index = lacking[at];
+            self.read(index, round)?;
+            if self.ledger.got(index) < self.ledger.sent() {
+                lacking[kept] = index;
+                kept += 1;
+            }
+        }
+        lacking.truncate(kept);
+        self.lacking = lacking;
+        for publisher in &mut self.publishers {
+            if publisher.unanswered > 0 {
+                publisher.read_answers(&mut self.buffer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, round: &mut Round) -> Result<(), String> {
+        let Some(epoll) = &mut self.epoll else { return Ok(()) };
+        let mut tags = std::mem::take(&mut self.tags);
+        tags.clear();
+        // A queue that did not fit the socket is tried again soon.
+        let timeout =
+            Duration::from_millis(if self.publishers.iter().any(Publisher::is_writing) { 1 } else { 100 });
+        epoll.wait(Some(timeout), &mut tags).map_err(|e| format!("epoll: {e}"))?;
+        for &tag in &tags {
+            match (tag as usize).checked_sub(self.subscribers.len()) {
+                None => self.read(tag as usize, round)?,
+                Some(publisher) => self.publishers[publisher].read_answers(&mut self.buffer)?,
+            }
+        }
+        self.tags = tags;
+        Ok(())
+    }
+
+    /// Reads one subscriber's socket once and enters what came.
+    fn read(&mut self, index: usize, round: &mut Round) -> Result<(), String> {
+        let Load { subscribers, ledger, buffer, events, .. } = self;
+        let subscriber = &mut subscribers[index];
+        let name = |what: String, ledger: &Ledger| {
+            format!("subscriber {index}, after {} deliveries: {what}", ledger.got(index))
+        };
+        let got = match subscriber.receive(buffer) {
+            Ok(Received::Nothing) => return Ok(()),
+            Ok(Received::Bytes(got)) => got,
+            Ok(Received::Closed) => return Err(name("the server closed the connection".to_owned(), ledger)),
+            Err(error) => return Err(name(error, ledger)),
+        };
+        round.reads += 1;
+        let taken =
+            subscriber.inbox.take(index, &buffer[..got], self.shape.payload_bytes.max(125), ledger, events);
+        taken.map_err(|fault| name(fault.to_string(), ledger))?;
+        for ping in events.pings.drain(..) {
+            subscriber.send_control(&frame::pong(&ping))?;
+        }
+        if !events.complete.is_empty() {
+            let now = Instant::now();
+            for done in events.complete.drain(..) {
+                let at = self.published_at[done.publisher][(done.number % self.shape.window as u64) as usize];
+                round.latencies_ns.push(now.duration_since(at).as_nanos() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn describe_stall(&self) -> String {
+        let sent = self.ledger.sent();
+        let behind = (0..self.subscribers.len()).filter(|&i| self.ledger.got(i) < sent).count();
+        let worst = (0..self.subscribers.len()).map(|i| self.ledger.got(i)).min().unwrap_or(0);
+        let unanswered: usize = self.publishers.iter().map(|publisher| publisher.unanswered).sum();
+        format!(
+            "nothing has come for {STALL_TIMEOUT:?}: {sent} messages published, {unanswered} requests unanswered, \
+             {behind} subscribers lack messages (the last one has {worst})"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::floor::{self, Mode};
+    use crate::server::free_address;
+    use std::net::TcpStream;
+
+    /// The floor on a thread of its own, for as long as the test program runs.
+    fn start_floor() -> SocketAddrV4 {
+        let address = free_address().unwrap();
+        std::thread::spawn(move || floor::run(address.port(), Mode::Send));
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            assert!(begun.elapsed() < STALL_TIMEOUT, "the floor does not listen");
+            sleep(Duration::from_millis(5));
+        }
+        address
+    }
+
+    fn shape(
+        client: ClientMode,
+        publishers: usize,
+        window: usize,
+        batch: bool,
+        payload_bytes: usize,
+    ) -> Shape {
+        Shape {
+            subscribers: 20,
+            publishers,
+            window,
+            batch,
+            payload_bytes,
+            path: "/sub/test".to_owned(),
+            publish_path: "/pub/test".to_owned(),
+            sources: 2,
+            client,
+            pause: Duration::from_micros(100),
+        }
+    }
+
+    #[test]
+    fn every_message_reaches_every_subscriber_in_every_kind_of_load() {
+        for client in [ClientMode::Sweep, ClientMode::Epoll] {
+            for (publishers, window, batch, bytes) in
+                [(1, 1, false, 27), (1, 4, false, 70_000), (3, 5, true, 128)]
+            {
+                let shape = shape(client, publishers, window, batch, bytes);
+                let mut load = Load::connect(start_floor(), shape, 7).unwrap();
+                let round = load.round(Duration::from_millis(30)).unwrap();
+                load.check_nothing_left().unwrap();
+                assert!(round.messages >= (publishers * window) as u64);
+                assert_eq!(round.deliveries, round.messages * 20);
+                assert_eq!(round.latencies_ns.len() as u64, round.messages);
+                assert_eq!(load.ledger.sent(), round.messages);
+            }
+        }
+    }
+
+    #[test]
+    fn messages_of_another_load_are_told() {
+        let address = start_floor();
+        let shape = shape(ClientMode::Sweep, 1, 1, false, 64);
+        let mut load = Load::connect(address, shape.clone(), 7).unwrap();
+        let mut other = Load::connect(address, shape, 8).unwrap();
+        // The floor sends to all: the other load gets a message of the first, and the first is content.
+        load.round(Duration::ZERO).unwrap();
+        load.publish().unwrap();
+        load.publishers[0].flush().unwrap();
+        let begun = Instant::now();
+        let error = loop {
+            match other.check_nothing_left() {
+                Ok(()) => assert!(begun.elapsed() < STALL_TIMEOUT, "nothing came"),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.contains("not of this run"), "{error}");
+    }
+}

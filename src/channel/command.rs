@@ -1,0 +1,291 @@
+//! The language between sessions and channel homes.
+
+use crate::channel::{ChannelKey, Concurrency, GroupLimits, Message, Policy, Position, Publication};
+use std::sync::Arc;
+
+/// Names one waiting party on a shard. `tag` is the asker's own; the rest is the shard's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Token {
+    /// Slab slot of the connection (or session).
+    pub slot: u32,
+    /// Generation of the slot: an answer for an earlier tenant is dropped.
+    pub generation: u32,
+    /// Whatever the asker needs to know what was asked.
+    pub tag: u32,
+}
+
+/// Where an answer goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ReplyTo {
+    /// The asker's shard.
+    pub shard: u16,
+    /// The asker.
+    pub token: Token,
+}
+
+/// How long a subscription lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Until it is ended by either side.
+    Stream,
+    /// Until one publication was delivered (a held poll). Not registered at all when the history has an answer.
+    OneShot,
+    /// Never registered: only what the history has now.
+    Glance,
+}
+
+/// Where in the history a subscription starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The first publication above this position; if that much is gone, the oldest stored.
+    After(Position),
+    /// The oldest stored.
+    Oldest,
+    /// The newest stored.
+    Newest,
+    /// n-th from the oldest (1 = oldest), or for negative n from the newest (-1 = newest).
+    Nth(i32),
+    /// Nothing stored, only what comes.
+    Live,
+}
+
+/// What a session asks of a channel's home.
+#[derive(Debug)]
+pub enum Command {
+    /// Put a message into the channel. Answer: `Published` or `Refused`.
+    Publish {
+        /// The message.
+        message: Message,
+        /// The channel takes these rules over.
+        policy: Arc<Policy>,
+        /// A channel that does not exist is made; else `Refused(NotFound)`.
+        create: bool,
+    },
+    /// Make the channel if it is not there. Answer: `Info(Some)` or `Refused`.
+    Create {
+        /// Rules of a new channel.
+        policy: Arc<Policy>,
+    },
+    /// Listen. Answer: `Subscribed` or `Refused`.
+    Subscribe(Box<Subscribe>),
+    /// Stop listening. No answer. Ignored unless `epoch` is still the one of the registration.
+    Unsubscribe {
+        /// As registered.
+        class: Class,
+        /// As registered.
+        epoch: u64,
+    },
+    /// Describe the channel. Answer: `Info`.
+    Info,
+    /// Delete it with all its publications and end all subscriptions. Answer: `Info` as it was before.
+    Delete,
+    /// Describe the group of this key, after setting its limits when given. Answer: `Group`; with limits also
+    /// `Refused`.
+    GroupInfo {
+        /// New limits.
+        set: Option<GroupLimits>,
+    },
+    /// Delete all channels of the group of this key. Answer: `Group` as it was before.
+    GroupDelete,
+}
+
+/// The particulars of a subscription.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// Where to start.
+    pub start: Start,
+    /// How long.
+    pub class: Class,
+    /// At most so many stored publications in the answer, those next to the start. A poll asks again for the rest;
+    /// a stream goes on with what is published next, and is told with `recovered: false` when some were left out.
+    pub backlog: u32,
+    /// A channel that does not exist is made; else `Refused(NotFound)`.
+    pub create: bool,
+    /// Subscribers the channel may have with this one; 0 = any number.
+    pub max_subscribers: u32,
+    /// Who else may wait.
+    pub concurrency: Concurrency,
+    /// Rules of a new channel, and the group limits that count for this subscriber.
+    pub policy: Arc<Policy>,
+}
+
+/// What a channel looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChannelInfo {
+    /// Stored publications.
+    pub messages: u32,
+    /// Subscribers at this instant, over all shards.
+    pub subscribers: u32,
+    /// Seconds since a subscriber last asked; `None` = never.
+    pub requested_s: Option<u64>,
+    /// Position of the last publication ever made, [`Position::ZERO`] if none.
+    pub last: Position,
+}
+
+/// What a group looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupInfo {
+    /// Channels.
+    pub channels: u64,
+    /// Subscribers over all channels.
+    pub subscribers: u64,
+    /// Stored publications.
+    pub messages: u64,
+    /// Their memory, bytes.
+    pub memory_bytes: u64,
+    /// The limits in force.
+    pub limits: GroupLimits,
+}
+
+/// Why a home said no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such channel, and the command does not make one.
+    NotFound,
+    /// The channel has as many subscribers as it may have.
+    TooManySubscribers,
+    /// Somebody is waiting already, and only one may.
+    Conflict,
+    /// The shard owns as many channels as it may.
+    TooManyChannels,
+    /// The shard's history memory is used up.
+    HistoryFull,
+    /// A shard with subscribers of this channel cannot take more just now.
+    Busy,
+    /// The group has as many channels as it may.
+    GroupChannels,
+    /// The group has as many subscribers as it may.
+    GroupSubscribers,
+    /// The group stores as many publications as it may.
+    GroupMessages,
+    /// The group uses as much memory as it may.
+    GroupMemory,
+}
+
+impl Refusal {
+    /// A short name for metrics and logs.
+    pub fn label(self) -> &'static str {
+        match self {
+            Refusal::NotFound => "channel_not_found",
+            Refusal::TooManySubscribers => "channel_subscribers",
+            Refusal::Conflict => "concurrency",
+            Refusal::TooManyChannels => "channels",
+            Refusal::HistoryFull => "history_memory",
+            Refusal::Busy => "mailbox_full",
+            Refusal::GroupChannels => "group_channels",
+            Refusal::GroupSubscribers => "group_subscribers",
+            Refusal::GroupMessages => "group_messages",
+            Refusal::GroupMemory => "group_memory",
+        }
+    }
+}
+
+/// A home's answer to a command.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Published: `receivers` subscribers were listening at that instant.
+    Published {
+        /// Position of the publication.
+        position: Position,
+        /// The channel afterwards; its `subscribers` are those at that instant.
+        info: ChannelInfo,
+    },
+    /// Listening, or (for [`Class::OneShot`] with a backlog, and [`Class::Glance`]) answered at once.
+    Subscribed(Box<Subscribed>),
+    /// The channel, if it exists.
+    Info(Option<ChannelInfo>),
+    /// The group.
+    Group(GroupInfo),
+    /// No.
+    Refused(Refusal),
+}
+
+/// The answer to [`Subscribe`].
+#[derive(Clone, Debug)]
+pub struct Subscribed {
+    /// Stored publications from the start asked for, oldest first. Later ones come as deliveries.
+    pub backlog: Vec<Arc<Publication>>,
+    /// The registration's class and epoch; `None`: not registered.
+    pub registered: Option<(Class, u64)>,
+    /// Where to resume from, if nothing else came: above everything published before that instant (also under the
+    /// same name before the channel was deleted), below everything after it.
+    pub last: Position,
+    /// False when publications after the position asked for are, or may be, no longer stored.
+    pub recovered: bool,
+    /// The channel as it is with this subscriber.
+    pub info: ChannelInfo,
+}
+
+/// Why a home ended subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The channel was deleted.
+    Deleted,
+    /// A newcomer took the place ([`Concurrency::Last`]).
+    Displaced,
+}
+
+/// A set of shards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardSet(pub u64);
+
+impl ShardSet {
+    /// Puts `shard` in.
+    pub fn insert(&mut self, shard: usize) {
+        debug_assert!(shard < crate::limits::SHARDS);
+        self.0 |= 1 << shard;
+    }
+
+    /// Whether `shard` is in.
+    pub fn contains(self, shard: usize) -> bool {
+        self.0 & (1 << shard) != 0
+    }
+
+    /// Whether both have a shard in common.
+    pub fn meets(self, other: ShardSet) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// The shards in it, ascending.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        let mut bits = self.0;
+        std::iter::from_fn(move || {
+            if bits == 0 {
+                return None;
+            }
+            let shard = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            Some(shard)
+        })
+    }
+}
+
+/// What a home wants done after a command, in this order.
+#[derive(Debug)]
+pub enum Effect {
+    /// Put this publication on the wires of every subscriber on these shards.
+    Deliver {
+        /// Shards with subscribers.
+        shards: ShardSet,
+        /// The channel.
+        channel: Arc<ChannelKey>,
+        /// The publication.
+        publication: Arc<Publication>,
+    },
+    /// End every subscription of this channel on these shards.
+    End {
+        /// Shards with subscribers.
+        shards: ShardSet,
+        /// The channel.
+        channel: Arc<ChannelKey>,
+        /// Why.
+        reason: Ended,
+    },
+    /// Tell the asker.
+    Answer {
+        /// Whom.
+        to: ReplyTo,
+        /// What.
+        answer: Answer,
+    },
+}

@@ -1,0 +1,508 @@
+//! The home of channels: the one place that changes them (design R4).
+
+use crate::channel::command::{
+    Answer, ChannelInfo, Class, Command, Effect, Ended, GroupInfo, Refusal, ReplyTo, ShardSet, Start,
+    Subscribe, Subscribed,
+};
+use crate::channel::group::Groups;
+use crate::channel::history::History;
+use crate::channel::{ChannelKey, Concurrency, GroupLimits, Message, Now, Policy, Position, Publication};
+use crate::limits::{HomeLimits, SWEEP_CHANNELS_PER_TICK};
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// All channels that one shard owns.
+pub struct Home {
+    limits: HomeLimits,
+    index: Map<Arc<ChannelKey>, usize>,
+    channels: slab::Slab<Channel>,
+    groups: Groups,
+    history_bytes: usize,
+    stored: usize,
+    /// Never reused, so that a registration is recognised by it.
+    epoch: u64,
+    /// The highest position of any channel that is gone. A new channel starts above it, or a subscriber that
+    /// holds a position of an earlier channel of that name would miss what comes next; and what that channel had
+    /// is lost, so from below it nothing counts as recovered.
+    floor: Position,
+    sweep_from: usize,
+}
+
+struct Channel {
+    key: Arc<ChannelKey>,
+    policy: Arc<Policy>,
+    history: History,
+    last: Position,
+    /// The highest position that any subscriber got.
+    received: Position,
+    /// When a subscriber last asked, monotonic milliseconds.
+    requested_ms: Option<u64>,
+    idle_since_ms: u64,
+    /// Registrations of streams count while this is unchanged.
+    stream_epoch: u64,
+    /// Registrations of held polls count while this is unchanged: each publication releases all of them.
+    poll_epoch: u64,
+    shards: Vec<ShardCount>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct ShardCount {
+    shard: u16,
+    streams: u32,
+    polls: u32,
+}
+
+impl Channel {
+    fn subscribers(&self) -> u32 {
+        self.shards.iter().map(|s| s.streams + s.polls).sum()
+    }
+
+    fn interest(&self) -> ShardSet {
+        let mut set = ShardSet::default();
+        for count in &self.shards {
+            set.insert(count.shard as usize);
+        }
+        set
+    }
+
+    fn count(&mut self, shard: u16) -> &mut ShardCount {
+        let at = match self.shards.iter().position(|s| s.shard == shard) {
+            Some(at) => at,
+            None => {
+                self.shards.push(ShardCount { shard, ..ShardCount::default() });
+                self.shards.len() - 1
+            }
+        };
+        &mut self.shards[at]
+    }
+
+    fn forget_idle_shards(&mut self) {
+        self.shards.retain(|s| s.streams + s.polls > 0);
+        if self.shards.is_empty() {
+            self.shards = Vec::new();
+        }
+    }
+
+    /// What the next position has to be above: the last one, also of a channel that had the name before.
+    fn newest(&self) -> Position {
+        self.last.max(self.history.dropped())
+    }
+
+    fn info(&self, now: Now) -> ChannelInfo {
+        ChannelInfo {
+            messages: self.history.len() as u32,
+            subscribers: self.subscribers(),
+            requested_s: self.requested_ms.map(|at| now.mono_ms().saturating_sub(at) / 1000),
+            last: self.last,
+        }
+    }
+}
+
+impl Home {
+    /// An empty home.
+    pub fn new(limits: HomeLimits) -> Home {
+        Home {
+            limits,
+            index: Map::default(),
+            channels: slab::Slab::new(),
+            groups: Groups::default(),
+            history_bytes: 0,
+            stored: 0,
+            epoch: 0,
+            floor: Position::ZERO,
+            sweep_from: 0,
+        }
+    }
+
+    /// Channels that exist.
+    pub fn channels(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Memory of all stored publications, bytes.
+    pub fn history_bytes(&self) -> usize {
+        self.history_bytes
+    }
+
+    /// Stored publications over all channels.
+    pub fn stored(&self) -> usize {
+        self.stored
+    }
+
+    /// Channel groups that have channels or limits.
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Carries out `command` for `key` and appends what follows from it to `effects`, in order.
+    ///
+    /// `busy` are the shards that can take no further deliveries: a publication that one of them would have
+    /// to get is refused whole (design R6).
+    pub fn apply(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        command: Command,
+        from: ReplyTo,
+        now: Now,
+        busy: ShardSet,
+        effects: &mut Vec<Effect>,
+    ) {
+        let answer = match command {
+            Command::Publish { message, policy, create } => {
+                self.publish(key, message, policy, create, now, busy, effects)
+            }
+            Command::Create { policy } => {
+                self.open(key, &policy, now).map(|at| Answer::Info(Some(self.channels[at].info(now))))
+            }
+            Command::Subscribe(subscribe) => self.subscribe(key, &subscribe, from.shard, now, effects),
+            Command::Unsubscribe { class, epoch } => {
+                self.unsubscribe(key, class, epoch, from.shard, now);
+                return;
+            }
+            Command::Info => Ok(Answer::Info(self.find(key).map(|at| {
+                self.trim(at, now);
+                self.channels[at].info(now)
+            }))),
+            Command::Delete => Ok(Answer::Info(self.delete(key, now, effects))),
+            Command::GroupInfo { set } => self.group_info(key, set, now).map(Answer::Group),
+            Command::GroupDelete => Ok(Answer::Group(self.group_delete(key, now, effects))),
+        };
+        let answer = answer.unwrap_or_else(Answer::Refused);
+        effects.push(Effect::Answer { to: from, answer });
+    }
+
+    #[allow(clippy::too_many_arguments)] // the words of the command, spelled out once
+    fn publish(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        message: Message,
+        policy: Arc<Policy>,
+        create: bool,
+        now: Now,
+        busy: ShardSet,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Answer, Refusal> {
+        if let Some(at) = self.find(key) {
+            if self.channels[at].interest().meets(busy) {
+                return Err(Refusal::Busy);
+            }
+        } else if !create {
+            return Err(Refusal::NotFound);
+        }
+        let at = self.open(key, &policy, now)?;
+        self.channels[at].policy = policy.clone();
+        self.trim(at, now);
+        let channel = &self.channels[at];
+        let expires_ms = match policy.message_timeout_ms {
+            0 => u64::MAX,
+            timeout => now.mono_ms().saturating_add(timeout),
+        };
+        let publication = Arc::new(Publication {
+            position: channel.newest().next(now.unix_s()),
+            previous: channel.last,
+            message,
+            published_ns: now.mono_ns,
+            expires_ms,
+            deflated: OnceLock::new(),
+        });
+        if policy.max_messages > 0 {
+            self.admit(at, &publication, &policy)?;
+        }
+        self.append(at, &publication, now);
+        let channel = &mut self.channels[at];
+        let info = channel.info(now);
+        let shards = channel.interest();
+        if info.subscribers > 0 {
+            channel.received = publication.position;
+            self.release_polls(at, now);
+            effects.push(Effect::Deliver { shards, channel: key.clone(), publication: publication.clone() });
+        }
+        self.drop_received(at);
+        let info = ChannelInfo { subscribers: info.subscribers, ..self.channels[at].info(now) };
+        Ok(Answer::Published { position: publication.position, info })
+    }
+
+    /// Whether history and group have room for `publication`.
+    fn admit(&self, at: usize, publication: &Publication, policy: &Policy) -> Result<(), Refusal> {
+        let channel = &self.channels[at];
+        // What the new one pushes out makes room for it.
+        let full = channel.history.len() as u64 + 1 > u64::from(policy.max_messages);
+        let freed = channel.history.oldest_bytes().filter(|_| full);
+        let bytes = publication.cost_bytes();
+        if self.history_bytes - freed.unwrap_or(0) + bytes > self.limits.history_bytes {
+            return Err(Refusal::HistoryFull);
+        }
+        self.groups.get(&channel.key).map_or(Ok(()), |group| group.admit_message(bytes, freed))
+    }
+
+    fn append(&mut self, at: usize, publication: &Arc<Publication>, now: Now) {
+        let stored = self.channels[at].policy.max_messages > 0;
+        self.account(at, |channel| {
+            if stored {
+                channel.history.push(publication.clone());
+            } else {
+                channel.history.skip(publication.position);
+            }
+            channel.last = publication.position;
+            channel.history.trim(&channel.policy.clone(), now.mono_ms());
+            channel.idle_since_ms = now.mono_ms();
+        });
+    }
+
+    fn release_polls(&mut self, at: usize, now: Now) {
+        let released: u32 = self.channels[at].shards.iter().map(|s| s.polls).sum();
+        if released == 0 {
+            return;
+        }
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let channel = &mut self.channels[at];
+        channel.poll_epoch = epoch;
+        channel.requested_ms = Some(now.mono_ms());
+        for count in &mut channel.shards {
+            count.polls = 0;
+        }
+        channel.forget_idle_shards();
+        let key = channel.key.clone();
+        self.count_subscribers(&key, -i64::from(released));
+    }
+
+    fn drop_received(&mut self, at: usize) {
+        if !self.channels[at].policy.delete_oldest_received {
+            return;
+        }
+        self.account(at, |channel| {
+            while channel.history.len() > channel.policy.min_messages as usize
+                && channel.history.oldest().is_some_and(|oldest| oldest <= channel.received)
+            {
+                channel.history.pop();
+            }
+        });
+    }
+
+    fn subscribe(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        ask: &Subscribe,
+        shard: u16,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Answer, Refusal> {
+        let at = match self.find(key) {
+            Some(at) => at,
+            None if !ask.create => return Err(Refusal::NotFound),
+            None => self.open(key, &ask.policy, now)?,
+        };
+        self.trim(at, now);
+        let subscribers = self.channels[at].subscribers();
+        if ask.class != Class::Glance {
+            let leaving = if ask.concurrency == Concurrency::Last { subscribers } else { 0 };
+            if ask.max_subscribers > 0 && subscribers - leaving >= ask.max_subscribers {
+                return Err(Refusal::TooManySubscribers);
+            }
+            if let Some(group) = self.groups.get_mut(key) {
+                group.set_limits(ask.policy.group_limits);
+                group.admit_subscriber(leaving)?;
+            }
+            if ask.concurrency == Concurrency::First && subscribers > 0 {
+                return Err(Refusal::Conflict);
+            }
+            if leaving > 0 {
+                self.end_all(at, Ended::Displaced, effects);
+            }
+        }
+        let channel = &mut self.channels[at];
+        channel.requested_ms = Some(now.mono_ms());
+        let (backlog, complete, whole) = channel.history.from(ask.start, ask.backlog as usize);
+        // A poll comes back for what a short backlog left out; a stream goes on with what is published next.
+        let recovered = complete && (whole || ask.class != Class::Stream);
+        let last = channel.newest();
+        if let Some(newest) = backlog.last() {
+            channel.received = channel.received.max(newest.position);
+        }
+        let class = match ask.class {
+            Class::Glance => None,
+            Class::OneShot if !backlog.is_empty() => None,
+            // A position that is still to come: other publications must not release this one.
+            Class::OneShot if matches!(ask.start, Start::After(p) if p > last) => Some(Class::Stream),
+            class => Some(class),
+        };
+        let registered = class.map(|class| (class, self.register(at, class, shard)));
+        self.drop_received(at);
+        let info = self.channels[at].info(now);
+        Ok(Answer::Subscribed(Box::new(Subscribed { backlog, registered, last, recovered, info })))
+    }
+
+    fn register(&mut self, at: usize, class: Class, shard: u16) -> u64 {
+        let channel = &mut self.channels[at];
+        let count = channel.count(shard);
+        let epoch = if class == Class::OneShot {
+            count.polls += 1;
+            channel.poll_epoch
+        } else {
+            count.streams += 1;
+            channel.stream_epoch
+        };
+        let key = channel.key.clone();
+        self.count_subscribers(&key, 1);
+        epoch
+    }
+
+    fn unsubscribe(&mut self, key: &Arc<ChannelKey>, class: Class, epoch: u64, shard: u16, now: Now) {
+        let Some(at) = self.find(key) else { return };
+        let channel = &mut self.channels[at];
+        let current = if class == Class::OneShot { channel.poll_epoch } else { channel.stream_epoch };
+        if current != epoch {
+            return; // released, displaced or deleted in the meantime
+        }
+        let Some(count) = channel.shards.iter_mut().find(|s| s.shard == shard) else { return };
+        let registered = if class == Class::OneShot { &mut count.polls } else { &mut count.streams };
+        debug_assert!(*registered > 0, "more unsubscribed than subscribed");
+        *registered = registered.saturating_sub(1);
+        channel.forget_idle_shards();
+        channel.requested_ms = Some(now.mono_ms());
+        channel.idle_since_ms = now.mono_ms();
+        self.count_subscribers(key, -1);
+    }
+
+    /// Ends all subscriptions: they no longer count, and their shards are told.
+    fn end_all(&mut self, at: usize, reason: Ended, effects: &mut Vec<Effect>) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let channel = &mut self.channels[at];
+        let (shards, ended) = (channel.interest(), channel.subscribers());
+        channel.stream_epoch = epoch;
+        channel.poll_epoch = epoch;
+        channel.shards = Vec::new();
+        let key = channel.key.clone();
+        self.count_subscribers(&key, -i64::from(ended));
+        if ended > 0 {
+            effects.push(Effect::End { shards, channel: key, reason });
+        }
+    }
+
+    fn delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> Option<ChannelInfo> {
+        let at = self.find(key)?;
+        self.trim(at, now);
+        let info = self.channels[at].info(now);
+        self.end_all(at, Ended::Deleted, effects);
+        self.remove(at, now);
+        Some(info)
+    }
+
+    fn group_info(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        set: Option<GroupLimits>,
+        now: Now,
+    ) -> Result<GroupInfo, Refusal> {
+        if let Some(limits) = set {
+            self.groups.set_limits(key, limits, self.limits.channels, now.mono_ms())?;
+        }
+        Ok(self.groups.get(key).map_or_else(GroupInfo::default, |g| g.info))
+    }
+
+    fn group_delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> GroupInfo {
+        let Some(info) = self.groups.get(key).map(|g| g.info) else { return GroupInfo::default() };
+        let same = |k: &ChannelKey| k.app() == key.app() && k.group() == key.group();
+        let members = self.channels.iter().map(|(_, c)| c.key.clone());
+        let members: Vec<_> = members.filter(|k| same(k)).collect();
+        for member in members {
+            self.delete(&member, now, effects);
+        }
+        info
+    }
+
+    fn find(&self, key: &Arc<ChannelKey>) -> Option<usize> {
+        self.index.get(key).copied()
+    }
+
+    /// The channel's place, made when it is not there.
+    fn open(&mut self, key: &Arc<ChannelKey>, policy: &Arc<Policy>, now: Now) -> Result<usize, Refusal> {
+        if let Some(at) = self.find(key) {
+            if let Some(group) = self.groups.get_mut(key) {
+                group.set_limits(policy.group_limits);
+            }
+            return Ok(at);
+        }
+        if self.channels.len() >= self.limits.channels {
+            return Err(Refusal::TooManyChannels);
+        }
+        self.groups.add_channel(key, policy.group_limits)?;
+        self.epoch += 1;
+        let at = self.channels.insert(Channel {
+            key: key.clone(),
+            policy: policy.clone(),
+            history: History::default(),
+            last: Position::ZERO,
+            received: Position::ZERO,
+            requested_ms: None,
+            idle_since_ms: now.mono_ms(),
+            stream_epoch: self.epoch,
+            poll_epoch: self.epoch,
+            shards: Vec::new(),
+        });
+        self.channels[at].history.skip(self.floor);
+        self.index.insert(key.clone(), at);
+        Ok(at)
+    }
+
+    fn remove(&mut self, at: usize, now: Now) {
+        self.account(at, |channel| {
+            while !channel.history.is_empty() {
+                channel.history.pop();
+            }
+        });
+        let channel = self.channels.remove(at);
+        self.index.remove(&channel.key);
+        self.floor = self.floor.max(channel.last);
+        self.groups.remove_channel(&channel.key, self.limits.channels, now.mono_ms());
+    }
+
+    fn trim(&mut self, at: usize, now: Now) {
+        self.account(at, |channel| channel.history.trim(&channel.policy.clone(), now.mono_ms()));
+    }
+
+    /// Changes a channel's history and carries the difference over to the node's and the group's counters.
+    fn account(&mut self, at: usize, change: impl FnOnce(&mut Channel)) {
+        let channel = &mut self.channels[at];
+        let (messages, bytes) = (channel.history.len(), channel.history.bytes());
+        change(channel);
+        let (messages_now, bytes_now) = (channel.history.len(), channel.history.bytes());
+        self.history_bytes = self.history_bytes - bytes + bytes_now;
+        self.stored = self.stored - messages + messages_now;
+        if let Some(group) = self.groups.get_mut(&channel.key) {
+            group.info.messages = group.info.messages + messages_now as u64 - messages as u64;
+            group.info.memory_bytes = group.info.memory_bytes + bytes_now as u64 - bytes as u64;
+        }
+    }
+
+    fn count_subscribers(&mut self, key: &ChannelKey, change: i64) {
+        if let Some(group) = self.groups.get_mut(key) {
+            group.info.subscribers = group.info.subscribers.saturating_add_signed(change);
+        }
+    }
+
+    /// Looks at the next few channels: expired publications go, idle channels are dropped.
+    pub fn tick(&mut self, now: Now) {
+        let mut left = SWEEP_CHANNELS_PER_TICK.min(self.channels.capacity());
+        while left > 0 && !self.channels.is_empty() {
+            left -= 1;
+            let at = self.sweep_from;
+            self.sweep_from = if at + 1 >= self.channels.capacity() { 0 } else { at + 1 };
+            if !self.channels.contains(at) {
+                continue;
+            }
+            self.trim(at, now);
+            let channel = &self.channels[at];
+            let idle = channel.history.is_empty() && channel.shards.is_empty();
+            let since = now.mono_ms().saturating_sub(channel.idle_since_ms);
+            if idle && since >= channel.policy.channel_timeout_ms {
+                self.remove(at, now);
+            }
+        }
+        self.groups.tick(now.mono_ms());
+    }
+}

@@ -1,0 +1,104 @@
+//! The name of a channel, hashed once.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// Identity of a channel: app, optional group, name. Hashed once when it is made.
+///
+/// Channels with a group share one home, so that the group's limits are counted in one place.
+#[derive(Debug)]
+pub struct ChannelKey {
+    app: u32,
+    group_bytes: u32,
+    /// Group and name, one behind the other.
+    text: Box<[u8]>,
+    hash: u64,
+    home_hash: u64,
+}
+
+/// Hashes channel names; seeded at boot so that nobody outside can aim at one shard or one bucket.
+#[derive(Clone, Debug)]
+pub struct KeyHasher(foldhash::quality::FixedState);
+
+impl KeyHasher {
+    /// All shards of a node use the same `seed`.
+    pub fn new(seed: u64) -> KeyHasher {
+        KeyHasher(foldhash::quality::FixedState::with_seed(seed))
+    }
+}
+
+impl ChannelKey {
+    /// The key of channel `name` in `group` (empty: none) of `app`. Any bytes are a name, also none at all.
+    pub fn new(hasher: &KeyHasher, app: u32, group: &[u8], name: &[u8]) -> Arc<ChannelKey> {
+        let mut text = Vec::with_capacity(group.len() + name.len());
+        text.extend_from_slice(group);
+        text.extend_from_slice(name);
+        let hash = hasher.0.hash_one((app, group, name));
+        let home_hash = if group.is_empty() { hash } else { hasher.0.hash_one((app, group)) };
+        let group_bytes = u32::try_from(group.len()).unwrap_or(u32::MAX);
+        Arc::new(ChannelKey { app, group_bytes, text: text.into(), hash, home_hash })
+    }
+
+    /// The app it belongs to.
+    pub fn app(&self) -> u32 {
+        self.app
+    }
+
+    /// Its group, empty for none.
+    pub fn group(&self) -> &[u8] {
+        &self.text[..self.group_bytes as usize]
+    }
+
+    /// Its name without the group.
+    pub fn name(&self) -> &[u8] {
+        &self.text[self.group_bytes as usize..]
+    }
+
+    /// The shard, of `shards`, that owns it.
+    pub fn home(&self, shards: usize) -> usize {
+        (self.home_hash % shards.max(1) as u64) as usize
+    }
+}
+
+impl PartialEq for ChannelKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && self.app == other.app
+            && self.group_bytes == other.group_bytes
+            && self.text == other.text
+    }
+}
+
+impl Eq for ChannelKey {}
+
+impl Hash for ChannelKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn group_and_name_do_not_run_into_each_other() {
+        let hasher = KeyHasher::new(7);
+        let a = ChannelKey::new(&hasher, 0, b"ab", b"c");
+        let b = ChannelKey::new(&hasher, 0, b"a", b"bc");
+        let c = ChannelKey::new(&hasher, 1, b"ab", b"c");
+        assert_ne!(a, b);
+        assert_ne!(a, c);
+        assert_eq!(a, ChannelKey::new(&hasher, 0, b"ab", b"c"));
+        assert_eq!((b.group(), b.name()), (&b"a"[..], &b"bc"[..]));
+    }
+
+    #[test]
+    fn channels_of_a_group_share_a_home() {
+        let hasher = KeyHasher::new(7);
+        let homes: Vec<usize> = (0..50u8).map(|n| ChannelKey::new(&hasher, 0, b"g", &[n]).home(8)).collect();
+        assert!(homes.iter().all(|&h| h == homes[0]));
+        let free: Vec<usize> = (0..50u8).map(|n| ChannelKey::new(&hasher, 0, b"", &[n]).home(8)).collect();
+        assert!(free.iter().any(|&h| h != free[0]), "others spread");
+    }
+}

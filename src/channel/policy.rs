@@ -1,0 +1,56 @@
+//! How a channel behaves: set by the location that publishes to it last.
+
+/// Storage rules of a channel (http-push-relay sheet section 4, nchan sheet section 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The newest so many publications are kept; 0 keeps none (delivery to those present only).
+    pub max_messages: u32,
+    /// So many are kept even when expired.
+    pub min_messages: u32,
+    /// A publication expires after so long, milliseconds; 0 = never.
+    pub message_timeout_ms: u64,
+    /// A channel without publications and subscribers is dropped after so long, milliseconds.
+    pub channel_timeout_ms: u64,
+    /// The oldest publication goes as soon as any subscriber got it, while more than `min_messages` are stored.
+    pub delete_oldest_received: bool,
+    /// Limits of the channel's group; `None` leaves them as they are.
+    pub group_limits: Option<GroupLimits>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            max_messages: 100,
+            min_messages: 0,
+            message_timeout_ms: 3_600_000,
+            channel_timeout_ms: 5_000,
+            delete_oldest_received: false,
+            group_limits: None,
+        }
+    }
+}
+
+/// Limits of a channel group, 0 = unlimited (nchan sheet section 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupLimits {
+    /// Channels at once.
+    pub channels: u64,
+    /// Subscribers at once, over all channels.
+    pub subscribers: u64,
+    /// Stored publications, over all channels.
+    pub messages: u64,
+    /// Memory of the stored publications, bytes.
+    pub memory_bytes: u64,
+}
+
+/// Who may wait on a channel at the same time (http-push-relay sheet section 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Concurrency {
+    /// Any number.
+    #[default]
+    Broadcast,
+    /// One: a newcomer is refused while somebody waits.
+    First,
+    /// One: a newcomer ends those who wait.
+    Last,
+}

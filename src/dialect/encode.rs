@@ -1,0 +1,66 @@
+//! Frames: one publication in one form, made once and shared by every connection that uses the form.
+
+use crate::channel::Publication;
+use crate::channel::members::Form;
+use crate::dialect::relay;
+use crate::wire::http::date;
+use crate::wire::http::response::put_header;
+use crate::wire::ws::deflate::Compressor;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Makes frames, and keeps those of the publication at hand so that each form is made once. One per shard.
+pub struct Encoder {
+    /// For publications that go out compressed.
+    pub compressor: Option<Box<Compressor>>,
+    /// Encoding space, reused.
+    pub scratch: Vec<u8>,
+    of: Option<Arc<Publication>>,
+    frames: Vec<(Form, Bytes)>,
+    forms: relay::form::Forms,
+    date: (u64, Bytes),
+}
+
+impl Encoder {
+    /// An encoder for these forms.
+    pub fn new(forms: relay::form::Forms) -> Encoder {
+        Encoder {
+            compressor: None,
+            scratch: Vec::new(),
+            of: None,
+            frames: Vec::new(),
+            forms,
+            date: (0, Bytes::new()),
+        }
+    }
+
+    /// The frame of `publication` in `form`.
+    pub fn frame(&mut self, form: Form, publication: &Arc<Publication>) -> Bytes {
+        if !self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, publication)) {
+            self.frames.clear();
+            self.of = Some(publication.clone());
+        }
+        if let Some((_, frame)) = self.frames.iter().find(|(f, _)| *f == form) {
+            return frame.clone();
+        }
+        let frame = self.forms.encode(form, publication, &mut self.scratch, &mut self.compressor);
+        self.frames.push((form, frame.clone()));
+        frame
+    }
+
+    /// The header line `Date:` with its CRLF, made once per second.
+    pub fn date_line(&mut self, unix_s: u64) -> Bytes {
+        if self.date.1.is_empty() || self.date.0 != unix_s {
+            let mut line = Vec::with_capacity(40);
+            put_header(&mut line, "Date", &date::format(unix_s as i64));
+            self.date = (unix_s, line.into());
+        }
+        self.date.1.clone()
+    }
+
+    /// Lets go of the publication at hand.
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.of = None;
+    }
+}

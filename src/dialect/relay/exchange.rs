@@ -1,0 +1,185 @@
+//! One request and its answer: what the answer depends on, and how it is put on the wire.
+
+use crate::channel::{KeyHasher, Refusal};
+use crate::dialect::relay::form::Forms;
+use crate::dialect::relay::location::{Captures, Location};
+use crate::dialect::relay::settings::Flavour;
+use crate::dialect::relay::template::Scope;
+use crate::dialect::{Action, Context};
+use crate::wire::http::cors::{Answer, Decision};
+use crate::wire::http::date;
+use crate::wire::http::request::{Method, Request};
+use crate::wire::http::response::{self, Response};
+use bytes::Bytes;
+
+/// What of a request decides about the framing of its answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Http(u8);
+
+impl Http {
+    const HEAD: u8 = 1;
+    const HTTP_1_0: u8 = 2;
+    const KEEP_ALIVE: u8 = 4;
+
+    /// Of this request.
+    pub fn of(request: &Request<'_>) -> Http {
+        let mut bits = 0;
+        for (bit, set) in [
+            (Http::HEAD, request.method == Method::Head),
+            (Http::HTTP_1_0, request.minor_version == 0),
+            (Http::KEEP_ALIVE, request.keep_alive),
+        ] {
+            bits |= if set { bit } else { 0 };
+        }
+        Http(bits)
+    }
+
+    /// Whether the connection can go on.
+    pub fn keep_alive(self) -> bool {
+        self.0 & Http::KEEP_ALIVE != 0
+    }
+
+    /// Whether the client speaks HTTP/1.0.
+    pub fn is_1_0(self) -> bool {
+        self.0 & Http::HTTP_1_0 != 0
+    }
+
+    /// The same, but the connection ends after the answer.
+    pub fn closing(self) -> Http {
+        Http(self.0 & !Http::KEEP_ALIVE)
+    }
+
+    /// The same in the words of the response writer.
+    pub fn context(self, date: Option<&[u8; 29]>) -> response::Context<'_> {
+        response::Context {
+            head: self.0 & Http::HEAD != 0,
+            minor_version: u8::from(!self.is_1_0()),
+            keep_alive: self.keep_alive(),
+            date,
+        }
+    }
+
+    /// The Connection line of an answer with a length; empty when the default says it.
+    pub fn connection_line(self) -> &'static [u8] {
+        match (self.keep_alive(), self.is_1_0()) {
+            (false, _) => b"Connection: close\r\n",
+            (true, true) => b"Connection: keep-alive\r\n",
+            (true, false) => b"",
+        }
+    }
+}
+
+/// Sends a whole answer with `lines` (cross-origin headers) added, and ends the exchange.
+pub fn finish(cx: &mut Context<'_>, http: Http, answer: &Response, lines: &[u8]) {
+    let date = date::format(cx.now.unix_s() as i64);
+    let context = http.context(Some(&date));
+    let mut out = Vec::with_capacity(256 + lines.len() + answer.body_bytes().len());
+    answer.head_prefix(&mut out);
+    out.extend_from_slice(lines);
+    answer.per_request(&mut out, &context);
+    answer.tail(&mut out, context.head);
+    cx.send(out);
+    cx.act(if answer.keeps_alive(&context) { Action::Done } else { Action::Close });
+}
+
+/// A request with everything that is known about it.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// Number of the location.
+    pub index: u16,
+    /// The location.
+    pub location: &'a Location,
+    /// The request.
+    pub request: &'a Request<'a>,
+    /// What the location's pattern found.
+    pub captures: &'a Captures<'a>,
+    /// Makes channel keys.
+    pub hasher: &'a KeyHasher,
+    /// Makes frames.
+    pub forms: &'a Forms,
+    /// What the answer's framing depends on.
+    pub http: Http,
+    /// What the request's Origin leads to.
+    pub cors: Decision<'a>,
+}
+
+impl<'a> Ask<'a> {
+    /// What templates see of it.
+    pub fn scope<'s>(&'s self, cx: &'s Context<'_>) -> Scope<'s> {
+        Scope {
+            request: self.request,
+            captures: self.captures,
+            peer: cx.peer,
+            channel_ids: &[],
+            group: b"",
+            subscriber_type: "",
+            publisher_type: "",
+            message_id: "0:0",
+            event: "",
+        }
+    }
+
+    /// The cross-origin lines of an answer.
+    pub fn lines(&self, answer: Answer<'_>) -> Bytes {
+        if !self.cors.has_lines() {
+            return Bytes::new();
+        }
+        let mut out = Vec::with_capacity(256);
+        self.cors.write(&mut out, answer);
+        out.into()
+    }
+
+    /// Whether the location has the older family's habits.
+    pub fn is_relay(&self) -> bool {
+        self.location.settings.flavour == Flavour::Relay
+    }
+
+    /// Answers OPTIONS; the channels are not touched (http-push-relay sheet, trap 7).
+    pub fn options(&self, cx: &mut Context<'_>, methods: &str) {
+        let lines = self.lines(Answer::Preflight(methods));
+        finish(cx, self.http, &Response::new(200).header("Allow", methods), &lines);
+    }
+
+    /// Answers at once.
+    pub fn answer(&self, cx: &mut Context<'_>, answer: &Response) {
+        finish(cx, self.http, answer, &self.lines(Answer::Plain));
+    }
+
+    /// Refuses at once, with the reason as text, logged under `label`.
+    pub fn refuse(&self, cx: &mut Context<'_>, status: u16, label: &'static str, reason: &str) {
+        cx.refused(label, format!("{} {}: {reason}", self.request.method_text, self.request.target));
+        self.answer(cx, &Response::new(status).body("text/plain", text_body(reason)));
+    }
+
+    /// Refuses a method.
+    pub fn refuse_method(&self, cx: &mut Context<'_>, status: u16, allow: &str) {
+        let reason = format!("{} is not possible here.", self.request.method_text);
+        cx.refused("method", format!("{} {}", self.request.method_text, self.request.target));
+        let answer = Response::new(status).header("Allow", allow).body("text/plain", text_body(&reason));
+        self.answer(cx, &answer);
+    }
+}
+
+fn text_body(reason: &str) -> Bytes {
+    Bytes::from(format!("{reason}\n"))
+}
+
+/// The answer to a publisher or subscriber whose command a home refused; the texts of the group limits are
+/// nchan's (sheet section 5).
+pub fn refusal(refusal: Refusal, subscriber_of_known_only: bool) -> Response {
+    let (status, text) = match refusal {
+        Refusal::NotFound if subscriber_of_known_only => (403, "Channel does not exist."),
+        Refusal::NotFound => (404, "Channel does not exist."),
+        Refusal::TooManySubscribers => (403, "Channel has as many subscribers as it may have."),
+        Refusal::Conflict => (409, "Somebody else is waiting on this channel."),
+        Refusal::TooManyChannels => (403, "Limit reached for number of channels."),
+        Refusal::HistoryFull => (507, "Memory for stored messages is used up."),
+        Refusal::Busy => (503, "Subscribers of this channel cannot take more just now."),
+        Refusal::GroupChannels => (403, "Group limit reached for number of channels."),
+        Refusal::GroupSubscribers => (403, "Group limit reached for number of subscribers."),
+        Refusal::GroupMessages => (403, "Group limit reached for number of messages."),
+        Refusal::GroupMemory => (403, "Group limit reached for memory used by messages."),
+    };
+    let answer = Response::new(status).body("text/plain", Bytes::from_static(text.as_bytes()));
+    if refusal == Refusal::Busy { answer.header("Retry-After", "1") } else { answer }
+}

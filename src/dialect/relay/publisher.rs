@@ -1,0 +1,272 @@
+//! Publishing over HTTP (nchan sheet section 2, http-push-relay sheet section 2).
+
+use crate::channel::hook::{HookAnswer, HookFailure};
+use crate::channel::{self, ChannelKey, Command, Message, Refusal};
+use crate::dialect::relay::events::{self, Tell};
+use crate::dialect::relay::exchange::{Ask, Http, finish, refusal};
+use crate::dialect::relay::hooks;
+use crate::dialect::relay::info::Sum;
+use crate::dialect::relay::location::Channels;
+use crate::dialect::relay::settings::LocationMethods;
+use crate::dialect::relay::template::Scope;
+use crate::dialect::relay::{Session, State, Waiting, websocket};
+use crate::dialect::{Action, Context};
+use crate::wire::http::accept::{InfoFormat, info_format};
+use crate::wire::http::cors;
+use crate::wire::http::request::Method;
+use crate::wire::http::response::Response;
+use bytes::Bytes;
+use std::sync::Arc;
+
+const METHODS: &str = "GET, POST, PUT, DELETE";
+const METHODS_RELAY: &str = "GET, POST, PUT, DELETE, OPTIONS";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Publish,
+    Create,
+    Info,
+    Delete,
+}
+
+/// A publisher's request that homes have to answer.
+#[derive(Debug)]
+pub struct Publishing {
+    verb: Verb,
+    format: InfoFormat,
+    lines: Bytes,
+    unanswered: u16,
+    sum: Sum,
+    refusal: Option<Refusal>,
+    /// One per channel, in the order of their tags.
+    events: Vec<Tell>,
+}
+
+/// The methods of a publisher or pubsub location.
+pub fn methods(ask: &Ask<'_>) -> &'static str {
+    if ask.is_relay() { METHODS_RELAY } else { METHODS }
+}
+
+/// A publisher's request.
+pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authorized: bool) {
+    let publishers = ask.location.settings.publishers;
+    let verb = match ask.request.method {
+        Method::Options => return ask.options(cx, methods(ask)),
+        Method::Get if ask.request.upgrade_websocket => {
+            if !publishers.websocket {
+                return ask.refuse(cx, 403, "transport", "Publishing over WebSocket is not allowed here.");
+            }
+            return websocket::begin_publisher(cx, ask, session, authorized);
+        }
+        Method::Get | Method::Head => Verb::Info,
+        Method::Put if ask.is_relay() => Verb::Create,
+        Method::Post | Method::Put => Verb::Publish,
+        Method::Delete => Verb::Delete,
+        _ => return ask.refuse_method(cx, 405, methods(ask)),
+    };
+    if !publishers.http && matches!(verb, Verb::Create | Verb::Publish) {
+        return ask.refuse(cx, 403, "transport", "Publishing over HTTP is not allowed here.");
+    }
+    let Some(channels) = channels(cx, ask) else { return };
+    let scope = scope(ask, cx, &channels, "http");
+    if let Some(url) = ask.location.settings.authorize.as_deref().filter(|_| !authorized) {
+        let call = hooks::call(ask, url, &scope, None);
+        return Waiting::authorize(cx, ask, session, call);
+    }
+    if verb != Verb::Publish {
+        return ask_homes(cx, ask, session, &channels, verb, None);
+    }
+    let message = message(ask, &scope, ask.request.body, ask.request.headers.get("content-type"));
+    if let Some(url) = &ask.location.settings.upstream {
+        let body =
+            (message.payload, Some(message.content_type.unwrap_or_default()).filter(|t| !t.is_empty()));
+        let call = hooks::call(ask, url, &scope, Some(body));
+        return Waiting::upstream(cx, ask, session, call);
+    }
+    ask_homes(cx, ask, session, &channels, verb, Some(message));
+}
+
+/// The application has seen a message before it is published.
+pub fn on_upstream(
+    cx: &mut Context<'_>,
+    ask: &Ask<'_>,
+    session: &mut Session,
+    answer: Result<HookAnswer, HookFailure>,
+) {
+    let Some(channels) = channels(cx, ask) else { return };
+    let scope = scope(ask, cx, &channels, "http");
+    let own = message(ask, &scope, ask.request.body, ask.request.headers.get("content-type"));
+    match upstream_verdict(answer, own) {
+        Verdict::Publish(message) => ask_homes(cx, ask, session, &channels, Verb::Publish, Some(message)),
+        Verdict::Drop => ask.answer(cx, &Response::new(204)),
+        Verdict::Refuse => {
+            ask.refuse(cx, 403, "upstream", "The application does not want this message.");
+        }
+        Verdict::Unreachable(failure) => ask.refuse(cx, 500, "upstream_unreachable", failure.text()),
+    }
+}
+
+/// What becomes of a message that the application has seen.
+pub enum Verdict {
+    /// It is published.
+    Publish(Message),
+    /// It is not, and that is fine.
+    Drop,
+    /// It is not.
+    Refuse,
+    /// Nobody knows.
+    Unreachable(HookFailure),
+}
+
+/// Reads the application's answer (nchan sheet section 7): 304 the message as it is, 200 to 202 the answer's body
+/// with its type, 204 nothing, else refused.
+pub fn upstream_verdict(answer: Result<HookAnswer, HookFailure>, own: Message) -> Verdict {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(failure) => return Verdict::Unreachable(failure),
+    };
+    match answer.status {
+        304 => Verdict::Publish(own),
+        200..=202 => {
+            let mut headers = answer.headers.into_iter();
+            let content_type = headers.find(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
+            let content_type = content_type.map(|(_, value)| value);
+            Verdict::Publish(Message { payload: answer.body, content_type, ..own })
+        }
+        204 => Verdict::Drop,
+        _ => Verdict::Refuse,
+    }
+}
+
+/// The channels of a publisher's request; refuses it when they are not right.
+pub fn channels(cx: &mut Context<'_>, ask: &Ask<'_>) -> Option<Channels> {
+    let found = ask.location.channels(&ask.scope(cx), true);
+    match found {
+        Ok(channels) => Some(channels),
+        Err(bad) => {
+            ask.refuse(cx, 403, bad.label(), bad.text());
+            None
+        }
+    }
+}
+
+/// What templates see of a publisher.
+pub fn scope<'s>(
+    ask: &'s Ask<'_>,
+    cx: &'s Context<'_>,
+    channels: &'s Channels,
+    publisher_type: &'s str,
+) -> Scope<'s> {
+    Scope { channel_ids: &channels.ids, group: &channels.group, publisher_type, ..ask.scope(cx) }
+}
+
+/// The message of a request.
+fn message(ask: &Ask<'_>, scope: &Scope<'_>, body: &[u8], content_type: Option<&[u8]>) -> Message {
+    Message {
+        payload: Bytes::copy_from_slice(body),
+        content_type: content_type.map(Bytes::copy_from_slice),
+        event: event(ask, scope),
+        deflate: ask.location.settings.deflate,
+    }
+}
+
+/// The event name of messages published by a request: the location's, or the request's own.
+pub fn event(ask: &Ask<'_>, scope: &Scope<'_>) -> Option<Bytes> {
+    let event = match &ask.location.event {
+        Some(template) => template.fill(scope).into(),
+        None => Bytes::copy_from_slice(ask.request.headers.get("x-eventsource-event")?),
+    };
+    (!event.is_empty()).then_some(event)
+}
+
+/// The distinct keys of the channels, each with its place in the request.
+pub fn keys(ask: &Ask<'_>, channels: &Channels) -> Vec<(u16, Arc<ChannelKey>)> {
+    let ids = &channels.ids;
+    let distinct = ids.iter().enumerate().filter(|(at, id)| !ids[..*at].contains(*id));
+    distinct.map(|(at, id)| (at as u16, ask.location.key(ask.hasher, &channels.group, id))).collect()
+}
+
+fn ask_homes(
+    cx: &mut Context<'_>,
+    ask: &Ask<'_>,
+    session: &mut Session,
+    channels: &Channels,
+    verb: Verb,
+    message: Option<Message>,
+) {
+    let scope = scope(ask, cx, channels, "http");
+    let events = match verb {
+        Verb::Publish => events::prepare(ask, &scope, "channel_publish"),
+        Verb::Delete => events::prepare(ask, &scope, "channel_delete"),
+        Verb::Create | Verb::Info => Vec::new(),
+    };
+    let keys = keys(ask, channels);
+    session.state = State::Publishing(Box::new(Publishing {
+        verb,
+        format: info_format(ask.request.headers.all("accept")),
+        lines: ask.lines(cors::Answer::Plain),
+        unanswered: keys.len() as u16,
+        sum: Sum::default(),
+        refusal: None,
+        events,
+    }));
+    let policy = &ask.location.policy;
+    for (tag, key) in keys {
+        let command = match (verb, &message) {
+            (Verb::Publish, Some(message)) => Command::Publish {
+                message: message.clone(),
+                policy: policy.clone(),
+                create: ask.location.settings.create_on_post,
+            },
+            (Verb::Create, _) => Command::Create { policy: policy.clone() },
+            (Verb::Delete, _) => Command::Delete,
+            _ => Command::Info,
+        };
+        cx.act(Action::Command { key, command, tag });
+    }
+}
+
+impl Publishing {
+    /// A home has answered. True: the exchange is over.
+    pub fn on_answer(&mut self, cx: &mut Context<'_>, http: Http, tag: u16, answer: channel::Answer) -> bool {
+        let event = self.events.get(usize::from(tag));
+        match answer {
+            channel::Answer::Published { info, .. } => {
+                self.sum.add(&info);
+                events::tell(cx, event);
+            }
+            channel::Answer::Info(Some(info)) => {
+                self.sum.add(&info);
+                events::tell(cx, event);
+            }
+            channel::Answer::Refused(why) => {
+                cx.refused(why.label(), "publish");
+                self.refusal = self.refusal.or(Some(why));
+            }
+            _ => {}
+        }
+        self.unanswered = self.unanswered.saturating_sub(1);
+        if self.unanswered > 0 {
+            return false;
+        }
+        finish(cx, http, &self.answer(), &self.lines);
+        true
+    }
+
+    fn answer(&self) -> Response {
+        let status = match (self.refusal, self.verb) {
+            (Some(why), _) => return refusal(why, false),
+            (None, Verb::Publish) if self.sum.subscribers() > 0 => 201,
+            (None, Verb::Publish) => 202,
+            // Empty: a client depends on it (nchan sheet section 2).
+            (None, Verb::Info | Verb::Delete) if self.sum.channels() == 0 => return Response::new(404),
+            (None, _) => 200,
+        };
+        Response::new(status).body(self.format.content_type(), self.sum.write(self.format))
+    }
+}
+
+/// Whether a location both publishes and subscribes.
+pub fn is_pubsub(ask: &Ask<'_>) -> bool {
+    ask.location.settings.methods == LocationMethods::Pubsub
+}

@@ -1,0 +1,136 @@
+//! The sum of all dialects: one session type, and the calls passed on.
+
+use crate::channel::hook::{HookAnswer, HookFailure};
+use crate::channel::{Answer, Ended, Publication};
+use crate::dialect::{Context, echo, relay};
+use crate::wire::http::request::Request;
+use std::sync::Arc;
+
+/// A session of whichever dialect.
+#[derive(Debug, Default)]
+pub enum Session {
+    /// No exchange is open.
+    #[default]
+    None,
+    /// The native interface.
+    Relay(relay::Session),
+    /// The conformance endpoint.
+    Echo(echo::Session),
+}
+
+/// One message of a WebSocket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Valid UTF-8.
+    Text(&'a str),
+    /// Any bytes.
+    Binary(&'a [u8]),
+}
+
+/// All dialects as configured. Shared by all shards.
+pub struct Dialects {
+    /// The native interface.
+    pub relay: relay::Relay,
+    /// The conformance endpoint, if it is switched on.
+    pub echo: Option<echo::Echo>,
+}
+
+impl Dialects {
+    /// A request has arrived and no exchange is open. False: no dialect knows the path.
+    ///
+    /// Where several dialects share a listener, the first that knows the path has it: echo, relay.
+    pub fn on_request(&self, cx: &mut Context<'_>, session: &mut Session, request: &Request<'_>) -> bool {
+        if let Some(echo) = &self.echo
+            && let Some(started) = echo.on_request(cx, request)
+        {
+            *session = Session::Echo(started);
+            return true;
+        }
+        match self.relay.on_request(cx, request) {
+            Some(started) => {
+                *session = Session::Relay(started);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A home has answered the command or subscription `tag`.
+    pub fn on_answer(&self, cx: &mut Context<'_>, session: &mut Session, tag: u16, answer: Answer) {
+        if let Session::Relay(session) = session {
+            self.relay.on_answer(cx, session, tag, answer);
+        }
+    }
+
+    /// A publication for a subscription with [`crate::dialect::Form::SESSION`].
+    pub fn on_publication(
+        &self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        tag: u16,
+        publication: &Arc<Publication>,
+    ) {
+        if let Session::Relay(session) = session {
+            self.relay.on_publication(cx, session, tag, publication);
+        }
+    }
+
+    /// A home has ended the subscription `tag`.
+    pub fn on_ended(&self, cx: &mut Context<'_>, session: &mut Session, tag: u16, reason: Ended) {
+        if let Session::Relay(session) = session {
+            self.relay.on_ended(cx, session, tag, reason);
+        }
+    }
+
+    /// A WebSocket message has arrived.
+    pub fn on_message(&self, cx: &mut Context<'_>, session: &mut Session, message: Message<'_>) {
+        match session {
+            Session::Relay(session) => self.relay.on_message(cx, session, message),
+            Session::Echo(session) => session.on_message(cx, message),
+            Session::None => {}
+        }
+    }
+
+    /// A back end has answered the hook `tag`, or did not.
+    pub fn on_hook(
+        &self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        tag: u16,
+        answer: Result<HookAnswer, HookFailure>,
+    ) {
+        if let Session::Relay(session) = session {
+            self.relay.on_hook(cx, session, tag, answer);
+        }
+    }
+
+    /// The session's deadline has passed.
+    pub fn on_deadline(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let Session::Relay(session) = session {
+            self.relay.on_deadline(cx, session);
+        }
+    }
+
+    /// The peer has sent more while the exchange is open.
+    pub fn on_next_request(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let Session::Relay(session) = session {
+            self.relay.on_next_request(cx, session);
+        }
+    }
+
+    /// The node stops: end the session in its own way.
+    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
+        match session {
+            Session::Relay(session) => self.relay.on_drain(cx, session),
+            Session::Echo(session) => session.on_drain(cx),
+            Session::None => {}
+        }
+    }
+
+    /// The connection is gone; nothing can be sent any more.
+    pub fn on_closed(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let Session::Relay(session) = session {
+            self.relay.on_closed(cx, session);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What a freshly started node says: where it is, and three lines to copy.
+
+use super::config::Config;
+use crate::shard::listen::Place;
+use std::fmt::Write;
+
+/// The text; in development mode with lines to copy.
+pub fn text(config: &Config, places: &[Place], driver: &str) -> String {
+    let mut out = String::new();
+    let shards = config.shards;
+    let plural = if shards == 1 { "" } else { "s" };
+    let _ = writeln!(out, "fanwire {} | {shards} shard{plural} on {driver}", env!("CARGO_PKG_VERSION"));
+    for place in places {
+        let _ = match place {
+            Place::Ip(address) => writeln!(out, "  listening on http://{address}"),
+            Place::Unix(path) => writeln!(out, "  listening on unix:{}", path.display()),
+        };
+    }
+    let first = places.iter().find_map(|place| match place {
+        Place::Ip(address) => Some(address.to_string()),
+        Place::Unix(_) => None,
+    });
+    if let (true, Some(address)) = (config.development, first) {
+        let _ = write!(
+            out,
+            "\n  live page   http://{address}/\n  subscribe   curl -N -H 'Accept: text/event-stream' http://{address}/sub/news\n  \
+             publish     curl -d 'hello' http://{address}/pub/news\n  \
+             load-test   cargo run --release -p fanwire-bench\n\n  \
+             Development mode: loopback only, well-known keys. `fanwire check --config FILE` checks a configuration\n  \
+             for production; `fanwire doctor` checks this machine.\n"
+        );
+    }
+    out
+}

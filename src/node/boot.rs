@@ -1,0 +1,246 @@
+//! From a configuration to a running node, and back.
+
+use super::config::{Config, Driver, ListenAddress, LogFormat};
+use super::health::Lifecycle;
+use super::host::{self, Signals};
+use super::pages::{NodePages, PagesConfig};
+use crate::channel::KeyHasher;
+use crate::channel::hook::{HookCall, HookFailure, HookToken};
+use crate::channel::Token;
+use crate::dialect::relay::Relay;
+use crate::dialect::{Dialects, echo::Echo};
+use crate::limits::{HISTORY_BYTES_PER_SHARD, HomeLimits};
+use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
+use crate::shard::counters::NodeCounters;
+use crate::shard::listen::{self, Listener, Place};
+use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
+use crate::shard::outbox::OutboxLimits;
+use crate::shard::run::Clock;
+use crate::shard::{Caller, DriverChoice, ShardConfig, ShardLimits};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// Runs the node until a signal ends it. The message of an error is for the person who started it.
+pub fn run(config: &Config) -> Result<(), String> {
+    let _logs = start_logs(config);
+    let files = host::raise_file_limit().map_err(|e| format!("cannot read the limit of open files: {e}"))?;
+    let signals = Signals::block();
+    let node = Node::start(config)?;
+    info!(files, shards = config.shards, driver = node.driver, "node started");
+    print!("{}", super::banner::text(config, &node.places, node.driver));
+    let signal = signals.wait();
+    info!(signal = signal.name(), drain_ms = config.drain_ms, "stopping");
+    // A second signal means: now.
+    thread::spawn(move || {
+        let signal = signals.wait();
+        warn!(signal = signal.name(), "stopping at once");
+        std::process::exit(1);
+    });
+    node.stop(config.drain_ms);
+    Ok(())
+}
+
+/// Sends log lines to standard error from a thread of their own; full queues drop lines, never block a shard.
+fn start_logs(config: &Config) -> tracing_appender::non_blocking::WorkerGuard {
+    let (writer, guard) = tracing_appender::non_blocking(std::io::stderr());
+    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(&config.log);
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_target(false);
+    // A second node in one process (tests) keeps the first one's logs.
+    let _ = match config.log_format {
+        LogFormat::Text => tracing::subscriber::set_global_default(base.with_ansi(false).finish()),
+        LogFormat::Json => tracing::subscriber::set_global_default(base.json().finish()),
+    };
+    guard
+}
+
+/// A running node.
+struct Node {
+    addresses: Vec<Address>,
+    shards: Vec<JoinHandle<()>>,
+    hooks: Hooks,
+    lifecycle: Lifecycle,
+    places: Vec<Place>,
+    driver: &'static str,
+}
+
+/// Hook calls of shards.
+struct HookCaller(HooksHandle);
+
+impl Caller for HookCaller {
+    fn call(&self, token: HookToken, call: HookCall) -> Result<(), HookFailure> {
+        self.0.call(token, call)
+    }
+}
+
+impl Node {
+    fn start(config: &Config) -> Result<Node, String> {
+        let shards = config.shards;
+        let (places, mut listeners) = bind_all(config)?;
+        let (seed, boundary) = seeds()?;
+        let clock = Clock::start();
+        let limits = shard_limits(config);
+        let counters = NodeCounters::new(shards, (limits.home.history_bytes * shards) as u64);
+        let bells = (0..shards).map(|_| Bell::new().map(Arc::new)).collect::<Result<Vec<_>, _>>();
+        let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
+        let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
+        let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
+        let hooks = start_hooks(config, addresses.clone())?;
+        let lifecycle = Lifecycle::default();
+        let pages = Arc::new(NodePages::new(PagesConfig {
+            development: config.development,
+            internal_listeners: internal(config),
+            counters: counters.clone(),
+            hooks: Some(hooks.handle()),
+            lifecycle: lifecycle.clone(),
+            clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
+        }));
+        let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
+        let caller = Arc::new(HookCaller(hooks.handle()));
+        let cores = cores(shards);
+        let (mut running, mut driver) = (Vec::with_capacity(shards), "");
+        for (id, receiver) in receivers.into_iter().enumerate() {
+            let (handle, kind) = crate::shard::start(ShardConfig {
+                id: id as u16,
+                core: cores.get(id).copied(),
+                driver: choice(config.driver),
+                listeners: std::mem::take(&mut listeners[id]),
+                post: Post::new(id, addresses.clone(), receiver),
+                bell: bells[id].clone(),
+                dialects: dialects.clone(),
+                pages: pages.clone(),
+                caller: caller.clone(),
+                node: counters.clone(),
+                limits,
+                clock,
+                seed: seed.rotate_left(17),
+            })?;
+            info!(shard = id, driver = kind.name(), "shard started");
+            running.push(handle);
+            driver = kind.name();
+        }
+        lifecycle.running.store(true, Ordering::Relaxed);
+        Ok(Node { addresses, shards: running, hooks, lifecycle, places, driver })
+    }
+
+    /// Ends every session in its own way within `drain_ms`, then the shards.
+    fn stop(self, drain_ms: u64) {
+        self.lifecycle.draining.store(true, Ordering::Relaxed);
+        for address in &self.addresses {
+            address.send(Mail::Drain(drain_ms));
+        }
+        for shard in self.shards {
+            let _ = shard.join();
+        }
+        let given_up = self.hooks.shutdown(Duration::from_secs(1));
+        if given_up > 0 {
+            warn!(calls = given_up, "calls to back ends were given up");
+        }
+        for place in &self.places {
+            if let Place::Unix(path) = place {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        info!("stopped");
+    }
+}
+
+/// Binds every address. Returns the places as bound and each shard's listeners.
+fn bind_all(config: &Config) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String> {
+    let mut places = Vec::new();
+    let mut per_shard: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
+    for (index, address) in config.listen.iter().chain(&config.internal_listen).enumerate() {
+        let place = match address {
+            ListenAddress::Tcp(address) => Place::Ip(*address),
+            ListenAddress::Unix(path) => Place::Unix(path.clone()),
+        };
+        let (bound, listeners) = listen::bind(&place, index as u16, config.shards)
+            .map_err(|e| format!("cannot listen on {address}: {e}"))?;
+        places.push(bound);
+        for (shard, listener) in listeners.into_iter().enumerate() {
+            per_shard[shard].push(listener);
+        }
+    }
+    Ok((places, per_shard))
+}
+
+fn internal(config: &Config) -> Vec<u16> {
+    let public = config.listen.len();
+    (public..public + config.internal_listen.len()).map(|index| index as u16).collect()
+}
+
+fn seeds() -> Result<(u64, [u8; 24]), String> {
+    let (mut seed, mut boundary) = ([0; 8], [0; 24]);
+    host::random(&mut seed)
+        .and_then(|()| host::random(&mut boundary))
+        .map_err(|e| format!("no randomness: {e}"))?;
+    Ok((u64::from_ne_bytes(seed), boundary))
+}
+
+fn shard_limits(config: &Config) -> ShardLimits {
+    let limits = &config.limits;
+    ShardLimits {
+        http: limits.http(),
+        ws: limits.websocket(),
+        home: HomeLimits {
+            channels: limits.channels.div_ceil(config.shards),
+            history_bytes: HISTORY_BYTES_PER_SHARD,
+        },
+        outbox: OutboxLimits { bytes: limits.outbox_bytes, frames: limits.outbox_messages },
+        connections: limits.connections,
+        connections_per_address: limits.connections_per_address,
+        header_ms: limits.header_timeout_ms,
+        body_ms: limits.body_timeout_ms,
+        idle_ms: limits.idle_timeout_ms,
+        pong_ms: limits.websocket_pong_timeout_ms,
+    }
+}
+
+fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {
+    let deliver = Arc::new(move |token: HookToken, answer| {
+        let HookToken { shard, slot, generation, tag } = token;
+        if let Some(address) = addresses.get(shard as usize) {
+            let token = Token { slot, generation, tag };
+            address.send(Mail::Hook { token, answer: Box::new(answer) });
+        }
+    });
+    Hooks::start(HooksConfig { limits: config.hooks.limits() }, deliver)
+        .map_err(|e| format!("cannot start the hook service: {e}"))
+}
+
+fn dialects(
+    config: &Config,
+    places: &[Place],
+    seed: u64,
+    boundary: &[u8; 24],
+) -> Result<Dialects, String> {
+    let names: Vec<String> =
+        config.listen.iter().chain(&config.internal_listen).map(ToString::to_string).collect();
+    debug_assert_eq!(names.len(), places.len());
+    let public = config.listen.len();
+    let listeners: Vec<(&str, bool)> =
+        names.iter().enumerate().map(|(index, name)| (name.as_str(), index < public)).collect();
+    let relay =
+        Relay::new(&config.relay, &listeners, KeyHasher::new(seed), boundary).map_err(|mistakes| {
+            let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
+            lines.join("\n")
+        })?;
+    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")) })
+}
+
+fn choice(driver: Driver) -> DriverChoice {
+    match driver {
+        Driver::Auto => DriverChoice::Auto,
+        Driver::Uring => DriverChoice::Uring,
+        Driver::Epoll => DriverChoice::Epoll,
+    }
+}
+
+/// Which processor each shard is pinned to: all different, or none at all when there are not enough of them. A
+/// single shard is left to the scheduler.
+fn cores(shards: usize) -> Vec<usize> {
+    let processors = host::processors();
+    if shards == 1 || shards > processors.len() { Vec::new() } else { processors }
+}

@@ -1,0 +1,237 @@
+//! New connections: limits first, then a slot.
+
+use super::Shard;
+use super::counters;
+use super::mailbox::{Adopted, Mail};
+use crate::limits::SHED_PER_TICK;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use tracing::warn;
+
+/// The peer of a socket, looked up when it is printed.
+pub struct LazyPeer(pub RawFd);
+
+impl fmt::Display for LazyPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match peer_address(self.0) {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
+}
+
+fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+    if fd < 0 {
+        return None;
+    }
+    // SAFETY: the caller's descriptor is open, and it is borrowed for this call only.
+    let stream = unsafe { std::mem::ManuallyDrop::new(std::net::TcpStream::from_raw_fd(fd)) };
+    stream.peer_addr().ok()
+}
+
+/// Connections per address, for the limit; empty while there is none.
+#[derive(Default)]
+pub struct Addresses {
+    counts: HashMap<u32, u32, foldhash::fast::RandomState>,
+}
+
+impl Addresses {
+    /// Counts one more, or says no.
+    fn admit(&mut self, address: u32, limit: usize) -> bool {
+        let count = self.counts.entry(address).or_insert(0);
+        if *count as usize >= limit {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// Counts one less.
+    pub fn release(&mut self, address: u32) {
+        if let Some(count) = self.counts.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&address);
+            }
+        }
+    }
+}
+
+/// What an address is counted under: IPv4 whole; IPv6 by its /64, as one site has that much. 0 = not counted.
+fn address_number(address: Option<SocketAddr>) -> u32 {
+    let fold = |v6: Ipv6Addr| {
+        let [a, b, c, d, ..] = v6.segments();
+        let high = u32::from(a) << 16 | u32::from(b);
+        let low = u32::from(c) << 16 | u32::from(d);
+        (high.rotate_left(7) ^ low.wrapping_mul(0x9e37_79b1)).max(1)
+    };
+    match address.map(|a| a.ip()) {
+        Some(IpAddr::V4(v4)) => u32::from(v4),
+        Some(IpAddr::V6(v6)) => v6.to_ipv4_mapped().map_or_else(|| fold(v6), u32::from),
+        None => 0,
+    }
+}
+
+impl Shard {
+    /// A connection came in by `listener`.
+    pub(super) fn on_accepted(&mut self, listener: u16, fd: RawFd) {
+        // SAFETY: the net layer hands the new descriptor over; nobody else has it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        self.counters.accepted.add(1);
+        let total = self.node.sum(|c| &c.accepted) - self.node.sum(|c| &c.closed);
+        if self.drain.is_some() || total > self.limits.connections as u64 {
+            return self.shed(fd, if self.drain.is_some() { "draining" } else { "connections" });
+        }
+        let mut address = 0;
+        if self.limits.connections_per_address > 0 {
+            // The limit is the node's; connections spread over the shards evenly enough to divide it.
+            let limit = self.limits.connections_per_address.div_ceil(self.post.shards());
+            address = address_number(peer_address(fd.as_raw_fd()));
+            if address != 0 && !self.addresses.admit(address, limit) {
+                return self.shed(fd, "connections_per_address");
+            }
+        }
+        if self.listeners.iter().any(|l| l.index == listener && l.hand_out) {
+            self.next_unix_shard = (self.next_unix_shard + 1) % self.post.shards();
+            if self.next_unix_shard != self.id as usize {
+                let adopted = Adopted { fd, listener, unread: Vec::new(), address };
+                self.counters.closed.add(1);
+                return self.post.send(self.next_unix_shard, Mail::Adopt(Box::new(adopted)));
+            }
+        }
+        let _ = self.settle(fd, listener, address);
+    }
+
+    /// Gives a connection a slot.
+    fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32) -> Option<u32> {
+        let raw = fd.into_raw_fd();
+        let key = self.slab.insert(raw, listener);
+        self.sockets += 1;
+        self.counters.connections[counters::Carrier::Http as usize].add(1);
+        self.slab[key.slot].address = address;
+        match self.net.register(raw, key) {
+            Ok(armed) => self.slab[key.slot].armed = armed,
+            Err(error) => {
+                warn!(%error, "cannot watch a connection");
+                self.close_now(key.slot);
+                return None;
+            }
+        }
+        let connection = &mut self.slab[key.slot];
+        connection.heard = self.wheel.now();
+        connection.deadline = self.wheel.tick_in(self.limits.header_ms);
+        self.watch_deadline(key.slot);
+        Some(key.slot)
+    }
+
+    /// A connection that another shard has let go of.
+    pub(super) fn on_adopted(&mut self, adopted: Adopted) {
+        self.counters.adopted.add(1);
+        self.counters.accepted.add(1);
+        if adopted.address != 0 {
+            self.addresses.admit(adopted.address, usize::MAX);
+        }
+        let Adopted { fd, listener, mut unread, address } = adopted;
+        if self.drain.is_some() {
+            return self.shed(fd, "draining");
+        }
+        if let Some(slot) = self.settle(fd, listener, address)
+            && !unread.is_empty()
+        {
+            self.on_bytes(slot, &mut unread);
+            self.run_work();
+        }
+    }
+
+    /// Answers 503 and closes, without a slot.
+    fn shed(&mut self, fd: OwnedFd, label: &'static str) {
+        const ANSWER: &[u8] =
+            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+        self.counters.closed.add(1);
+        self.counters.refuse(label);
+        warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        // SAFETY: sends from a static buffer on a descriptor we own; whatever comes of it, the socket is closed.
+        unsafe {
+            libc::send(
+                fd.as_raw_fd(),
+                ANSWER.as_ptr().cast(),
+                ANSWER.len(),
+                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            )
+        };
+    }
+
+    /// Accepting has stopped: file descriptors or memory have run out, or the listener is gone. It starts again at
+    /// the next tick, so that a full table costs no busy loop.
+    pub(super) fn on_accept_failed(&mut self, listener: u16, errno: i32) {
+        if self.drain.is_some() {
+            return;
+        }
+        if errno != 0 {
+            self.counters.refuse(if errno == libc::EMFILE { "file_descriptors" } else { "accept" });
+            warn!(error = %std::io::Error::from_raw_os_error(errno), "cannot accept connections");
+        }
+        if matches!(errno, libc::EMFILE | libc::ENFILE) {
+            self.shed_waiting(listener);
+        }
+        if let Some(listener) = self.listeners.iter_mut().find(|l| l.index == listener) {
+            listener.stopped = true;
+        }
+    }
+
+    /// Out of descriptors: the spare one is given up for a moment to tell those who wait that there is no room.
+    fn shed_waiting(&mut self, listener: u16) {
+        let Some(listener) = self.listeners.iter().find(|l| l.index == listener) else { return };
+        let fd = listener.fd.clone();
+        for _ in 0..SHED_PER_TICK {
+            drop(self.spare_fd.take());
+            let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+            // SAFETY: no address is asked for, so the pointers may be null.
+            let accepted =
+                unsafe { libc::accept4(fd.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+            if accepted >= 0 {
+                self.counters.accepted.add(1);
+                // SAFETY: the kernel has just handed us this descriptor.
+                self.shed(unsafe { OwnedFd::from_raw_fd(accepted) }, "file_descriptors");
+            }
+            self.spare_fd = spare_fd(&fd);
+            if accepted < 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// A descriptor to give up when there are no more.
+pub fn spare_fd(of: &OwnedFd) -> Option<OwnedFd> {
+    // SAFETY: borrowed for the duration of the call only.
+    unsafe { BorrowedFd::borrow_raw(of.as_raw_fd()) }.try_clone_to_owned().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_counted_and_forgotten() {
+        let mut addresses = Addresses::default();
+        let number = address_number(Some("192.0.2.7:80".parse().unwrap()));
+        assert!(addresses.admit(number, 2) && addresses.admit(number, 2));
+        assert!(!addresses.admit(number, 2));
+        addresses.release(number);
+        assert!(addresses.admit(number, 2));
+        addresses.release(number);
+        addresses.release(number);
+        assert!(addresses.counts.is_empty());
+    }
+
+    #[test]
+    fn an_ipv6_site_counts_as_one() {
+        let of = |text: &str| address_number(Some(text.parse().unwrap()));
+        assert_eq!(of("[2001:db8:1:2::1]:1"), of("[2001:db8:1:2:3:4:5:6]:2"));
+        assert_ne!(of("[2001:db8:1:2::1]:1"), of("[2001:db8:1:3::1]:1"));
+        assert_eq!(of("[::ffff:192.0.2.7]:1"), of("192.0.2.7:1"));
+    }
+}

@@ -1,0 +1,77 @@
+//! Stopping: no new connections, every session ended in its own way, spread over time so that the clients do not all
+//! come back at the same moment.
+
+use super::Shard;
+use super::connection::{Carrier, Phase, State};
+use super::wheel::Tick;
+use crate::limits::{DRAIN_SESSIONS_PER_S, LINGER_MS};
+
+/// A shard that is stopping.
+#[derive(Debug)]
+pub struct Drain {
+    begun: Tick,
+    /// Ticks over which sessions are ended.
+    spread: Tick,
+    /// After this everything is closed, whatever it is doing.
+    end: Tick,
+    /// Slots below are done.
+    next: u32,
+    slots: u32,
+}
+
+impl Shard {
+    /// Begins to stop; everything is gone after `ms` and a short linger.
+    pub(super) fn start_drain(&mut self, ms: u64) {
+        if self.drain.is_some() {
+            return;
+        }
+        for listener in std::mem::take(&mut self.listeners) {
+            self.net.unlisten(listener.index);
+        }
+        let begun = self.wheel.now();
+        // Few sessions are ended at once; many take most of the time there is.
+        let wanted_ms = self.slab.live() as u64 * 1000 / DRAIN_SESSIONS_PER_S;
+        let spread = self.wheel.tick_in(wanted_ms.min(ms * 4 / 5)) - begun;
+        let end = self.wheel.tick_in(ms.max(1));
+        self.drain = Some(Drain { begun, spread, end, next: 0, slots: self.slab.slots() });
+        self.drain_some();
+    }
+
+    /// Ends the sessions whose time has come.
+    pub(super) fn drain_some(&mut self) {
+        let now = self.wheel.now();
+        let Some(drain) = &mut self.drain else { return };
+        let passed = u64::from(now - drain.begun + 1);
+        let until = if now >= drain.end {
+            drain.slots
+        } else {
+            (u64::from(drain.slots) * passed / u64::from(drain.spread.max(1))).min(drain.slots.into()) as u32
+        };
+        let (from, force) = (drain.next, now >= drain.end);
+        drain.next = until;
+        for slot in if force { 0..self.slab.slots() } else { from..until } {
+            if self.slab[slot].state != State::Open {
+                continue;
+            }
+            if force {
+                self.close_now(slot);
+            } else if self.slab[slot].open {
+                self.with_session(slot, |dialects, context, session| dialects.on_drain(context, session));
+            } else if !self.is_receiving(slot) {
+                self.finish(slot);
+            }
+        }
+    }
+
+    /// Whether a request is on its way in: it is still answered, and the connection closed after that.
+    fn is_receiving(&self, slot: u32) -> bool {
+        matches!(&self.slab[slot].carrier, Carrier::Http(http) if matches!(http.phase, Phase::Head | Phase::Body))
+    }
+
+    /// Whether the shard may leave.
+    pub(super) fn is_drained(&self) -> bool {
+        let Some(drain) = &self.drain else { return false };
+        let overdue = self.wheel.now() > drain.end + super::wheel::Wheel::tick_at(LINGER_MS);
+        self.sockets == 0 || overdue
+    }
+}

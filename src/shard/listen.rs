@@ -1,0 +1,190 @@
+//! Listening sockets. What is set here is inherited by every accepted connection, at no cost per connection.
+
+use crate::limits::{LISTEN_BACKLOG, NOTSENT_LOWAT_BYTES};
+use std::fmt;
+use std::io;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where a node listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// IPv4 or IPv6.
+    Ip(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Ip(address) => address.fmt(f),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// One shard's listening socket of one place.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The socket.
+    pub fd: Arc<OwnedFd>,
+    /// Its number in the configuration's order.
+    pub index: u16,
+    /// Connections are handed to all shards in turn: a unix socket has no SO_REUSEPORT.
+    pub hand_out: bool,
+    /// Accepting has stopped and is tried again at the next tick.
+    pub stopped: bool,
+}
+
+/// Binds `place` once for each of `shards`. Returns the place as bound (port 0 becomes a number) and the listeners,
+/// one per shard; of a unix socket only the first shard gets one.
+///
+/// Errors: the address is in use (also by another node: SO_REUSEPORT alone would share it silently), not available
+/// or not allowed.
+pub fn bind(place: &Place, index: u16, shards: usize) -> io::Result<(Place, Vec<Listener>)> {
+    match place {
+        Place::Ip(address) => bind_ip(*address, index, shards),
+        Place::Unix(path) => bind_unix(path.clone(), index),
+    }
+}
+
+fn bind_ip(address: SocketAddr, index: u16, shards: usize) -> io::Result<(Place, Vec<Listener>)> {
+    // Alone first: this fails when anybody at all has the port.
+    let probe = socket(address, false)?;
+    let bound = local_address(&probe, address)?;
+    drop(probe);
+    let mut listeners = Vec::with_capacity(shards);
+    for _ in 0..shards {
+        let fd = socket(bound, true)?;
+        // SAFETY: a listening call on a descriptor we own.
+        if unsafe { libc::listen(fd.as_raw_fd(), LISTEN_BACKLOG) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        listeners.push(Listener { fd: Arc::new(fd), index, hand_out: false, stopped: false });
+    }
+    Ok((Place::Ip(bound), listeners))
+}
+
+fn bind_unix(path: PathBuf, index: u16) -> io::Result<(Place, Vec<Listener>)> {
+    if path.exists() {
+        // A socket file that nobody listens on is left over from a killed node.
+        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+            return Err(io::Error::from(io::ErrorKind::AddrInUse));
+        }
+        std::fs::remove_file(&path)?;
+    }
+    let listener = UnixListener::bind(&path)?;
+    listener.set_nonblocking(true)?;
+    let fd = OwnedFd::from(listener);
+    Ok((Place::Unix(path), vec![Listener { fd: Arc::new(fd), index, hand_out: true, stopped: false }]))
+}
+
+fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: plain system call; the descriptor it returns is owned by nobody else.
+    let fd = unsafe {
+        let fd = libc::socket(family, kind, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    set(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if reuse_port {
+        set(&fd, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
+    if address.is_ipv6() {
+        set(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    set(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    set(&fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)?;
+    // Half-open peers of held polls and streams are found by the kernel: idle 60 s, then 4 probes 15 s apart.
+    set(&fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set(&fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60)?;
+    set(&fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 15)?;
+    set(&fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4)?;
+    let (raw, len) = raw_address(address);
+    // SAFETY: `raw` is a live sockaddr_storage of which `len` bytes are filled in.
+    if unsafe { libc::bind(fd.as_raw_fd(), (&raw as *const libc::sockaddr_storage).cast(), len) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(fd)
+}
+
+fn set(fd: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {
+    let size = size_of::<i32>() as u32;
+    // SAFETY: `value` is a live int of `size` bytes.
+    let result =
+        unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&value as *const i32).cast(), size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn raw_address(address: SocketAddr) -> (libc::sockaddr_storage, u32) {
+    // SAFETY: sockaddr_storage is plain data for which all zeros is valid.
+    let mut raw: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let len = match address {
+        SocketAddr::V4(v4) => {
+            let short = libc::sockaddr_in {
+                sin_family: libc::AF_INET as u16,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: sockaddr_storage is larger than and aligned for every sockaddr.
+            unsafe { (&raw mut raw).cast::<libc::sockaddr_in>().write(short) };
+            size_of::<libc::sockaddr_in>()
+        }
+        SocketAddr::V6(v6) => {
+            let long = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as u16,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            // SAFETY: as above.
+            unsafe { (&raw mut raw).cast::<libc::sockaddr_in6>().write(long) };
+            size_of::<libc::sockaddr_in6>()
+        }
+    };
+    (raw, len as u32)
+}
+
+fn local_address(fd: &OwnedFd, asked: SocketAddr) -> io::Result<SocketAddr> {
+    if asked.port() != 0 {
+        return Ok(asked);
+    }
+    // std reads the address back; the duplicate is closed with the listener it is wrapped in.
+    std::net::TcpListener::from(fd.try_clone()?).local_addr()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_an_error_even_for_ourselves() {
+        let any = Place::Ip("127.0.0.1:0".parse().unwrap());
+        let (bound, listeners) = bind(&any, 0, 3).unwrap();
+        assert_eq!(listeners.len(), 3);
+        let again = bind(&bound, 0, 1).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+        let path = std::env::temp_dir().join(format!("fanwire-listen-{}", std::process::id()));
+        let place = Place::Unix(path.clone());
+        let (_, live) = bind(&place, 0, 1).unwrap();
+        assert_eq!(bind(&place, 0, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(live);
+        assert!(bind(&place, 0, 1).is_ok());
+        let _ = std::fs::remove_file(path);
+    }
+}

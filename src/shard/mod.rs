@@ -1,0 +1,155 @@
+//! One core's world: a thread with its rings, its connections, its channels and its mailbox. The only place that
+//! knows sockets.
+//!
+//! One task, the *drain task* ([`Shard::run`]), owns everything. A turn of its loop: take what the net has, take mail,
+//! run what follows ([`work`]), look at deadlines, and write each dirty connection once ([`flush`]). Everything that
+//! a turn queues for a connection goes out in one send, so messages coalesce by themselves when the shard is busy
+//! and wait for nothing when it is not.
+
+pub mod accept;
+pub mod act;
+pub mod connection;
+pub mod counters;
+pub mod drain;
+pub mod flush;
+pub mod listen;
+pub mod mailbox;
+pub mod net;
+pub mod net_epoll;
+pub mod outbox;
+pub mod read;
+pub mod rt;
+pub mod run;
+pub mod tick;
+pub mod wheel;
+pub mod work;
+
+pub use run::{DriverChoice, ShardConfig, ShardLimits, start};
+
+use crate::channel::Now;
+use crate::channel::core::Home;
+use crate::channel::hook::{HookCall, HookFailure, HookToken};
+use crate::channel::members::{Member, Members};
+use crate::dialect::encode::Encoder;
+use crate::dialect::{Action, Context, Dialects, Session};
+use crate::wire::http::request::Request;
+use crate::wire::http::response::Response;
+use crate::wire::ws::deflate::Inflater;
+use connection::Slab;
+use counters::{Counters, NodeCounters};
+use listen::Listener;
+use mailbox::Post;
+use net::{Event, Net};
+use outbox::Spare;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use wheel::Wheel;
+
+/// Pages of the node itself, which no dialect knows: health, metrics, the console.
+pub trait Pages: Send + Sync {
+    /// The answer, if the path is one of the node's on this listener.
+    fn answer(&self, request: &Request<'_>, listener: u16) -> Option<Response>;
+}
+
+/// Who makes calls to back ends. The answer comes back as mail.
+pub trait Caller: Send + Sync {
+    /// Hands a call over; never blocks.
+    fn call(&self, token: HookToken, call: HookCall) -> Result<(), HookFailure>;
+}
+
+/// A shard.
+pub struct Shard {
+    id: u16,
+    net: Net,
+    slab: Slab,
+    home: Home,
+    members: Members,
+    post: Post,
+    dialects: Arc<Dialects>,
+    pages: Arc<dyn Pages>,
+    caller: Arc<dyn Caller>,
+    counters: Arc<Counters>,
+    node: NodeCounters,
+    limits: ShardLimits,
+    listeners: Vec<Listener>,
+    addresses: accept::Addresses,
+    encoder: Encoder,
+    inflater: Option<Box<Inflater>>,
+    wheel: Wheel,
+    clock: run::Clock,
+    now: Now,
+    date: (u64, [u8; 29]),
+    random: u64,
+    /// Where recv(2) puts bytes; taken while they are looked at.
+    scratch: Box<[u8]>,
+    events: Vec<Event>,
+    actions: Vec<Action>,
+    work: VecDeque<work::Work>,
+    dirty: Vec<u32>,
+    /// Connections with input that was not read, or read and not used.
+    again: Vec<net::Key>,
+    taken: Vec<Member>,
+    overflowed: Vec<(Member, bytes::Bytes)>,
+    effects: Vec<crate::channel::Effect>,
+    spare_fd: Option<std::os::fd::OwnedFd>,
+    due: Vec<net::Key>,
+    spare: Spare,
+    gather: flush::Gather,
+    /// Publish times of what this turn delivers, for the latency histogram.
+    delivering: Vec<u64>,
+    moving: HashMap<u32, Box<act::Moving>>,
+    move_to: Option<u32>,
+    /// Whose session is being called: who pays for a panic.
+    calling: Option<u32>,
+    drain: Option<drain::Drain>,
+    /// Sockets that are open.
+    sockets: usize,
+    next_unix_shard: usize,
+}
+
+impl Shard {
+    /// Calls the session of `slot` and carries out what it wants.
+    fn with_session(&mut self, slot: u32, call: impl FnOnce(&Dialects, &mut Context<'_>, &mut Session)) {
+        let connection = &mut self.slab[slot];
+        let mut session = std::mem::take(&mut connection.session);
+        let peer = accept::LazyPeer(connection.fd);
+        let mut actions = std::mem::take(&mut self.actions);
+        self.random = splitmix(&mut self.random);
+        let mut context = Context {
+            now: self.now,
+            random: self.random,
+            peer: &peer,
+            listener: connection.listener,
+            delivered_ms: u64::from(connection.delivered) * crate::limits::TICK_MS,
+            encoder: &mut self.encoder,
+            shard: self.id,
+            actions: &mut actions,
+            figures: &self.node,
+        };
+        self.calling = Some(slot);
+        call(&self.dialects, &mut context, &mut session);
+        self.calling = None;
+        self.slab[slot].session = session;
+        self.carry_out(slot, &mut actions);
+        actions.clear();
+        self.actions = actions;
+    }
+
+    /// The current date for HTTP, formatted once a second.
+    fn date(&mut self) -> [u8; 29] {
+        let second = self.now.unix_s();
+        if self.date.0 != second {
+            self.date = (second, crate::wire::http::date::format(second as i64));
+        }
+        self.date.1
+    }
+}
+
+/// The next of a sequence of well-mixed numbers.
+fn splitmix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,251 @@
+//! What a connection still has to send: whole frames, shared by reference.
+//!
+//! Empty means no allocation. One frame (the usual case between two flushes) lies in the connection itself; more go
+//! into a queue that comes from a pool and goes back to it.
+
+use crate::dialect::SlowConsumer;
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+
+/// One frame with what the slow-consumer rules need to know about it.
+#[derive(Debug)]
+pub struct Item {
+    /// The bytes.
+    pub frame: Bytes,
+    /// Which subscription's publication it is; [`Item::CONTROL`] for everything that must not be dropped.
+    pub tag: u32,
+}
+
+impl Item {
+    /// Responses, control frames, anything that is no publication.
+    pub const CONTROL: u32 = u32::MAX;
+}
+
+/// Queues that are empty and may be used again.
+#[derive(Debug, Default)]
+pub struct Spare(#[allow(clippy::vec_box)] Vec<Box<VecDeque<Item>>>);
+
+impl Spare {
+    fn get(&mut self) -> Box<VecDeque<Item>> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    fn put(&mut self, mut queue: Box<VecDeque<Item>>) {
+        if self.0.len() < crate::limits::SPARE_QUEUES && queue.capacity() <= crate::limits::SEND_FRAMES {
+            queue.clear();
+            self.0.push(queue);
+        }
+    }
+}
+
+/// Frames that wait for the socket.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    first: Option<Item>,
+    rest: Option<Box<VecDeque<Item>>>,
+    bytes: u32,
+}
+
+/// How full an outbox may get.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Unsent bytes.
+    pub bytes: usize,
+    /// Unsent frames.
+    pub frames: usize,
+}
+
+/// What became of a frame that did not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// So many publications were dropped, perhaps the new one among them.
+    Dropped(usize),
+    /// The connection has to be closed.
+    Close,
+}
+
+impl Outbox {
+    /// Whether everything is sent.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// Frames in it.
+    pub fn len(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |r| r.len())
+    }
+
+    /// Bytes in it.
+    pub fn bytes(&self) -> usize {
+        self.bytes as usize
+    }
+
+    /// Whether a frame of `len` more bytes keeps within the limits. An empty outbox takes any frame.
+    pub fn has_room(&self, len: usize, limits: OutboxLimits) -> bool {
+        self.is_empty() || (self.bytes() + len <= limits.bytes && self.len() < limits.frames)
+    }
+
+    /// Appends.
+    #[inline]
+    pub fn push(&mut self, frame: Bytes, tag: u32, spare: &mut Spare) {
+        if frame.is_empty() {
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(frame.len() as u32);
+        let item = Item { frame, tag };
+        if self.first.is_none() {
+            self.first = Some(item);
+        } else {
+            self.rest.get_or_insert_with(|| spare.get()).push_back(item);
+        }
+    }
+
+    /// Makes room for a publication of `len` bytes of subscription `tag` by the rule.
+    pub fn make_room(
+        &mut self,
+        len: usize,
+        tag: u32,
+        rule: SlowConsumer,
+        partly_sent: bool,
+        limits: OutboxLimits,
+    ) -> Overflow {
+        let mut dropped = 0;
+        match rule {
+            SlowConsumer::Close => return Overflow::Close,
+            SlowConsumer::DropOldest => {
+                while !self.has_room(len, limits) && self.drop_first(partly_sent, |_| true) {
+                    dropped += 1;
+                }
+            }
+            SlowConsumer::KeepLatest => {
+                while self.drop_first(partly_sent, |item| item.tag == tag) {
+                    dropped += 1;
+                }
+            }
+        }
+        // Nothing but control frames and other subscriptions' news is left: they must not grow without bound.
+        if self.has_room(len, limits) { Overflow::Dropped(dropped) } else { Overflow::Close }
+    }
+
+    /// Drops the first publication that `which` picks. A frame of which a part is on the wire stays.
+    fn drop_first(&mut self, partly_sent: bool, which: impl Fn(&Item) -> bool) -> bool {
+        let picks = |item: &Item| item.tag != Item::CONTROL && which(item);
+        if !partly_sent && self.first.as_ref().is_some_and(picks) {
+            if let Some(item) = self.first.take() {
+                self.bytes -= item.frame.len() as u32;
+            }
+            self.first = self.rest.as_mut().and_then(|r| r.pop_front());
+            return true;
+        }
+        let Some(rest) = &mut self.rest else { return false };
+        let Some(at) = rest.iter().position(picks) else { return false };
+        if let Some(item) = rest.remove(at) {
+            self.bytes -= item.frame.len() as u32;
+        }
+        true
+    }
+
+    /// The frames in order.
+    pub fn frames(&self) -> impl Iterator<Item = &Bytes> {
+        self.first.iter().chain(self.rest.iter().flat_map(|r| r.iter())).map(|item| &item.frame)
+    }
+
+    /// The first frame, if it is the only one.
+    pub fn only(&self) -> Option<&Bytes> {
+        match &self.rest {
+            Some(rest) if !rest.is_empty() => None,
+            _ => self.first.as_ref().map(|item| &item.frame),
+        }
+    }
+
+    /// Takes `sent` bytes off the front. Returns whether the then first frame is on the wire in part.
+    pub fn advance(&mut self, mut sent: usize, spare: &mut Spare) -> bool {
+        self.bytes = self.bytes.saturating_sub(sent as u32);
+        let mut partly = false;
+        while sent > 0 {
+            let Some(item) = &mut self.first else { break };
+            if sent < item.frame.len() {
+                item.frame.advance(sent);
+                partly = true;
+                break;
+            }
+            sent -= item.frame.len();
+            self.first = self.rest.as_mut().and_then(|r| r.pop_front());
+        }
+        if self.rest.as_ref().is_some_and(|r| r.is_empty())
+            && let Some(queue) = self.rest.take()
+        {
+            spare.put(queue);
+        }
+        partly
+    }
+
+    /// Takes everything off.
+    pub fn clear(&mut self, spare: &mut Spare) {
+        self.first = None;
+        self.bytes = 0;
+        if let Some(queue) = self.rest.take() {
+            spare.put(queue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: OutboxLimits = OutboxLimits { bytes: 30, frames: 4 };
+
+    fn filled() -> (Outbox, Spare) {
+        let (mut outbox, mut spare) = (Outbox::default(), Spare::default());
+        for (tag, frame) in [(1, &b"aaaaaaaaaa"[..]), (Item::CONTROL, b"cccccccccc"), (2, b"bbbbbbbbbb")] {
+            outbox.push(Bytes::from_static(frame), tag, &mut spare);
+        }
+        (outbox, spare)
+    }
+
+    fn text(outbox: &Outbox) -> String {
+        outbox.frames().map(|f| f[..1].iter().map(|&b| b as char).collect::<String>()).collect()
+    }
+
+    #[test]
+    fn advance_crosses_frames_and_reports_partial_ones() {
+        let (mut outbox, mut spare) = filled();
+        assert!(outbox.advance(5, &mut spare));
+        assert!(!outbox.advance(15, &mut spare));
+        assert_eq!((outbox.len(), outbox.bytes()), (1, 10));
+        assert!(!outbox.advance(10, &mut spare));
+        assert!(outbox.is_empty());
+        assert_eq!(spare.0.len(), 1);
+    }
+
+    #[test]
+    fn close_rule_closes() {
+        let (mut outbox, _) = filled();
+        assert!(!outbox.has_room(1, LIMITS));
+        assert_eq!(outbox.make_room(1, 1, SlowConsumer::Close, false, LIMITS), Overflow::Close);
+    }
+
+    #[test]
+    fn drop_oldest_spares_control_frames_and_what_is_on_the_wire() {
+        let (mut outbox, _) = filled();
+        assert_eq!(outbox.make_room(5, 1, SlowConsumer::DropOldest, true, LIMITS), Overflow::Dropped(1));
+        assert_eq!(text(&outbox), "ac");
+        let (mut outbox, _) = filled();
+        assert_eq!(outbox.make_room(15, 1, SlowConsumer::DropOldest, false, LIMITS), Overflow::Dropped(2));
+        assert_eq!(text(&outbox), "c");
+        assert_eq!(outbox.make_room(25, 1, SlowConsumer::DropOldest, false, LIMITS), Overflow::Close);
+    }
+
+    #[test]
+    fn keep_latest_drops_the_same_subscription_only() {
+        let (mut outbox, _) = filled();
+        assert_eq!(outbox.make_room(5, 2, SlowConsumer::KeepLatest, false, LIMITS), Overflow::Dropped(1));
+        assert_eq!(text(&outbox), "ac");
+    }
+
+    #[test]
+    fn an_empty_outbox_takes_a_frame_of_any_size() {
+        assert!(Outbox::default().has_room(1_000, LIMITS));
+    }
+}

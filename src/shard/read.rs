@@ -1,0 +1,412 @@
+//! Bytes from peers: recv into the shard's one buffer, parse in place, hand over.
+
+use super::Shard;
+use super::connection::{Carrier, Inflate, Phase, State};
+use super::net::Key;
+use crate::dialect::session::Message;
+use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};
+use crate::shard::accept::LazyPeer;
+use crate::wire::http::HttpError;
+use crate::wire::http::request::{self, Method, Request};
+use crate::wire::http::response::{CONTINUE, Context, Response};
+use crate::wire::ws::close::{self, Fault};
+use crate::wire::ws::frame::{self, Opcode};
+use crate::wire::ws::reader::Event;
+use bytes::Bytes;
+use std::io;
+use tracing::warn;
+
+/// What to do with the bytes behind a request.
+enum Next {
+    /// Read on.
+    Go,
+    /// An exchange is open: keep them.
+    Wait,
+    /// The connection is no longer one of requests.
+    Other,
+    /// Nobody is there.
+    Gone,
+}
+
+impl Shard {
+    /// There is input, or the end of it.
+    pub(super) fn on_readable(&mut self, slot: u32, hangup: bool) {
+        if self.slab[slot].state != State::Open {
+            return;
+        }
+        if self.is_paused(slot) {
+            self.slab[slot].unread = true;
+            return;
+        }
+        let key = self.slab.key(slot);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        if scratch.is_empty() {
+            scratch = vec![0; RECV_BYTES].into_boxed_slice(); // a caught panic has lost it
+        }
+        self.slab[slot].unread = false;
+        self.slab[slot].heard = self.wheel.now();
+        let mut more = true;
+        for _ in 0..RECVS_PER_TURN {
+            more = self.receive(key, &mut scratch, hangup);
+            if !more {
+                break;
+            }
+        }
+        self.scratch = scratch;
+        if more {
+            self.slab[slot].unread = true;
+            self.again.push(key);
+        }
+    }
+
+    /// One recv(2). Returns whether there may be more to read now.
+    fn receive(&mut self, key: Key, scratch: &mut [u8], hangup: bool) -> bool {
+        let slot = key.slot;
+        let fd = self.slab[slot].fd;
+        // SAFETY: the kernel writes at most `scratch.len()` bytes into a live buffer.
+        let received =
+            unsafe { libc::recv(fd, scratch.as_mut_ptr().cast(), scratch.len(), libc::MSG_DONTWAIT) };
+        if received < 0 {
+            let kind = io::Error::last_os_error().kind();
+            if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+                self.close_now(slot);
+            }
+            return kind == io::ErrorKind::Interrupted;
+        }
+        let len = received as usize;
+        if len == 0 {
+            self.on_end_of_input(slot);
+            self.run_work();
+            return false;
+        }
+        self.counters.bytes_in.add(len as u64);
+        self.on_bytes(slot, &mut scratch[..len]);
+        self.run_work();
+        if !self.slab.is(key) || self.slab[slot].state != State::Open {
+            return false;
+        }
+        if self.is_paused(slot) {
+            self.slab[slot].unread = true;
+            return false;
+        }
+        // A short read has emptied the socket, and what comes later is another event; but the end of the input that
+        // came with the data is not.
+        len == scratch.len() || hangup
+    }
+
+    /// Whether enough waits behind the open exchange.
+    fn is_paused(&self, slot: u32) -> bool {
+        self.slab[slot].stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
+    }
+
+    fn in_exchange(&self, slot: u32) -> bool {
+        matches!(&self.slab[slot].carrier, Carrier::Http(http) if http.phase == Phase::Exchange)
+    }
+
+    /// Connections whose input was put off: what was kept first, then the socket.
+    pub(super) fn on_again(&mut self, key: Key) {
+        if !self.slab.is(key) || self.slab[key.slot].state != State::Open {
+            return;
+        }
+        if !self.in_exchange(key.slot)
+            && let Some(mut stash) = self.slab[key.slot].stash.take()
+        {
+            self.on_bytes(key.slot, &mut stash);
+            self.run_work();
+        }
+        if self.slab.is(key) && self.slab[key.slot].unread {
+            self.on_readable(key.slot, self.slab[key.slot].hung_up);
+        }
+    }
+
+    /// Bytes have come.
+    pub(super) fn on_bytes(&mut self, slot: u32, bytes: &mut [u8]) {
+        if let Some(stash) = &mut self.slab[slot].stash {
+            // What was put off comes first.
+            stash.extend_from_slice(bytes);
+            if !self.in_exchange(slot)
+                && let Some(mut stash) = self.slab[slot].stash.take()
+            {
+                self.on_bytes(slot, &mut stash);
+            }
+            return;
+        }
+        match &self.slab[slot].carrier {
+            Carrier::Http(http) if http.phase == Phase::Exchange => self.keep(slot, bytes),
+            Carrier::Http(_) => self.read_requests(slot, bytes),
+            Carrier::WebSocket(_) => self.read_frames(slot, bytes),
+            Carrier::Stream(_) | Carrier::Lingering => {}
+        }
+    }
+
+    /// The peer will send no more.
+    fn on_end_of_input(&mut self, slot: u32) {
+        let connection = &mut self.slab[slot];
+        connection.hung_up = true;
+        let waits_for_answer = match &connection.carrier {
+            // A publisher that has shut down its side still wants to know; a held poll whose client is gone must not
+            // be counted any longer.
+            Carrier::Http(http) => {
+                http.phase == Phase::Exchange && connection.subs.is_empty() && connection.asked > 0
+            }
+            _ => false,
+        };
+        if waits_for_answer {
+            return;
+        }
+        if connection.outbox.is_empty() || matches!(connection.carrier, Carrier::Lingering) {
+            self.close_now(slot);
+        } else {
+            self.end_exchange(slot);
+            self.finish(slot);
+        }
+    }
+
+    /// Keeps what came while an exchange is open, and tells the session once.
+    fn keep(&mut self, slot: u32, bytes: &[u8]) {
+        self.slab[slot].stash.get_or_insert_default().extend_from_slice(bytes);
+        let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
+        if !std::mem::replace(&mut http.told, true) {
+            self.with_session(slot, |dialects, context, session| dialects.on_next_request(context, session));
+        }
+    }
+
+    fn read_requests(&mut self, slot: u32, bytes: &mut [u8]) {
+        let key = self.slab.key(slot);
+        let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
+        let mut reader = std::mem::take(&mut http.reader);
+        let limits = self.limits.http;
+        let mut at = 0;
+        loop {
+            let step = match reader.step(&mut bytes[at..], &limits) {
+                Ok(step) => step,
+                Err(error) => return self.refuse_request(slot, error),
+            };
+            at += step.consumed;
+            match step.event {
+                None => break,
+                Some(request::Event::Continue) => self.queue_control(slot, Bytes::from_static(CONTINUE)),
+                Some(request::Event::Request(request)) => {
+                    self.on_request(slot, &request);
+                    if let Some(to) = self.move_to.take() {
+                        let mut unread = request::serialize(&request);
+                        unread.extend_from_slice(&bytes[at..]);
+                        return self.move_away(slot, to as usize % self.post.shards(), unread);
+                    }
+                    self.run_work();
+                    match self.next_after_request(key) {
+                        Next::Go => continue,
+                        Next::Gone => return,
+                        Next::Other => return self.on_bytes(slot, &mut bytes[at..]),
+                        Next::Wait => {
+                            reader.release();
+                            self.put_back(slot, reader);
+                            if at < bytes.len() {
+                                self.keep(slot, &bytes[at..]);
+                            }
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+        self.watch_phase(slot, &reader);
+        self.put_back(slot, reader);
+    }
+
+    fn next_after_request(&self, key: Key) -> Next {
+        if !self.slab.is(key) {
+            return Next::Gone;
+        }
+        let connection = &self.slab[key.slot];
+        match &connection.carrier {
+            _ if connection.state != State::Open || connection.finishing => Next::Gone,
+            Carrier::Http(http) if http.phase == Phase::Exchange => Next::Wait,
+            Carrier::Http(_) => Next::Go,
+            Carrier::WebSocket(_) => Next::Other,
+            Carrier::Stream(_) | Carrier::Lingering => Next::Gone,
+        }
+    }
+
+    fn put_back(&mut self, slot: u32, reader: request::Reader) {
+        if let Carrier::Http(http) = &mut self.slab[slot].carrier {
+            http.reader = reader;
+        }
+    }
+
+    /// Sets the deadline when the reader has come into another part of a request: bytes alone do not extend it.
+    fn watch_phase(&mut self, slot: u32, reader: &request::Reader) {
+        let (phase, ms) = if reader.in_body() {
+            (Phase::Body, self.limits.body_ms)
+        } else if reader.in_head() {
+            (Phase::Head, self.limits.header_ms)
+        } else {
+            (Phase::Idle, self.limits.idle_ms)
+        };
+        let deadline = self.wheel.tick_in(ms);
+        let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
+        if http.phase != phase {
+            http.phase = phase;
+            self.slab[slot].deadline = deadline;
+            self.watch_deadline(slot);
+        }
+    }
+
+    fn on_request(&mut self, slot: u32, request: &Request<'_>) {
+        self.counters.requests.add(1);
+        let listener = self.slab[slot].listener;
+        if let Some(response) = self.pages.answer(request, listener) {
+            return self.respond(slot, &response, request);
+        }
+        let connection = &mut self.slab[slot];
+        connection.open = true;
+        connection.deadline = 0;
+        connection.delivered = 0;
+        if let Carrier::Http(http) = &mut connection.carrier {
+            http.phase = Phase::Exchange;
+            http.told = false;
+        }
+        let mut known = false;
+        self.with_session(slot, |dialects, context, session| {
+            known = dialects.on_request(context, session, request);
+        });
+        if known || self.move_to.is_some() {
+            return;
+        }
+        let connection = &mut self.slab[slot];
+        connection.open = false;
+        if let Carrier::Http(http) = &mut connection.carrier {
+            http.phase = Phase::Idle;
+        }
+        self.counters.refuse("unknown_path");
+        let response = Response::new(404).body("text/plain", "no such location\n");
+        self.respond(slot, &response, request);
+    }
+
+    /// Answers a request that no session takes.
+    fn respond(&mut self, slot: u32, response: &Response, request: &Request<'_>) {
+        let date = self.date();
+        let context = Context {
+            head: request.method == Method::Head,
+            minor_version: request.minor_version,
+            keep_alive: request.keep_alive && self.drain.is_none(),
+            date: Some(&date),
+        };
+        let mut out = Vec::new();
+        response.write(&mut out, &context);
+        self.queue_control(slot, Bytes::from(out));
+        if !response.keeps_alive(&context) {
+            return self.finish(slot);
+        }
+        self.slab[slot].deadline = self.wheel.tick_in(self.limits.idle_ms);
+        self.watch_deadline(slot);
+    }
+
+    /// Answers what is no request, or over a limit, and closes.
+    pub(super) fn refuse_request(&mut self, slot: u32, error: HttpError) {
+        self.counters.refuse(match error.status {
+            408 => "http_timeout",
+            413 => "http_body",
+            414 => "http_target",
+            431 => "http_head",
+            _ => "http_syntax",
+        });
+        let fd = self.slab[slot].fd;
+        warn!(peer = %LazyPeer(fd), status = error.status, reason = error.reason, "request refused");
+        let date = self.date();
+        let context = Context { head: false, minor_version: 1, keep_alive: false, date: Some(&date) };
+        let body = format!("{}\n", error.reason);
+        let mut out = Vec::new();
+        Response::new(error.status).body("text/plain", body).write(&mut out, &context);
+        self.queue_control(slot, Bytes::from(out));
+        self.finish(slot);
+    }
+
+    fn read_frames(&mut self, slot: u32, bytes: &mut [u8]) {
+        let key = self.slab.key(slot);
+        let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier else { return };
+        ws.pinged = false;
+        let mut reader = std::mem::take(&mut ws.reader);
+        let mut inflate = std::mem::replace(&mut ws.inflate, Inflate::Off);
+        let mut shared = self.inflater.take();
+        let limits = self.limits.ws;
+        let mut at = 0;
+        loop {
+            let inflater = match &mut inflate {
+                Inflate::Off => None,
+                Inflate::Shared => shared.as_deref_mut(),
+                Inflate::Own(own) => Some(&mut **own),
+            };
+            let event = match reader.step(&mut bytes[at..], &limits, inflater) {
+                Ok(step) => {
+                    at += step.consumed;
+                    step.event
+                }
+                Err(fault) => {
+                    self.fail_websocket(slot, fault);
+                    break;
+                }
+            };
+            let Some(event) = event else { break };
+            self.on_frame(slot, event);
+            self.run_work();
+            if !self.slab.is(key) || !matches!(self.slab[slot].carrier, Carrier::WebSocket(_)) {
+                break;
+            }
+        }
+        self.inflater = shared;
+        if self.slab.is(key)
+            && let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier
+        {
+            ws.reader = reader;
+            ws.inflate = inflate;
+        }
+    }
+
+    fn on_frame(&mut self, slot: u32, event: Event<'_>) {
+        let message = match event {
+            Event::Text(text) => Message::Text(text),
+            Event::Binary(bytes) => Message::Binary(bytes),
+            Event::Ping(payload) => {
+                return self.queue_control(slot, frame::encode(Opcode::Pong, false, &[payload]));
+            }
+            Event::Pong(_) => return,
+            Event::Close { code, .. } => return self.on_close_frame(slot, code),
+        };
+        let Carrier::WebSocket(ws) = &self.slab[slot].carrier else { return };
+        if ws.closing {
+            return; // RFC 6455 section 5.5.1: what comes after our close frame is of no use
+        }
+        self.counters.messages_in.add(1);
+        self.with_session(slot, |dialects, context, session| dialects.on_message(context, session, message));
+    }
+
+    /// The peer has sent its close frame: echo it unless ours is out, then end the connection.
+    fn on_close_frame(&mut self, slot: u32, code: Option<u16>) {
+        let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier else { return };
+        if !std::mem::replace(&mut ws.closing, true) {
+            let echo = code.map_or_else(close::encode_empty, |code| close::encode(code, ""));
+            self.queue_control(slot, echo);
+        }
+        self.end_exchange(slot);
+        self.finish(slot);
+    }
+
+    /// The peer broke the protocol or a limit.
+    fn fail_websocket(&mut self, slot: u32, fault: Fault) {
+        self.counters.refuse(match fault.code {
+            close::TOO_BIG => "websocket_message",
+            close::POLICY => "websocket_fragments",
+            close::INVALID_PAYLOAD => "websocket_utf8",
+            _ => "websocket_protocol",
+        });
+        let fd = self.slab[slot].fd;
+        warn!(peer = %LazyPeer(fd), code = fault.code, reason = fault.reason, "websocket failed");
+        let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier else { return };
+        if !std::mem::replace(&mut ws.closing, true) {
+            self.queue_control(slot, close::encode(fault.code, fault.reason));
+        }
+        self.end_exchange(slot);
+        self.finish(slot);
+    }
+}

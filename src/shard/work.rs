@@ -1,0 +1,268 @@
+//! What follows from commands: effects, answers, deliveries. A queue instead of calls into each other, so that
+//! everything happens in order and nothing recurses.
+
+use super::Shard;
+use super::connection::State;
+use super::mailbox::Mail;
+use super::net;
+use crate::channel::hook::{HookAnswer, HookFailure};
+use crate::channel::members::{Form, Member};
+use crate::channel::{Answer, ChannelKey, Class, Command, Effect, Ended, Publication, ReplyTo, Token};
+use std::sync::Arc;
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Work {
+    /// For a channel that lives here.
+    Command {
+        /// The channel.
+        key: Arc<ChannelKey>,
+        /// What to do.
+        command: Box<Command>,
+        /// Who asks.
+        from: ReplyTo,
+    },
+    /// What a home wants.
+    Effect(Effect),
+    /// A back end's answer.
+    Hook {
+        /// Who called.
+        token: Token,
+        /// What came of it.
+        answer: Box<Result<HookAnswer, HookFailure>>,
+    },
+    /// Tear a connection down.
+    Close(net::Key),
+}
+
+impl Shard {
+    /// Works until nothing is left to do.
+    pub(super) fn run_work(&mut self) {
+        while let Some(work) = self.work.pop_front() {
+            match work {
+                Work::Command { key, command, from } => self.apply(&key, *command, from),
+                Work::Effect(effect) => self.effect(effect),
+                Work::Hook { token, answer } => self.on_hook(token, *answer),
+                Work::Close(key) => {
+                    if self.slab.is(key) {
+                        self.close_now(key.slot);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Mail has come.
+    pub(super) fn on_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Command { key, command, from } => self.apply(&key, *command, from),
+            Mail::Deliver { key, publication } => self.deliver(&key, &publication),
+            Mail::End { key, reason } => self.end(&key, reason),
+            Mail::Answer { token, answer } => self.on_answer(token, *answer),
+            Mail::Hook { token, answer } => self.on_hook(token, *answer),
+            Mail::Adopt(adopted) => self.on_adopted(*adopted),
+            Mail::Drain(ms) => self.start_drain(ms),
+        }
+    }
+
+    fn apply(&mut self, key: &Arc<ChannelKey>, command: Command, from: ReplyTo) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.home.apply(key, command, from, self.now, self.post.busy(), &mut effects);
+        for effect in effects.drain(..) {
+            if let Effect::Answer { answer: Answer::Published { .. }, .. } = &effect {
+                self.counters.published.add(1);
+            }
+            // A home's effects keep their order among each other and with those of earlier commands.
+            self.work.push_back(Work::Effect(effect));
+        }
+        self.effects = effects;
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        let own = self.id as usize;
+        match effect {
+            Effect::Deliver { shards, channel, publication } => {
+                for shard in shards.iter().filter(|&s| s != own) {
+                    let mail = Mail::Deliver { key: channel.clone(), publication: publication.clone() };
+                    self.post.send(shard, mail);
+                }
+                if shards.contains(own) {
+                    self.deliver(&channel, &publication);
+                }
+            }
+            Effect::End { shards, channel, reason } => {
+                for shard in shards.iter().filter(|&s| s != own) {
+                    self.post.send(shard, Mail::End { key: channel.clone(), reason });
+                }
+                if shards.contains(own) {
+                    self.end(&channel, reason);
+                }
+            }
+            Effect::Answer { to, answer } if to.shard == self.id => self.on_answer(to.token, answer),
+            Effect::Answer { to, answer } => {
+                if to.token.slot != u32::MAX {
+                    let mail = Mail::Answer { token: to.token, answer: Box::new(answer) };
+                    self.post.send(to.shard as usize, mail);
+                }
+            }
+        }
+    }
+
+    /// Puts a publication on the wire of every member here. The shared forms are the hot path: per member one clone
+    /// of a reference and one push.
+    fn deliver(&mut self, key: &Arc<ChannelKey>, publication: &Arc<Publication>) {
+        let (limits, now) = (self.limits.outbox, self.wheel.now());
+        let mut delivered = 0u64;
+        let mut full = std::mem::take(&mut self.taken);
+        let mut sessions = false;
+        for group in self.members.groups(key) {
+            if group.form == Form::SESSION {
+                sessions |= !group.members.is_empty();
+                continue;
+            }
+            if group.members.is_empty() {
+                continue;
+            }
+            let frame = self.encoder.frame(group.form, publication);
+            if frame.is_empty() {
+                continue; // a form that has nothing for this one (an empty chunk)
+            }
+            delivered += group.members.len() as u64;
+            for member in &group.members {
+                let connection = &mut self.slab[member.slot];
+                connection.delivered = now;
+                if !connection.outbox.has_room(frame.len(), limits) {
+                    full.push(*member);
+                    continue;
+                }
+                connection.outbox.push(frame.clone(), member.tag, &mut self.spare);
+                if !connection.dirty {
+                    connection.dirty = true;
+                    self.dirty.push(member.slot);
+                }
+            }
+            if !full.is_empty() {
+                overflowed(&mut self.overflowed, &mut full, &frame);
+            }
+        }
+        self.taken = full;
+        self.counters.delivered.add(delivered);
+        self.delivering.push(publication.published_ns);
+        for (member, frame) in std::mem::take(&mut self.overflowed) {
+            self.overflow(member.slot, frame, member.tag);
+        }
+        if sessions {
+            self.deliver_to_sessions(key, publication);
+        }
+    }
+
+    fn deliver_to_sessions(&mut self, key: &Arc<ChannelKey>, publication: &Arc<Publication>) {
+        let mut members = std::mem::take(&mut self.taken);
+        self.members.release(key, &mut members);
+        for member in &members {
+            let connection = &mut self.slab[member.slot];
+            if let Some(sub) = connection.subs.find(member.tag) {
+                sub.subscription.ended();
+            }
+            connection.subs.forget_over();
+            self.counters.subscriptions.sub(1);
+        }
+        for group in self.members.groups(key) {
+            if group.form == Form::SESSION && group.class == Class::Stream {
+                members.extend_from_slice(&group.members);
+            }
+        }
+        for member in members.drain(..) {
+            if self.concerns(member) {
+                self.with_session(member.slot, |dialects, context, session| {
+                    dialects.on_publication(context, session, member.tag as u16, publication);
+                });
+            }
+        }
+        self.taken = members;
+    }
+
+    /// Whether the member's session is still in the exchange in which it subscribed.
+    fn concerns(&self, member: Member) -> bool {
+        let connection = &self.slab[member.slot];
+        connection.state == State::Open && connection.open && u32::from(connection.exchange) == member.tag >> 16
+    }
+
+    fn end(&mut self, key: &Arc<ChannelKey>, reason: Ended) {
+        let mut members = std::mem::take(&mut self.taken);
+        self.members.end(key, &mut members);
+        for member in &members {
+            let connection = &mut self.slab[member.slot];
+            if let Some(sub) = connection.subs.find(member.tag) {
+                sub.subscription.ended();
+            }
+            connection.subs.forget_over();
+            self.counters.subscriptions.sub(1);
+        }
+        for member in members.drain(..) {
+            if self.concerns(member) {
+                self.with_session(member.slot, |dialects, context, session| {
+                    dialects.on_ended(context, session, member.tag as u16, reason);
+                });
+            }
+        }
+        self.taken = members;
+    }
+
+    /// A home has answered.
+    fn on_answer(&mut self, token: Token, answer: Answer) {
+        let key = net::Key { slot: token.slot, generation: token.generation };
+        if token.slot == u32::MAX || !self.slab.is(key) {
+            return;
+        }
+        let connection = &mut self.slab[token.slot];
+        connection.asked = connection.asked.saturating_sub(1);
+        if let Some(sub) = connection.subs.find(token.tag) {
+            let member = Member { slot: token.slot, tag: token.tag };
+            let subscribed = if let Answer::Subscribed(s) = &answer { Some(&**s) } else { None };
+            let undo = sub.subscription.answered(subscribed, member, &mut self.members);
+            if sub.subscription.is_joined() {
+                self.counters.subscriptions.add(1);
+            }
+            let channel = sub.subscription.key.clone();
+            connection.subs.forget_over();
+            if let Some(command) = undo {
+                let nobody = Token { slot: u32::MAX, generation: u32::MAX, tag: 0 };
+                self.command(channel, command, ReplyTo { shard: self.id, token: nobody });
+            }
+        }
+        if self.slab[token.slot].state == State::Closing {
+            return self.release_answered(token.slot);
+        }
+        if self.concerns(Member { slot: token.slot, tag: token.tag }) {
+            self.with_session(token.slot, |dialects, context, session| {
+                dialects.on_answer(context, session, token.tag as u16, answer);
+            });
+        }
+    }
+
+    /// A slot that was only waiting for this answer is free now.
+    fn release_answered(&mut self, slot: u32) {
+        let connection = &self.slab[slot];
+        if connection.armed == 0 && connection.fd < 0 && connection.asked == 0 {
+            self.slab.remove(slot);
+        }
+    }
+
+    fn on_hook(&mut self, token: Token, answer: Result<HookAnswer, HookFailure>) {
+        let key = net::Key { slot: token.slot, generation: token.generation };
+        if token.slot == u32::MAX || !self.slab.is(key) {
+            return;
+        }
+        if self.concerns(Member { slot: token.slot, tag: token.tag }) {
+            self.with_session(token.slot, |dialects, context, session| {
+                dialects.on_hook(context, session, token.tag as u16, answer);
+            });
+        }
+    }
+}
+
+#[cold]
+fn overflowed(into: &mut Vec<(Member, bytes::Bytes)>, full: &mut Vec<Member>, frame: &bytes::Bytes) {
+    into.extend(full.drain(..).map(|member| (member, frame.clone())));
+}
