@@ -3,6 +3,9 @@
 /// Bytes of choices: one of flags, three that pick limits, four of piece lengths.
 pub const CHOICE_BYTES: usize = 8;
 
+/// After this many pieces the rest is one piece.
+const PIECES: usize = 512;
+
 /// An input taken apart.
 pub struct Input<'a> {
     flags: u8,
@@ -37,6 +40,7 @@ impl<'a> Input<'a> {
                 few @ 0..240 => usize::from(few) + 1,
                 many => (usize::from(many) - 239) * 256,
             };
+            let length = if pieces.len() < PIECES { length } else { bytes.len() };
             let (piece, rest) = bytes.split_at(length.min(bytes.len()));
             pieces.push(piece);
             bytes = rest;

@@ -9,14 +9,17 @@
 //! frames with RSV1 are deflated first.
 
 use fanwire::limits::{WS_CONTROL_BYTES, WS_INFLATE_KEEP_BYTES, WsLimits};
+use fanwire::wire::ws::deflate::stored_block;
 use fanwire::wire::ws::{Compressor, Event, Inflater, Opcode, Reader, Role, close, frame};
 
 use super::input::{Input, single};
 
-/// Described frames are built up to this many bytes.
-const WIRE_BYTES: usize = 256 * 1024;
+/// Described frames are built until this many bytes are there: one of the longest length form and some more.
+const WIRE_BYTES: usize = 80 * 1024;
 /// Up to this length the wire is also read byte by byte.
-const SINGLE_BYTES: usize = 4 * 1024;
+const SINGLE_BYTES: usize = 1024;
+/// Larger payloads are deflated without compression, which takes no time.
+const COMPRESS_BYTES: usize = 2048;
 /// Fixed part of what a reader keeps.
 const KEPT_BYTES: usize = 512;
 
@@ -148,8 +151,13 @@ fn build(input: &Input<'_>, role: Role) -> Vec<u8> {
         let payload = match first & 0x40 != 0 && input.flag(4) {
             true => {
                 let mut deflated = Vec::new();
-                let compressor = compressor.get_or_insert_with(|| Compressor::new(1, 9, input.flag(2)));
-                compressor.compress(&payload, &mut deflated);
+                if payload.len() <= COMPRESS_BYTES {
+                    let compressor = compressor.get_or_insert_with(|| Compressor::new(1, 15, input.flag(2)));
+                    compressor.compress(&payload, &mut deflated);
+                } else {
+                    stored_block(&payload, &mut deflated);
+                    deflated.push(0);
+                }
                 deflated
             }
             false => payload,
