@@ -82,7 +82,7 @@ fn read(pieces: &[&[u8]], role: Role, limits: &WsLimits, inflater: Option<bool>)
                 Err(fault) => {
                     assert!(!fault.reason.is_empty() && fault.reason.len() <= WS_CONTROL_BYTES - 2);
                     got.push(Got::Fault(fault.code));
-                    ends(&mut reader, limits);
+                    ends(&mut reader, limits, inflater.as_mut());
                     return got;
                 }
             };
@@ -103,24 +103,29 @@ fn read(pieces: &[&[u8]], role: Role, limits: &WsLimits, inflater: Option<bool>)
         assert!(reader.heap_bytes() <= 2 * most + KEPT_BYTES, "{} kept", reader.heap_bytes());
         assert!(!reader.is_idle() || reader.heap_bytes() == 0, "idle with a heap");
         if matches!(got.last(), Some(Got::Close(..))) {
-            ends(&mut reader, limits);
+            ends(&mut reader, limits, inflater.as_mut());
         }
-        if let Some(inflater) = &inflater {
-            let most = if inflater.has_takeover() { 0 } else { WS_INFLATE_KEEP_BYTES };
-            assert!(inflater.buffer_bytes() <= most);
-        }
+        inflater_is_small(inflater.as_ref());
     }
     got
 }
 
+/// Between messages an inflater has no output left, or a small buffer if it is shared.
+fn inflater_is_small(inflater: Option<&Inflater>) {
+    let Some(inflater) = inflater else { return };
+    let most = if inflater.has_takeover() { 0 } else { WS_INFLATE_KEEP_BYTES };
+    assert!(inflater.buffer_bytes() <= most, "{} kept", inflater.buffer_bytes());
+}
+
 /// After a fault or a close frame everything is ignored, and nothing is kept from the next step on.
-fn ends(reader: &mut Reader, limits: &WsLimits) {
+fn ends(reader: &mut Reader, limits: &WsLimits, mut inflater: Option<&mut Inflater>) {
     assert!(reader.has_ended());
     let mut late = *b"\x81\x85\0\0\0\0Hello";
     let length = late.len();
-    let step = reader.step(&mut late, limits, None).expect("ended");
+    let step = reader.step(&mut late, limits, inflater.as_deref_mut()).expect("ended");
     assert_eq!((step.consumed, step.event), (length, None));
     assert_eq!(reader.heap_bytes(), 0, "kept after the end");
+    inflater_is_small(inflater.as_deref());
 }
 
 /// Frames as the body describes them: a byte as the first of a frame, a length (0-253 that many bytes follow; 254 the
