@@ -33,8 +33,15 @@ impl Echo {
 
     /// Takes requests for its path; others are left alone.
     pub fn on_request(&self, cx: &mut Context<'_>, request: &Request<'_>) -> Option<Session> {
-        if request.target_parts().path_raw != &*self.path {
+        let target = request.target_parts();
+        if target.path_raw != &*self.path {
             return None;
+        }
+        // `?shard=2`: be served by that shard, wherever the kernel has put the connection.
+        let wanted = target.arg("shard").and_then(|text| text.parse::<u16>().ok());
+        if let Some(shard) = wanted.filter(|&shard| shard != cx.shard) {
+            cx.act(Action::Move { shard });
+            return Some(Session::default());
         }
         if !request.upgrade_websocket {
             let get = request.method == Method::Get;
@@ -53,6 +60,7 @@ impl Echo {
                 let mut head = Vec::with_capacity(256);
                 response::put_status_line(&mut head, 101);
                 accepted.write_headers(&[], &mut head);
+                response::put_header(&mut head, "X-Fanwire-Shard", cx.shard.to_string().as_bytes());
                 head.extend_from_slice(b"\r\n");
                 cx.send(head);
                 let deflate = accepted.deflate;
@@ -106,4 +114,123 @@ fn answer_plain(cx: &mut Context<'_>, request: &Request<'_>, answer: &Response) 
     answer.write(&mut out, &context);
     cx.send(out);
     cx.act(if answer.keeps_alive(&context) { Action::Done } else { Action::Close });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::Figures;
+    use crate::dialect::encode::Encoder;
+    use crate::dialect::relay::form::Forms;
+    use crate::limits::HttpLimits;
+    use crate::wire::http::request::{Event, Reader};
+    use crate::wire::multipart::Boundary;
+    use crate::wire::ws::deflate::Inflater;
+
+    struct NoFigures;
+
+    impl Figures for NoFigures {
+        fn published(&self) -> u64 {
+            0
+        }
+        fn stored(&self) -> u64 {
+            0
+        }
+        fn history_bytes(&self) -> u64 {
+            0
+        }
+        fn history_limit_bytes(&self) -> u64 {
+            0
+        }
+        fn channels(&self) -> u64 {
+            0
+        }
+        fn subscribers(&self) -> u64 {
+            0
+        }
+        fn mailed(&self) -> u64 {
+            0
+        }
+        fn mail_waiting(&self) -> u64 {
+            0
+        }
+    }
+
+    fn within<T>(what: impl FnOnce(&mut Context<'_>) -> T) -> (T, Vec<Action>) {
+        let mut actions = Vec::new();
+        let forms = Forms::new(Vec::new(), Boundary::new(&[0; 24]));
+        let mut cx = Context {
+            now: Default::default(),
+            random: 0,
+            peer: &"peer",
+            listener: 0,
+            delivered_ms: 0,
+            encoder: &mut Encoder::new(forms),
+            shard: 0,
+            actions: &mut actions,
+            figures: &NoFigures,
+        };
+        (what(&mut cx), actions)
+    }
+
+    fn asked(head: &str) -> (Option<Session>, Vec<Action>) {
+        let mut bytes = format!("{head}\r\nHost: a\r\n\r\n").into_bytes();
+        let mut reader = Reader::default();
+        let step = reader.step(&mut bytes, &HttpLimits::default()).unwrap();
+        let Some(Event::Request(request)) = step.event else { panic!("no request") };
+        within(|cx| Echo::new("/echo").on_request(cx, &request))
+    }
+
+    const SHAKE: &str = "GET /echo HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+
+    fn echoed(session: &mut Session, text: &str) -> Bytes {
+        match within(|cx| session.on_message(cx, Message::Text(text))).1.pop() {
+            Some(Action::Send(bytes)) => bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn messages_come_back_as_they_were() {
+        let (session, actions) = asked(SHAKE);
+        let mut session = session.unwrap();
+        assert!(matches!(&actions[1], Action::Upgrade(Upgrade { deflate: None, .. })));
+        assert_eq!(echoed(&mut session, "hi"), &b"\x81\x02hi"[..]);
+        let back = within(|cx| session.on_message(cx, Message::Binary(b"\xff"))).1.pop();
+        assert!(matches!(back, Some(Action::Send(frame)) if frame[..] == *b"\x82\x01\xff"));
+    }
+
+    #[test]
+    fn compressed_messages_come_back_compressed_with_and_without_takeover() {
+        for (parameters, takeover) in [("", true), ("; server_no_context_takeover", false)] {
+            let offer = format!("{SHAKE}\r\nSec-WebSocket-Extensions: permessage-deflate{parameters}");
+            let mut session = asked(&offer).0.unwrap();
+            let text = "to and fro ".repeat(30);
+            let (first, second) = (echoed(&mut session, &text), echoed(&mut session, &text));
+            assert_eq!(first[0], 0xc1);
+            assert_eq!(second.len() < first.len(), takeover, "{parameters}");
+            let mut inflater = Inflater::new(takeover);
+            for frame in [first, second] {
+                assert!(frame[1] < 126);
+                let back = inflater.inflate(&frame[2..], &Default::default()).unwrap();
+                assert_eq!(back, text.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn others_are_told_or_left_alone() {
+        let status = |head: &str| {
+            let sent = asked(head).1.into_iter().find_map(|action| match action {
+                Action::Send(bytes) => Some(bytes),
+                _ => None,
+            });
+            String::from_utf8_lossy(&sent.unwrap()[9..12]).into_owned()
+        };
+        assert_eq!(status("GET /echo HTTP/1.1"), "426");
+        assert_eq!(status("POST /echo HTTP/1.1"), "405");
+        assert_eq!(status(&SHAKE.replace("13", "12")), "400");
+        assert!(asked("GET /echoes HTTP/1.1").0.is_none());
+    }
 }

@@ -170,8 +170,8 @@ pub enum Action {
     /// The connection goes to another shard, which gets this exchange's request anew. Only valid as the sole action
     /// of [`Dialects::on_request`] (design section 5).
     Move {
-        /// Where to, modulo the number of shards.
-        shard: u32,
+        /// Where to. A shard that does not exist is answered with 404.
+        shard: u16,
     },
     /// Call the back end. With `tag`, [`Dialects::on_hook`] is called with its answer.
     Hook {

@@ -5,8 +5,8 @@ use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
 use crate::channel::KeyHasher;
-use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::Token;
+use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{HISTORY_BYTES_PER_SHARD, HomeLimits};
@@ -210,12 +210,7 @@ fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String
         .map_err(|e| format!("cannot start the hook service: {e}"))
 }
 
-fn dialects(
-    config: &Config,
-    places: &[Place],
-    seed: u64,
-    boundary: &[u8; 24],
-) -> Result<Dialects, String> {
+fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -> Result<Dialects, String> {
     let names: Vec<String> =
         config.listen.iter().chain(&config.internal_listen).map(ToString::to_string).collect();
     debug_assert_eq!(names.len(), places.len());

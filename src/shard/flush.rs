@@ -151,7 +151,9 @@ impl Shard {
                 },
                 None => {
                     self.gather.clear();
-                    self.gather.vectors.extend(connection.outbox.frames().take(SEND_FRAMES).map(|f| vector(f)));
+                    self.gather
+                        .vectors
+                        .extend(connection.outbox.frames().take(SEND_FRAMES).map(|f| vector(f)));
                     let vectors = &mut self.gather.vectors;
                     let message = message(vectors.as_mut_ptr(), vectors.len());
                     // SAFETY: vectors and the frames they point to are alive and not changed during the call.

@@ -98,7 +98,7 @@ pub struct Shard {
     /// Publish times of what this turn delivers, for the latency histogram.
     delivering: Vec<u64>,
     moving: HashMap<u32, Box<act::Moving>>,
-    move_to: Option<u32>,
+    move_to: Option<u16>,
     /// Whose session is being called: who pays for a panic.
     calling: Option<u32>,
     drain: Option<drain::Drain>,

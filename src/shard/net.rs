@@ -364,7 +364,8 @@ impl RingNet {
 
     /// Queues a send of `frame`, which must stay where it is until [`RingNet::submit_sends`] has returned.
     pub fn queue_send(&mut self, fd: RawFd, slot: u32, frame: &[u8]) {
-        let send = opcode::Send::new(types::Fd(fd), frame.as_ptr(), frame.len() as u32).flags(SEND_FLAGS).build();
+        let send =
+            opcode::Send::new(types::Fd(fd), frame.as_ptr(), frame.len() as u32).flags(SEND_FLAGS).build();
         self.queue_silent(send, slot);
     }
 

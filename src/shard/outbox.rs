@@ -21,16 +21,21 @@ impl Item {
     pub const CONTROL: u32 = u32::MAX;
 }
 
+/// In a box: a connection has eight bytes for it, not 32.
+#[allow(clippy::box_collection)]
+type Queue = Box<VecDeque<Item>>;
+
 /// Queues that are empty and may be used again.
 #[derive(Debug, Default)]
-pub struct Spare(#[allow(clippy::vec_box)] Vec<Box<VecDeque<Item>>>);
+#[allow(clippy::vec_box)] // the boxes are what is kept
+pub struct Spare(Vec<Queue>);
 
 impl Spare {
-    fn get(&mut self) -> Box<VecDeque<Item>> {
+    fn get(&mut self) -> Queue {
         self.0.pop().unwrap_or_default()
     }
 
-    fn put(&mut self, mut queue: Box<VecDeque<Item>>) {
+    fn put(&mut self, mut queue: Queue) {
         if self.0.len() < crate::limits::SPARE_QUEUES && queue.capacity() <= crate::limits::SEND_FRAMES {
             queue.clear();
             self.0.push(queue);
@@ -42,7 +47,7 @@ impl Spare {
 #[derive(Debug, Default)]
 pub struct Outbox {
     first: Option<Item>,
-    rest: Option<Box<VecDeque<Item>>>,
+    rest: Option<Queue>,
     bytes: u32,
 }
 

@@ -16,6 +16,8 @@ use bytes::Bytes;
 use std::io;
 use tracing::warn;
 
+const NO_SUCH_SHARD: HttpError = HttpError { status: 404, reason: "no such shard" };
+
 /// What to do with the bytes behind a request.
 enum Next {
     /// Read on.
@@ -188,10 +190,14 @@ impl Shard {
                 Some(request::Event::Continue) => self.queue_control(slot, Bytes::from_static(CONTINUE)),
                 Some(request::Event::Request(request)) => {
                     self.on_request(slot, &request);
-                    if let Some(to) = self.move_to.take() {
+                    if let Some(to) = self.move_to.take().map(usize::from) {
+                        if to == self.id as usize || to >= self.post.shards() {
+                            self.slab[slot].open = false;
+                            return self.refuse_request(slot, NO_SUCH_SHARD);
+                        }
                         let mut unread = request::serialize(&request);
                         unread.extend_from_slice(&bytes[at..]);
-                        return self.move_away(slot, to as usize % self.post.shards(), unread);
+                        return self.move_away(slot, to, unread);
                     }
                     self.run_work();
                     match self.next_after_request(key) {

@@ -63,10 +63,7 @@ impl Default for ShardLimits {
             http: HttpLimits::default(),
             ws: WsLimits::default(),
             home: HomeLimits::default(),
-            outbox: OutboxLimits {
-                bytes: NODE_OUTBOX_BYTES,
-                frames: NODE_OUTBOX_MESSAGES,
-            },
+            outbox: OutboxLimits { bytes: NODE_OUTBOX_BYTES, frames: NODE_OUTBOX_MESSAGES },
             connections: NODE_CONNECTIONS,
             connections_per_address: NODE_CONNECTIONS_PER_ADDRESS,
             header_ms: NODE_HEADER_TIMEOUT_MS,
@@ -420,6 +417,8 @@ impl Shard {
 fn event_slot(event: Event) -> Option<u32> {
     match event {
         Event::Accepted { .. } | Event::AcceptFailed { .. } => None,
-        Event::Readable { key, .. } | Event::Writable { key } | Event::PollEnded { key, .. } => Some(key.slot),
+        Event::Readable { key, .. } | Event::Writable { key } | Event::PollEnded { key, .. } => {
+            Some(key.slot)
+        }
     }
 }

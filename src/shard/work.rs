@@ -185,7 +185,9 @@ impl Shard {
     /// Whether the member's session is still in the exchange in which it subscribed.
     fn concerns(&self, member: Member) -> bool {
         let connection = &self.slab[member.slot];
-        connection.state == State::Open && connection.open && u32::from(connection.exchange) == member.tag >> 16
+        connection.state == State::Open
+            && connection.open
+            && u32::from(connection.exchange) == member.tag >> 16
     }
 
     fn end(&mut self, key: &Arc<ChannelKey>, reason: Ended) {

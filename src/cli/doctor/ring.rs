@@ -1,11 +1,10 @@
-//! Whether a ring can really be built: sysctls, seccomp and the locked-memory limit all have their say.
+//! Whether a ring can really be built: sysctls, seccomp and the locked-memory limit all have their say. Builds just
+//! what a shard would build.
 
 use std::io;
 
-use io_uring::{Builder, IoUring};
-
-/// Entries of the ring that is tried.
-const ENTRIES: u32 = 256;
+use crate::shard::mailbox::Bell;
+use crate::shard::net::{Net, NetKind};
 
 /// What came of trying one set of flags.
 #[derive(Debug)]
@@ -19,14 +18,13 @@ pub(super) struct Attempt {
 /// Tries the sets of flags from the best to the plainest, until one works.
 pub(super) fn probe() -> Vec<Attempt> {
     let mut attempts = Vec::new();
-    for flags in ["SINGLE_ISSUER|DEFER_TASKRUN", "COOP_TASKRUN", "no flags"] {
-        let mut builder: Builder = IoUring::builder();
-        match flags {
-            "SINGLE_ISSUER|DEFER_TASKRUN" => builder.setup_single_issuer().setup_defer_taskrun(),
-            "COOP_TASKRUN" => builder.setup_coop_taskrun(),
-            _ => &mut builder,
-        };
-        let built = builder.build(ENTRIES).map(drop);
+    let kinds = [
+        ("SINGLE_ISSUER|DEFER_TASKRUN", NetKind::UringDefer),
+        ("COOP_TASKRUN", NetKind::UringCoop),
+        ("no flags", NetKind::UringPlain),
+    ];
+    for (flags, kind) in kinds {
+        let built = Bell::new().and_then(|bell| Net::build(kind, bell.eventfd())).map(drop);
         let works = built.is_ok();
         attempts.push(Attempt { flags, built });
         if works {

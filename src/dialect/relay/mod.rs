@@ -273,10 +273,7 @@ impl Relay {
         let location = self.location(session.location);
         match session.take() {
             State::Poll(mut poll) => poll.end(cx, location, session, reason.into()),
-            State::Opening(_) => {
-                let status = if reason == Ended::Deleted { 410 } else { 409 };
-                exchange::finish(cx, session.http, &Response::new(status), b"");
-            }
+            State::Opening(opening) => opening.end(cx, session, reason.into()),
             State::Stream(extra) => {
                 stream::end(cx, session.kind, reason.into());
                 leave(cx, extra);

@@ -6,8 +6,7 @@
 //! without ids it starts over at the oldest message, with ids it polls again at once. 408 is repeated at once by
 //! browsers on connections that were used before.
 
-use crate::channel::command::Subscribed;
-use crate::channel::{Answer, Class, Ended, Position, Publication};
+use crate::channel::{Answer, Class, Ended, Position, Publication, Refusal};
 use crate::dialect::relay::exchange::{Ask, finish, refusal};
 use crate::dialect::relay::form::{Forms, Kind, VARY, Variant, poll_head};
 use crate::dialect::relay::location::Location;
@@ -109,18 +108,22 @@ impl Poll {
         tag: u16,
         answer: Answer,
     ) -> bool {
-        let subscribed = match answer {
-            Answer::Subscribed(subscribed) => *subscribed,
+        let settings = &location.settings;
+        let anybody_may_come = settings.create_on_get && !settings.existing_channels_only;
+        let (backlog, waits) = match answer {
+            Answer::Subscribed(subscribed) => (subscribed.backlog, subscribed.registered.is_some()),
+            // An interval poll does not make a channel; there is nothing in it either way.
+            Answer::Refused(Refusal::NotFound) if settings.interval_polling() && anybody_may_come => {
+                (Vec::new(), false)
+            }
             Answer::Refused(why) => {
                 cx.refused(why.label(), "subscribe");
-                let answer = refusal(why, location.settings.existing_channels_only);
+                let answer = refusal(why, settings.existing_channels_only);
                 finish(cx, session.http, &answer, &self.lines);
                 return true;
             }
             _ => return false,
         };
-        let Subscribed { backlog, registered, .. } = subscribed;
-        let waits = registered.is_some();
         match self.rare.as_mut().and_then(|rare| rare.multi.as_mut()) {
             None if backlog.is_empty() => self.nothing_stored(cx, location, session, waits),
             None => {

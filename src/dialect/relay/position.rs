@@ -246,11 +246,12 @@ fn tags(text: &[u8], channels: usize, strict: bool) -> Result<Box<[Option<u32>]>
 
 /// One tag: nothing, `-` and negative numbers are "nothing seen"; numbers beyond the range are its end.
 fn entry(text: &[u8]) -> Result<Option<u32>, BadId> {
-    if text.is_empty() || text[0] == b'-' {
-        return Ok(None);
-    }
-    if !text.iter().all(u8::is_ascii_digit) {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    if !digits.iter().all(u8::is_ascii_digit) {
         return Err(BadId);
+    }
+    if digits.is_empty() || text[0] == b'-' {
+        return Ok(None);
     }
     let value =
         text.iter().fold(0u32, |sum, digit| sum.saturating_mul(10).saturating_add(u32::from(digit - b'0')));

@@ -81,8 +81,6 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, plan: P
     let event = plan.event.clone().filter(|_| kind == Kind::Sse);
     let shared = multi.is_none() && event.is_none();
     let form = if shared { Forms::form(kind, ask.location.variant) } else { Form::SESSION };
-    plan.subscribe(cx, ask, Class::Stream, form);
-
     let may_publish = publisher::is_pubsub(ask) && ask.location.settings.publishers.websocket;
     let publisher = if plan.accepted.is_some() && may_publish {
         match Publisher::new(cx, ask, None) {
@@ -92,6 +90,7 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, plan: P
     } else {
         None
     };
+    plan.subscribe(cx, ask, Class::Stream, form);
     let key = plan.keys.first().filter(|_| shared).map(|(_, key)| key.clone());
     session.kind = kind;
     session.state = State::Opening(Box::new(Opening {
@@ -252,6 +251,12 @@ impl Opening {
         if deadline > 0 {
             cx.act(Action::Deadline(deadline));
         }
+    }
+
+    /// A home has ended a subscription before the stream began.
+    pub fn end(&self, cx: &mut Context<'_>, session: &Session, why: End) {
+        let status = if why == End::Deleted { 410 } else { 409 };
+        finish(cx, session.http, &Response::new(status), &self.lines);
     }
 
     /// A publication before all homes have answered, or for a second subscription that has joined.

@@ -123,7 +123,8 @@ fn subscribe(ask: &Ask<'_>, class: Class, start: channel::Start) -> command::Sub
         start,
         class,
         backlog: if single { 1 } else { limits::HISTORY_MESSAGES },
-        create: settings.create_on_get && !settings.existing_channels_only,
+        // A glance leaves no channel behind.
+        create: class != Class::Glance && settings.create_on_get && !settings.existing_channels_only,
         max_subscribers: settings.max_subscribers,
         concurrency: match settings.concurrency {
             settings::Concurrency::Broadcast => channel::Concurrency::Broadcast,

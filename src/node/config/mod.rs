@@ -32,7 +32,7 @@ pub const DEVELOPMENT_SECRET: &str = "dev-secret";
 pub struct Config {
     /// Where the public is served.
     pub listen: Vec<ListenAddress>,
-    /// Where metrics and health are served besides.
+    /// Where metrics and health are served. Empty: on the public listeners.
     pub internal_listen: Vec<ListenAddress>,
     /// Threads with a slice of connections and channels each, 1 to [`limits::NODE_SHARDS_MAX`].
     pub shards: usize,

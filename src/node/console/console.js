@@ -109,33 +109,30 @@ async function refusal(answer) {
   return new Error(`${answer.status} ${answer.statusText || text}`.trim());
 }
 
-const idOf = (lastModified, etag) => `${Date.parse(lastModified) / 1000}:${etag}`;
+const idOf = (lastModified, etag) => (lastModified ? `${Date.parse(lastModified) / 1000}:${etag ?? ''}` : etag);
+
+/** The headers that ask for what follows a message. */
+function after(id) {
+  const parts = /^(\d+):(.*)$/.exec(id ?? '');
+  if (!parts) return {};
+  return { 'If-Modified-Since': new Date(Number(parts[1]) * 1000).toUTCString(), 'If-None-Match': parts[2] };
+}
 
 async function longpoll(session) {
   while (!session.signal.aborted) {
-    const headers = {};
-    if (session.lastModified) {
-      headers['If-Modified-Since'] = session.lastModified;
-      headers['If-None-Match'] = session.etag;
-    }
     session.opened();
+    const headers = after(session.lastId);
     const answer = await fetch(session.url, { headers, cache: 'no-store', signal: session.signal });
     if (answer.status === 408) continue;
     if (!answer.ok) throw await refusal(answer);
     const body = await answer.text();
-    session.lastModified = answer.headers.get('Last-Modified');
-    session.etag = answer.headers.get('Etag') ?? '';
-    const id = session.lastModified ? idOf(session.lastModified, session.etag) : session.etag;
+    const id = idOf(answer.headers.get('Last-Modified'), answer.headers.get('Etag'));
     session.received({ id, type: answer.headers.get('Content-Type'), body });
   }
 }
 
 async function multipart(session) {
-  const headers = { Accept: 'multipart/mixed' };
-  if (session.lastModified) {
-    headers['If-Modified-Since'] = session.lastModified;
-    headers['If-None-Match'] = session.etag;
-  }
+  const headers = { Accept: 'multipart/mixed', ...after(session.lastId) };
   const answer = await fetch(session.url, { headers, cache: 'no-store', signal: session.signal });
   if (!answer.ok) throw await refusal(answer);
   const boundary = /boundary="?([^";]+)/.exec(answer.headers.get('Content-Type') ?? '')?.[1];
@@ -147,9 +144,7 @@ async function multipart(session) {
     const { done, value } = await reader.read();
     if (done) return 'ended by the server';
     for (const { fields, body } of parts.push(value)) {
-      session.lastModified = fields.get('last-modified');
-      session.etag = fields.get('etag') ?? '';
-      const id = session.lastModified ? idOf(session.lastModified, session.etag) : session.etag;
+      const id = idOf(fields.get('last-modified'), fields.get('etag'));
       session.received({ id, type: fields.get('content-type'), body });
     }
   }
@@ -245,7 +240,7 @@ class Transport {
   }
 
   /** Another channel: what was read of the old one says nothing about it. */
-  async restart() {
+  restart() {
     const wasOn = this.isOn;
     this.stop();
     Object.assign(this, { count: 0, lastId: undefined });
