@@ -19,7 +19,8 @@ pub struct Sum {
 impl Sum {
     /// Adds one channel.
     pub fn add(&mut self, info: &ChannelInfo) {
-        self.messages += u64::from(info.messages);
+        // As nchan does it: subscribers add up, of the stored messages the largest number is told.
+        self.messages = self.messages.max(info.messages.into());
         self.subscribers += u64::from(info.subscribers);
         self.requested_s = match (self.requested_s, info.requested_s) {
             (Some(a), Some(b)) => Some(a.min(b)),
