@@ -368,6 +368,10 @@ pub const SPARE_QUEUES: usize = 1_024;
 pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
 /// Connections shed at once when file descriptors run out.
 pub const SHED_PER_TICK: usize = 256;
+/// Times that an address in use is tried again at start.
+pub const BIND_ATTEMPTS: u32 = 5;
+/// Pause between them, milliseconds.
+pub const BIND_PAUSE_MS: u64 = 100;
 /// Length of the kernel's queue of connections to be accepted.
 pub const LISTEN_BACKLOG: i32 = 4096;
 /// Unsent data that the kernel keeps per socket before it says "not writable", bytes (TCP_NOTSENT_LOWAT).

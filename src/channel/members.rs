@@ -186,6 +186,8 @@ impl Subscription {
         match (self.state, registered) {
             (State::Asked, Some((class, epoch))) => {
                 let seat = at.join(&self.key, self.form, class, member);
+                // From here on all members share one key.
+                self.key = at.channels[seat.channel as usize].key.clone();
                 self.state = State::Joined { seat, class, epoch };
                 None
             }

@@ -9,7 +9,7 @@ use crate::channel::Token;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
-use crate::limits::{HISTORY_BYTES_PER_SHARD, HomeLimits};
+use crate::limits::{BIND_ATTEMPTS, BIND_PAUSE_MS, HISTORY_BYTES_PER_SHARD, HomeLimits};
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
@@ -17,6 +17,7 @@ use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, DriverChoice, ShardConfig, ShardLimits};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -25,18 +26,22 @@ use tracing::{info, warn};
 
 /// Runs the node until a signal ends it. The message of an error is for the person who started it.
 pub fn run(config: &Config) -> Result<(), String> {
-    let _logs = start_logs(config);
-    let files = host::raise_file_limit().map_err(|e| format!("cannot read the limit of open files: {e}"))?;
+    // Before any thread starts, or that thread would take the signals in the default way.
     let signals = Signals::block();
+    let logs = start_logs(config);
+    let files = host::raise_file_limit().map_err(|e| format!("cannot read the limit of open files: {e}"))?;
     let node = Node::start(config)?;
     info!(files, shards = config.shards, driver = node.driver, "node started");
     print!("{}", super::banner::text(config, &node.places, node.driver));
     let signal = signals.wait();
     info!(signal = signal.name(), drain_ms = config.drain_ms, "stopping");
     // A second signal means: now.
+    let places = node.places.clone();
     thread::spawn(move || {
         let signal = signals.wait();
         warn!(signal = signal.name(), "stopping at once");
+        drop(logs); // writes out what waits
+        remove_sockets(&places);
         std::process::exit(1);
     });
     node.stop(config.drain_ms);
@@ -119,7 +124,11 @@ impl Node {
             })?;
             info!(shard = id, driver = kind.name(), "shard started");
             running.push(handle);
-            driver = kind.name();
+            driver = match driver {
+                "" => kind.name(),
+                same if same == kind.name() => same,
+                _ => "different drivers (see the log)",
+            };
         }
         lifecycle.running.store(true, Ordering::Relaxed);
         Ok(Node { addresses, shards: running, hooks, lifecycle, places, driver })
@@ -138,12 +147,16 @@ impl Node {
         if given_up > 0 {
             warn!(calls = given_up, "calls to back ends were given up");
         }
-        for place in &self.places {
-            if let Place::Unix(path) = place {
-                let _ = std::fs::remove_file(path);
-            }
-        }
+        remove_sockets(&self.places);
         info!("stopped");
+    }
+}
+
+fn remove_sockets(places: &[Place]) {
+    for place in places {
+        if let Place::Unix(path) = place {
+            let _ = std::fs::remove_file(path);
+        }
     }
 }
 
@@ -156,7 +169,7 @@ fn bind_all(config: &Config) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String>
             ListenAddress::Tcp(address) => Place::Ip(*address),
             ListenAddress::Unix(path) => Place::Unix(path.clone()),
         };
-        let (bound, listeners) = listen::bind(&place, index as u16, config.shards)
+        let (bound, listeners) = bind_patiently(&place, index as u16, config.shards)
             .map_err(|e| format!("cannot listen on {address}: {e}"))?;
         places.push(bound);
         for (shard, listener) in listeners.into_iter().enumerate() {
@@ -164,6 +177,20 @@ fn bind_all(config: &Config) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String>
         }
     }
     Ok((places, per_shard))
+}
+
+/// The rings of a process that was just killed hold its sockets a moment longer than the process itself.
+fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place, Vec<Listener>)> {
+    let mut attempts = 0;
+    loop {
+        match listen::bind(place, index, shards) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && attempts < BIND_ATTEMPTS => {
+                attempts += 1;
+                thread::sleep(Duration::from_millis(BIND_PAUSE_MS));
+            }
+            result => return result,
+        }
+    }
 }
 
 fn internal(config: &Config) -> Vec<u16> {

@@ -1,7 +1,7 @@
 //! One core's world: a thread with its rings, its connections, its channels and its mailbox. The only place that
 //! knows sockets.
 //!
-//! One task, the *drain task* ([`Shard::run`]), owns everything. A turn of its loop: take what the net has, take mail,
+//! One task, the *drain task* (`Shard::run`), owns everything. A turn of its loop: take what the net has, take mail,
 //! run what follows ([`work`]), look at deadlines, and write each dirty connection once ([`flush`]). Everything that
 //! a turn queues for a connection goes out in one send, so messages coalesce by themselves when the shard is busy
 //! and wait for nothing when it is not.

@@ -144,7 +144,7 @@ fn driver(facts: &Facts, config: &Config) -> Finding {
     }
 }
 
-/// Kernels since 5.12 charge rings to the cgroup, so a small limit matters only where a ring failed for memory.
+/// Rings count against it for users without CAP_IPC_LOCK, so a small limit matters where a ring failed for memory.
 fn locked_memory(limit: Limit, ring: &[Attempt]) -> Finding {
     let about = format!("locked memory: soft {} bytes", show(limit.soft));
     let starved = |attempt: &Attempt| {

@@ -25,7 +25,7 @@ use crate::wire::{multipart, sse};
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// Tags from here on are second subscriptions, see [`Opening::on_answer`].
+/// Tags from here on are second subscriptions, see `Opening::on_answer`.
 pub const AGAIN_TAGS: u16 = 256;
 
 /// A stream whose homes have not all answered.
