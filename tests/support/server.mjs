@@ -175,7 +175,12 @@ async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, s
   const server = new Server({ port, child, dir, stderrFile });
   child.once('error', (error) => fs.appendFileSync(stderrFile, `${error.message}\n`));
   process.once('exit', () => child.kill('SIGKILL'));
-  await ready(server);
+  try {
+    await ready(server);
+  } catch (error) {
+    fs.rmSync(dir, { recursive: true, force: true });
+    throw error;
+  }
   return server;
 }
 
