@@ -15,7 +15,7 @@ export const TARGET = process.env.TARGET ?? 'fanwire';
 if (!['fanwire', 'nchan'].includes(TARGET)) throw new Error(`TARGET=${TARGET}: fanwire or nchan`);
 
 const REPO = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
-export const FANWIRE_BIN = process.env.FANWIRE_BIN ?? path.join(REPO, 'target/release/fanwire');
+export const FANWIRE_BIN = process.env.FANWIRE_BIN ?? path.join(REPO, 'target/debug/fanwire');
 // the node reads FANWIRE_* itself: what steers the tests must not reach it
 const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('FANWIRE_')));
 const START_TIMEOUT_MS = 10_000;
