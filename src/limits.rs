@@ -310,6 +310,8 @@ pub const CHANNELS_PER_SHARD: usize = 1_000_000;
 pub const HISTORY_BYTES_PER_SHARD: usize = 512 * 1024 * 1024;
 /// Channels looked at per tick for expired publications and idleness.
 pub const SWEEP_CHANNELS_PER_TICK: usize = 2_000;
+/// Forms in which a stored publication keeps its frame for replays; further ones are made anew each time.
+pub const REPLAY_FORMS: usize = 3;
 /// Stored publications per channel that a configuration may ask for.
 pub const HISTORY_MESSAGES: u32 = 1_000_000;
 

@@ -220,25 +220,25 @@ fn the_published_answer_counts_what_is_left_after_delivery() {
 #[test]
 fn one_that_takes_anothers_place_needs_only_the_difference() {
     let bytes = size_of::<Publication>();
-    let mut b = Bench::with(HomeLimits { history_bytes: bytes + 100, ..HomeLimits::default() });
+    let mut b = Bench::with(HomeLimits { history_bytes: bytes + 200, ..HomeLimits::default() });
     b.publish_bytes("a", &keep(1), 100).unwrap();
     assert!(b.publish_bytes("a", &keep(1), 100).is_ok(), "it pushes the other one out");
     assert_eq!(b.publish_bytes("a", &keep(1), 101), Err(Refusal::HistoryFull));
     assert_eq!(b.publish_bytes("b", &keep(1), 1), Err(Refusal::HistoryFull));
-    assert_eq!(b.home.history_bytes(), bytes + 100);
+    assert_eq!(b.home.history_bytes(), bytes + 200);
 }
 
 #[test]
 fn a_full_channel_still_keeps_its_groups_memory_limit() {
     let bytes = size_of::<Publication>() as u64;
-    let limits = Some(GroupLimits { memory_bytes: bytes + 100, messages: 1, ..GroupLimits::default() });
+    let limits = Some(GroupLimits { memory_bytes: bytes + 200, messages: 1, ..GroupLimits::default() });
     let policy = Policy { group_limits: limits, ..keep(1) };
     let mut b = Bench::new();
     b.publish_bytes("g/a", &policy, 100).unwrap();
     assert!(b.publish_bytes("g/a", &policy, 90).is_ok());
     assert_eq!(b.publish_bytes("g/a", &policy, 101), Err(Refusal::GroupMemory));
     assert_eq!(b.publish_bytes("g/b", &policy, 1), Err(Refusal::GroupMessages));
-    assert_eq!(b.group("g/", None).unwrap().memory_bytes, bytes + 90);
+    assert_eq!(b.group("g/", None).unwrap().memory_bytes, bytes + 180);
 }
 
 // ---- subscribe ----

@@ -206,6 +206,7 @@ impl Home {
             published_ns: now.mono_ns,
             expires_ms,
             deflated: OnceLock::new(),
+            replay: Default::default(),
         });
         if policy.max_messages > 0 {
             self.admit(at, &publication, &policy)?;

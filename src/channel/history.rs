@@ -111,6 +111,7 @@ mod tests {
             published_ns: 0,
             expires_ms,
             deflated: Default::default(),
+            replay: Default::default(),
         })
     }
 

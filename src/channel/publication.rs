@@ -1,6 +1,8 @@
 //! One message in one channel.
 
 use crate::channel::Position;
+use crate::channel::members::Form;
+use crate::limits::REPLAY_FORMS;
 use bytes::Bytes;
 use std::sync::OnceLock;
 
@@ -32,14 +34,40 @@ pub struct Publication {
     pub expires_ms: u64,
     /// The payload as raw deflate data, made by the first shard that needs it and shared by all.
     pub deflated: OnceLock<Bytes>,
+    /// Whole frames for those who come late.
+    pub replay: ReplayFrames,
+}
+
+/// Frames of a stored publication, made by the first who replays it and shared by all shards, so that a storm of
+/// returning clients costs neither encoding nor memory per client. Live deliveries do not use it: their frames are
+/// counted by one shard only, which is cheaper.
+#[derive(Debug, Default)]
+pub struct ReplayFrames(OnceLock<Box<Places>>);
+
+type Places = [OnceLock<(Form, Bytes)>; REPLAY_FORMS];
+
+impl ReplayFrames {
+    /// The frame in `form`, if it was made.
+    pub fn get(&self, form: Form) -> Option<Bytes> {
+        let made = self.0.get()?.iter().map_while(OnceLock::get);
+        made.filter(|(f, _)| *f == form).map(|(_, frame)| frame.clone()).next()
+    }
+
+    /// Keeps the frame in `form`, if there is room for another one.
+    pub fn put(&self, form: Form, frame: &Bytes) {
+        // A place that another shard has just taken is passed over.
+        let places = self.0.get_or_init(Default::default);
+        let _ = places.iter().any(|place| place.set((form, frame.clone())).is_ok());
+    }
 }
 
 impl Publication {
     /// Memory charged to the history for it, bytes.
     pub fn cost_bytes(&self) -> usize {
         let optional = |b: &Option<Bytes>| b.as_ref().map_or(0, Bytes::len);
+        // Twice the payload: itself and one frame to replay, as one wire is the rule.
         size_of::<Publication>()
-            + self.message.payload.len()
+            + 2 * self.message.payload.len()
             + optional(&self.message.content_type)
             + optional(&self.message.event)
     }

@@ -48,6 +48,16 @@ impl Encoder {
         frame
     }
 
+    /// As [`Encoder::frame`], for a stored publication: the frame stays with it.
+    pub fn replayed(&mut self, form: Form, publication: &Arc<Publication>) -> Bytes {
+        if let Some(frame) = publication.replay.get(form) {
+            return frame;
+        }
+        let frame = self.frame(form, publication);
+        publication.replay.put(form, &frame);
+        frame
+    }
+
     /// The header line `Date:` with its CRLF, made once per second.
     pub fn date_line(&mut self, unix_s: u64) -> Bytes {
         if self.date.1.is_empty() || self.date.0 != unix_s {

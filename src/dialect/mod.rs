@@ -114,6 +114,9 @@ pub enum Action {
     Send(Bytes),
     /// One encoded publication for the wire; it may be dropped by the connection's [`SlowConsumer`] rule.
     Deliver(Bytes),
+    /// One stored publication's frame, shared with all who replay it ([`encode::Encoder::replayed`]). It is never
+    /// dropped and does not count for the [`SlowConsumer`] rule: nobody is slow who has just come.
+    Replay(Bytes),
     /// Counts one publication that was sent with [`Action::Send`] (a poll's answer).
     Delivered,
     /// The exchange is complete; the next request may be read. Subscriptions are left, the session is forgotten.

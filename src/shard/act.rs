@@ -42,6 +42,10 @@ impl Shard {
                     self.counters.delivered.add(1);
                     self.queue_publication(slot, bytes, 0);
                 }
+                Action::Replay(bytes) => {
+                    self.counters.delivered.add(1);
+                    self.queue_replay(slot, bytes);
+                }
                 Action::Delivered => {
                     self.counters.delivered.add(1);
                     self.slab[slot].delivered = self.wheel.now();
@@ -382,6 +386,17 @@ impl Shard {
             return self.doom(slot);
         }
         connection.outbox.push(bytes, Item::CONTROL, &mut self.spare);
+        self.mark_dirty(slot);
+    }
+
+    /// Queues one stored publication.
+    fn queue_replay(&mut self, slot: u32, frame: Bytes) {
+        let connection = &mut self.slab[slot];
+        if connection.state != State::Open || connection.finishing {
+            return;
+        }
+        connection.delivered = self.wheel.now();
+        connection.outbox.push_replay(frame, &mut self.spare);
         self.mark_dirty(slot);
     }
 

@@ -49,6 +49,9 @@ pub struct Outbox {
     first: Option<Item>,
     rest: Option<Queue>,
     bytes: u32,
+    /// The part of them that is replayed history: it came first, so it is sent first, and is not held against the
+    /// peer.
+    replay: u32,
 }
 
 /// How full an outbox may get.
@@ -87,6 +90,9 @@ impl Outbox {
 
     /// Whether a frame of `len` more bytes keeps within the limits. An empty outbox takes any frame.
     pub fn has_room(&self, len: usize, limits: OutboxLimits) -> bool {
+        if self.replay > 0 {
+            return (self.bytes - self.replay) as usize + len <= limits.bytes;
+        }
         self.is_empty() || (self.bytes() + len <= limits.bytes && self.len() < limits.frames)
     }
 
@@ -103,6 +109,13 @@ impl Outbox {
         } else {
             self.rest.get_or_insert_with(|| spare.get()).push_back(item);
         }
+    }
+
+    /// Appends a frame that is shared by everybody who replays the same history, and outside the limits: its number
+    /// is bounded by the history.
+    pub fn push_replay(&mut self, frame: Bytes, spare: &mut Spare) {
+        self.replay = self.replay.saturating_add(frame.len() as u32);
+        self.push(frame, Item::CONTROL, spare);
     }
 
     /// Makes room for a publication of `len` bytes of subscription `tag` by the rule.
@@ -166,6 +179,7 @@ impl Outbox {
     /// Takes `sent` bytes off the front. Returns whether the then first frame is on the wire in part.
     pub fn advance(&mut self, mut sent: usize, spare: &mut Spare) -> bool {
         self.bytes = self.bytes.saturating_sub(sent as u32);
+        self.replay = self.replay.saturating_sub(sent as u32).min(self.bytes);
         let mut partly = false;
         while sent > 0 {
             let Some(item) = &mut self.first else { break };
@@ -189,6 +203,7 @@ impl Outbox {
     pub fn clear(&mut self, spare: &mut Spare) {
         self.first = None;
         self.bytes = 0;
+        self.replay = 0;
         if let Some(queue) = self.rest.take() {
             spare.put(queue);
         }
@@ -247,6 +262,19 @@ mod tests {
         let (mut outbox, _) = filled();
         assert_eq!(outbox.make_room(5, 2, SlowConsumer::KeepLatest, false, LIMITS), Overflow::Dropped(1));
         assert_eq!(text(&outbox), "ac");
+    }
+
+    #[test]
+    fn replayed_history_is_not_held_against_the_peer() {
+        let (mut outbox, mut spare) = (Outbox::default(), Spare::default());
+        for _ in 0..10 {
+            outbox.push_replay(Bytes::from_static(b"rrrrrrrrrr"), &mut spare);
+        }
+        assert!(outbox.has_room(30, LIMITS) && !outbox.has_room(31, LIMITS));
+        outbox.push(Bytes::from_static(b"aaaaaaaaaa"), 1, &mut spare);
+        assert!(outbox.has_room(20, LIMITS) && !outbox.has_room(21, LIMITS));
+        outbox.advance(100, &mut spare);
+        assert!(outbox.has_room(20, LIMITS) && !outbox.has_room(21, LIMITS));
     }
 
     #[test]

@@ -245,7 +245,7 @@ impl Opening {
             self.extra.leave = Some(attend.arrive(cx, true));
         }
         for (channel, publication) in messages {
-            deliver(cx, forms, location, session.kind, Some(&mut self.extra), channel, &publication);
+            deliver(cx, forms, location, session.kind, Some(&mut self.extra), channel, &publication, true);
         }
         let deadline = deadline(session, location, 0);
         if deadline > 0 {
@@ -280,7 +280,8 @@ fn again(location: &Location, after: Position) -> command::Subscribe {
     }
 }
 
-/// Puts one publication on the wire of one stream.
+/// Puts one publication, stored or live, on the wire of one stream.
+#[allow(clippy::too_many_arguments)] // the stream's parts live in different places
 pub fn deliver(
     cx: &mut Context<'_>,
     forms: &Forms,
@@ -289,6 +290,7 @@ pub fn deliver(
     extra: Option<&mut Extra>,
     channel: u16,
     publication: &Arc<Publication>,
+    is_stored: bool,
 ) {
     let Some(variant) = forms.variant(location.variant) else { return };
     let position = publication.position;
@@ -315,6 +317,13 @@ pub fn deliver(
             let (scratch, compressor) = (&mut encoder.scratch, &mut encoder.compressor);
             forms.encode_as(kind, variant, &id, event, publication, scratch, compressor)
         }
+        _ if is_stored => {
+            let frame = cx.encoder.replayed(Forms::form(kind, location.variant), publication);
+            if !frame.is_empty() {
+                cx.act(Action::Replay(frame));
+            }
+            return;
+        }
         _ => cx.encoder.frame(Forms::form(kind, location.variant), publication),
     };
     if !frame.is_empty() {
@@ -332,7 +341,7 @@ pub fn on_publication(
     tag: u16,
     publication: &Arc<Publication>,
 ) {
-    deliver(cx, forms, location, kind, extra, tag % AGAIN_TAGS, publication);
+    deliver(cx, forms, location, kind, extra, tag % AGAIN_TAGS, publication, false);
 }
 
 /// Why a stream ends.

@@ -218,6 +218,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
             "HTTP/1.1 200 OK\nA: b\n\n",
             "HTTP/1.1 2x0 OK\r\n\r\n",
+            "HTTP/1.1 099 Low\r\n\r\n",
             "HTTP/2.0 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
         ] {

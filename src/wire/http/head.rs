@@ -216,8 +216,13 @@ pub(super) fn parse_response<'a>(
         Ok(_) => return Err(HttpError::bad("malformed head")),
         Err(error) => return Err(parse_error(error, head)),
     }
+    let status = response.code.unwrap_or_default();
+    // RFC 9110 section 15: the first digit is the class, and there is no class 0.
+    if status < 100 {
+        return Err(HttpError::bad("status below 100"));
+    }
     let headers = Headers::index(head, response.headers);
-    Ok((response.code.unwrap_or_default(), response.version.unwrap_or_default(), headers))
+    Ok((status, response.version.unwrap_or_default(), headers))
 }
 
 fn parse_error(error: httparse::Error, head: &[u8]) -> HttpError {

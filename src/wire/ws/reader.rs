@@ -180,6 +180,9 @@ impl Reader {
     ) -> Result<Step<'a>, Fault> {
         self.release();
         if self.ended {
+            if let Some(inflater) = deflate {
+                inflater.release();
+            }
             return Ok(Step { consumed: input.len(), event: None });
         }
         let (consumed, found) = match self.advance(input, limits, deflate.is_some()) {

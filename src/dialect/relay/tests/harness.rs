@@ -230,7 +230,7 @@ impl Rig {
             let connection = &mut self.connections[number];
             match action {
                 Action::Send(bytes) => connection.out.extend_from_slice(&bytes),
-                Action::Deliver(bytes) => {
+                Action::Deliver(bytes) | Action::Replay(bytes) => {
                     connection.out.extend_from_slice(&bytes);
                     connection.delivered += 1;
                     connection.delivered_ms = self.now.mono_ms();

@@ -1,0 +1,71 @@
+//! The configuration loader.
+//!
+//! - Whatever the file and the variables say, it ends in a configuration or in mistakes that name a place.
+//! - A configuration that is printed and loaded again is the same configuration.
+//!
+//! The body is the file; behind a NUL follow lines of environment variables.
+
+use fanwire::node::config::{AppSettings, Mistake, Origin, Sources, load, print, summary};
+
+use super::input::Input;
+
+/// Name of the file in mistakes.
+const NAME: &str = "f.toml";
+
+pub fn check(data: &[u8]) {
+    let Some(input) = Input::new(data) else { return };
+    let (file, environment) = match input.body.iter().position(|byte| *byte == 0) {
+        Some(at) => (&input.body[..at], &input.body[at + 1..]),
+        None => (input.body, &[][..]),
+    };
+    let environment = String::from_utf8_lossy(environment);
+    let pairs = environment.lines().filter_map(|line| line.split_once('='));
+    let sources = Sources {
+        file: Some((NAME, file)),
+        environment: pairs.map(|(name, value)| (name.into(), value.into())).collect(),
+        flags: Vec::new(),
+        processors: input.pick(0, &[2, 0, 1, 100_000]),
+    };
+    match load(&sources) {
+        Ok(loaded) => {
+            loaded.warnings.iter().for_each(|warning| names_a_place(warning, file));
+            let _ = summary(&loaded.config);
+            let mut printed = print(&loaded);
+            for app in loaded.config.apps.iter().filter(|app| **app != AppSettings::development()) {
+                // The only thing that is not printed.
+                let secret = format!("secret = '''{}'''\n#", app.secret);
+                if printed.contains("# secret is not set") && !app.secret.contains("'''") {
+                    printed = printed.replacen("# secret is not set", &secret, 1);
+                }
+            }
+            again(&loaded.config, &printed);
+        }
+        Err(mistakes) => {
+            assert!(!mistakes.is_empty(), "refused without a reason");
+            assert!(mistakes.is_sorted(), "mistakes are not in order");
+            mistakes.iter().for_each(|mistake| names_a_place(mistake, file));
+        }
+    }
+}
+
+fn again(config: &fanwire::node::config::Config, printed: &str) {
+    let sources = Sources { file: Some((NAME, printed.as_bytes())), ..Sources::default() };
+    match load(&sources) {
+        Ok(again) => assert_eq!(again.config, *config, "{printed}"),
+        Err(mistakes) => panic!("what was printed is refused: {}\n{printed}", mistakes[0]),
+    }
+}
+
+fn names_a_place(mistake: &Mistake, file: &[u8]) {
+    assert!(!mistake.message.is_empty());
+    let shown = mistake.to_string();
+    // Line ends stand in the messages of the pattern compiler, which shows the pattern.
+    let raw = |letter: char| letter.is_control() && letter != '\n';
+    assert!(!mistake.message.contains(raw), "{shown:?}");
+    if let Origin::File(name, place) = &mistake.origin {
+        let lines = file.iter().filter(|byte| **byte == b'\n').count() + 1;
+        assert!(name == NAME && (1..=lines).contains(&place.line) && place.column >= 1, "{shown}");
+        let line = file.split(|byte| *byte == b'\n').nth(place.line - 1).unwrap_or_default();
+        assert!(place.column <= line.len() + 1, "{shown}: beyond the line");
+    }
+}

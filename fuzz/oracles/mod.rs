@@ -1,0 +1,26 @@
+//! What has to hold for any bytes, one oracle per target. The fuzz targets call them with what the fuzzer makes up,
+//! `tests/fuzz_seeds.rs` of the node with the seeds.
+//!
+//! An input is [`input::CHOICE_BYTES`] of choices (flags, limits, split points) and then a body.
+
+pub mod config;
+pub mod http_request;
+pub mod http_response;
+pub mod input;
+pub mod relay_headers;
+pub mod relay_ids;
+pub mod ws_deflate;
+pub mod ws_reader;
+
+/// Panics when something does not hold.
+pub type Oracle = fn(&[u8]);
+
+/// Every target: its name, which is that of its seed folder, and its oracle.
+pub const TARGETS: [(&str, Oracle); 6] = [
+    ("ws_reader", ws_reader::check),
+    ("ws_deflate", ws_deflate::check),
+    ("http_request", http_request::check),
+    ("http_response", http_response::check),
+    ("relay_headers", relay_headers::check),
+    ("config", config::check),
+];

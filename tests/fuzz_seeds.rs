@@ -1,0 +1,65 @@
+//! Every seed of the fuzz targets through the oracle of its target, so that a finding stays found.
+
+#[path = "../fuzz/oracles/mod.rs"]
+mod oracles;
+
+use std::path::Path;
+
+/// Fewer seeds of a target than this mean that they were not found.
+const SEEDS_MIN: usize = 10;
+
+fn replay(target: &str) {
+    let (_, check) = *oracles::TARGETS.iter().find(|(name, _)| *name == target).expect("a target");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let mut seeds: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    seeds.sort();
+    assert!(seeds.len() >= SEEDS_MIN, "{} seeds", seeds.len());
+    for seed in seeds {
+        let data = std::fs::read(&seed).unwrap();
+        if let Err(panic) = std::panic::catch_unwind(|| check(&data)) {
+            eprintln!("seed {}", seed.display());
+            std::panic::resume_unwind(panic);
+        }
+        // What is cut off, and what has other choices, is valid input for an oracle as well.
+        for length in 0..data.len().min(64) {
+            check(&data[..length]);
+        }
+        for flags in [1, 2, 4, 8] {
+            let mut other = data.clone();
+            other[0] ^= flags;
+            check(&other);
+        }
+    }
+}
+
+macro_rules! targets {
+    ($($target:ident)*) => {
+        $(#[test]
+        fn $target() {
+            replay(stringify!($target));
+        })*
+
+        #[test]
+        fn every_target_is_replayed_and_has_a_dictionary() {
+            let replayed = [$(stringify!($target)),*];
+            assert_eq!(oracles::TARGETS.map(|(name, _)| name), replayed);
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+            for target in replayed {
+                assert!(folder.join(format!("dictionaries/{target}.dict")).exists(), "{target}");
+                assert!(folder.join(format!("targets/{target}.rs")).exists(), "{target}");
+            }
+        }
+    };
+}
+
+targets! {
+    ws_reader
+    ws_deflate
+    http_request
+    http_response
+    relay_headers
+    config
+}
