@@ -189,7 +189,8 @@ impl Shard {
         connection.session_deadline = 0;
         connection.deadline = idle;
         connection.heard = now;
-        if connection.hung_up || self.drain.is_some() {
+        // Requests that came before the peer ended its side are still answered.
+        if (connection.hung_up && connection.stash.is_none()) || self.drain.is_some() {
             return self.finish(slot);
         }
         if let Carrier::Http(http) = &mut connection.carrier {

@@ -36,8 +36,13 @@ impl Shard {
         if self.slab[slot].state != State::Open {
             return;
         }
+        self.slab[slot].ending |= hangup;
         if self.is_paused(slot) {
             self.slab[slot].unread = true;
+            // A held poll may never end: nothing would ever be read behind it, not even that its client is gone.
+            if self.slab[slot].ending && self.in_exchange(slot) && !self.slab[slot].subs.is_empty() {
+                self.on_end_of_input(slot);
+            }
             return;
         }
         let key = self.slab.key(slot);
@@ -49,7 +54,7 @@ impl Shard {
         self.slab[slot].heard = self.wheel.now();
         let mut more = true;
         for _ in 0..RECVS_PER_TURN {
-            more = self.receive(key, &mut scratch, hangup);
+            more = self.receive(key, &mut scratch);
             if !more {
                 break;
             }
@@ -62,7 +67,7 @@ impl Shard {
     }
 
     /// One recv(2). Returns whether there may be more to read now.
-    fn receive(&mut self, key: Key, scratch: &mut [u8], hangup: bool) -> bool {
+    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> bool {
         let slot = key.slot;
         let fd = self.slab[slot].fd;
         // SAFETY: the kernel writes at most `scratch.len()` bytes into a live buffer.
@@ -93,7 +98,7 @@ impl Shard {
         }
         // A short read has emptied the socket, and what comes later is another event; but the end of the input that
         // came with the data is not.
-        len == scratch.len() || hangup
+        len == scratch.len() || self.slab[slot].ending
     }
 
     /// Whether enough waits behind the open exchange.
@@ -116,8 +121,14 @@ impl Shard {
             self.on_bytes(key.slot, &mut stash);
             self.run_work();
         }
-        if self.slab.is(key) && self.slab[key.slot].unread {
-            self.on_readable(key.slot, self.slab[key.slot].hung_up);
+        if !self.slab.is(key) {
+            return;
+        }
+        let connection = &self.slab[key.slot];
+        if connection.unread {
+            self.on_readable(key.slot, false);
+        } else if connection.hung_up && connection.stash.is_none() && !self.in_exchange(key.slot) {
+            self.on_end_of_input(key.slot); // all requests before the end are answered
         }
     }
 
@@ -156,9 +167,9 @@ impl Shard {
         if waits_for_answer {
             return;
         }
-        if connection.outbox.is_empty() || matches!(connection.carrier, Carrier::Lingering) {
+        if connection.outbox.is_empty() {
             self.close_now(slot);
-        } else {
+        } else if !connection.finishing {
             self.end_exchange(slot);
             self.finish(slot);
         }
