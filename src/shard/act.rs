@@ -25,6 +25,7 @@ use tracing::warn;
 pub struct Moving {
     to: usize,
     unread: Vec<u8>,
+    unsent: Vec<u8>,
 }
 
 /// Exchange and tag in one number.
@@ -346,8 +347,8 @@ impl Shard {
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             let (listener, address) = (connection.listener, connection.address);
             if let Some(moving) = self.moving.remove(&slot) {
-                let Moving { to, unread } = *moving;
-                let adopted = Adopted { fd, listener, unread, address };
+                let Moving { to, unread, unsent } = *moving;
+                let adopted = Adopted { fd, listener, unread, unsent, address };
                 self.post.send(to, Mail::Adopt(Box::new(adopted)));
             }
         }
@@ -359,14 +360,16 @@ impl Shard {
 
     /// Sends the connection to another shard with everything that was read and not used.
     pub(super) fn move_away(&mut self, slot: u32, to: usize, unread: Vec<u8>) {
+        self.send_now(slot); // answers to requests before this one
         if self.slab[slot].state != State::Open {
             return;
         }
         let connection = &mut self.slab[slot];
         connection.open = false;
         connection.session = Session::None;
+        let unsent = connection.outbox.frames().flat_map(|frame| frame.iter().copied()).collect();
         let (fd, armed, key) = (connection.fd, connection.armed, self.slab.key(slot));
-        self.moving.insert(slot, Box::new(Moving { to, unread }));
+        self.moving.insert(slot, Box::new(Moving { to, unread, unsent }));
         if armed == 0 {
             self.net.unregister(fd, key, false);
         }

@@ -67,6 +67,8 @@ pub struct Adopted {
     pub listener: u16,
     /// Bytes that were read but not used: first of all the request that made it move.
     pub unread: Vec<u8>,
+    /// Answers to earlier requests that the socket did not take.
+    pub unsent: Vec<u8>,
     /// The address it is counted under.
     pub address: u32,
 }
