@@ -203,7 +203,7 @@ impl Shard {
     }
 
     /// Comes back to input that was put off.
-    fn resume_reading(&mut self, slot: u32) {
+    pub(super) fn resume_reading(&mut self, slot: u32) {
         let connection = &self.slab[slot];
         if connection.unread || connection.stash.is_some() {
             self.again.push(self.slab.key(slot));

@@ -101,9 +101,17 @@ impl Shard {
         len == scratch.len() || self.slab[slot].ending
     }
 
-    /// Whether enough waits behind the open exchange.
+    /// Whether enough waits behind the open exchange, or the peer does not take its answers.
     fn is_paused(&self, slot: u32) -> bool {
-        self.slab[slot].stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
+        let connection = &self.slab[slot];
+        connection.stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
+            || (connection.blocked && matches!(connection.carrier, Carrier::Http(_)))
+    }
+
+    /// Whether the next request has to wait.
+    fn is_held_back(&self, slot: u32) -> bool {
+        let connection = &self.slab[slot];
+        matches!(&connection.carrier, Carrier::Http(http) if connection.blocked || http.phase == Phase::Exchange)
     }
 
     fn in_exchange(&self, slot: u32) -> bool {
@@ -115,7 +123,7 @@ impl Shard {
         if !self.slab.is(key) || self.slab[key.slot].state != State::Open {
             return;
         }
-        if !self.in_exchange(key.slot)
+        if !self.is_held_back(key.slot)
             && let Some(mut stash) = self.slab[key.slot].stash.take()
         {
             self.on_bytes(key.slot, &mut stash);
@@ -137,7 +145,7 @@ impl Shard {
         if let Some(stash) = &mut self.slab[slot].stash {
             // What was put off comes first.
             stash.extend_from_slice(bytes);
-            if !self.in_exchange(slot)
+            if !self.is_held_back(slot)
                 && let Some(mut stash) = self.slab[slot].stash.take()
             {
                 self.on_bytes(slot, &mut stash);
@@ -145,7 +153,7 @@ impl Shard {
             return;
         }
         match &self.slab[slot].carrier {
-            Carrier::Http(http) if http.phase == Phase::Exchange => self.keep(slot, bytes),
+            Carrier::Http(_) if self.is_held_back(slot) => self.keep(slot, bytes),
             Carrier::Http(_) => self.read_requests(slot, bytes),
             Carrier::WebSocket(_) => self.read_frames(slot, bytes),
             Carrier::Stream(_) | Carrier::Lingering => {}
@@ -179,7 +187,7 @@ impl Shard {
     fn keep(&mut self, slot: u32, bytes: &[u8]) {
         self.slab[slot].stash.get_or_insert_default().extend_from_slice(bytes);
         let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
-        if !std::mem::replace(&mut http.told, true) {
+        if http.phase == Phase::Exchange && !std::mem::replace(&mut http.told, true) {
             self.with_session(slot, |dialects, context, session| dialects.on_next_request(context, session));
         }
     }
@@ -211,6 +219,10 @@ impl Shard {
                         return self.move_away(slot, to, unread);
                     }
                     self.run_work();
+                    // A few bytes of requests can ask for very long answers.
+                    if self.slab.is(key) && self.slab[slot].outbox.bytes() >= HTTP_PIPELINE_BYTES {
+                        self.send_now(slot);
+                    }
                     match self.next_after_request(key) {
                         Next::Go => continue,
                         Next::Gone => return,
@@ -238,7 +250,7 @@ impl Shard {
         let connection = &self.slab[key.slot];
         match &connection.carrier {
             _ if connection.state != State::Open || connection.finishing => Next::Gone,
-            Carrier::Http(http) if http.phase == Phase::Exchange => Next::Wait,
+            Carrier::Http(_) if self.is_held_back(key.slot) => Next::Wait,
             Carrier::Http(_) => Next::Go,
             Carrier::WebSocket(_) => Next::Other,
             Carrier::Stream(_) | Carrier::Lingering => Next::Gone,
