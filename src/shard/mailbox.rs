@@ -255,6 +255,13 @@ impl Post {
         }
     }
 
+    /// After the flush: wakes the receivers of what it sent (the teardown of connections that broke).
+    pub fn ring_late(&mut self) {
+        for shard in std::mem::take(&mut self.to_ring).iter() {
+            self.addresses[shard].bell.ring();
+        }
+    }
+
     fn retry(&mut self) {
         self.overflowing = false;
         for (shard, address) in self.addresses.iter().enumerate() {
