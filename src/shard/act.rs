@@ -295,6 +295,8 @@ impl Shard {
         if self.slab[slot].hung_up {
             return self.close_now(slot);
         }
+        self.slab[slot].deadline = self.wheel.tick_in(crate::limits::LINGER_MS);
+        self.watch_deadline(slot);
         // SAFETY: the connection owns the descriptor until `release`.
         unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_WR) };
     }

@@ -10,6 +10,7 @@ use crate::wire::http::HttpError;
 use crate::wire::http::request::{self, Method, Request};
 use crate::wire::http::response::{CONTINUE, Context, Response};
 use crate::wire::ws::close::{self, Fault};
+use crate::wire::ws::deflate::Inflater;
 use crate::wire::ws::frame::{self, Opcode};
 use crate::wire::ws::reader::Event;
 use bytes::Bytes;
@@ -51,7 +52,9 @@ impl Shard {
             scratch = vec![0; RECV_BYTES].into_boxed_slice(); // a caught panic has lost it
         }
         self.slab[slot].unread = false;
-        self.slab[slot].heard = self.wheel.now();
+        if !self.slab[slot].blocked {
+            self.slab[slot].heard = self.wheel.now(); // else what counts is that the peer takes something
+        }
         let mut more = true;
         for _ in 0..RECVS_PER_TURN {
             more = self.receive(key, &mut scratch);
@@ -328,6 +331,9 @@ impl Shard {
             return self.finish(slot);
         }
         self.slab[slot].deadline = self.wheel.tick_in(self.limits.idle_ms);
+        if let Carrier::Http(http) = &mut self.slab[slot].carrier {
+            http.phase = Phase::Idle; // a part of the next request in the same packet starts its own deadline
+        }
         self.watch_deadline(slot);
     }
 
@@ -357,7 +363,8 @@ impl Shard {
         ws.pinged = false;
         let mut reader = std::mem::take(&mut ws.reader);
         let mut inflate = std::mem::replace(&mut ws.inflate, Inflate::Off);
-        let mut shared = self.inflater.take();
+        // A caught panic may have lost it.
+        let mut shared = self.inflater.take().or_else(|| Some(Box::new(Inflater::new(false))));
         let limits = self.limits.ws;
         let mut at = 0;
         loop {

@@ -2,6 +2,8 @@
 
 use super::Shard;
 use super::connection::{Carrier, Phase, State};
+use super::wheel::Wheel;
+use crate::limits::{LINGER_MS, SEND_STALL_MS};
 use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
 use crate::wire::ws::frame::{self, Opcode};
@@ -55,6 +57,10 @@ impl Shard {
     }
 
     fn on_carrier_deadline(&mut self, slot: u32) {
+        if self.is_still_taking(slot) && !matches!(self.slab[slot].carrier, Carrier::WebSocket(_)) {
+            self.slab[slot].deadline = self.wheel.tick_in(LINGER_MS);
+            return;
+        }
         match &self.slab[slot].carrier {
             Carrier::Http(http) => match http.phase {
                 Phase::Idle => self.finish(slot),
@@ -67,6 +73,13 @@ impl Shard {
             Carrier::Lingering => self.close_now(slot),
             Carrier::Stream(_) => {}
         }
+    }
+
+    /// Whether the peer still takes what was sent before the deadline: a slow one is no dead one.
+    fn is_still_taking(&self, slot: u32) -> bool {
+        let connection = &self.slab[slot];
+        let idle = self.wheel.now().saturating_sub(connection.heard);
+        connection.blocked && idle < Wheel::tick_at(SEND_STALL_MS)
     }
 
     fn time_out(&mut self, slot: u32, reason: &'static str) {
@@ -83,6 +96,11 @@ impl Shard {
             self.slab[slot].deadline = heard + interval;
             return;
         }
+        let pong = self.wheel.tick_in(self.limits.pong_ms);
+        if pinged && self.is_still_taking(slot) {
+            self.slab[slot].deadline = pong; // the ping may still wait behind what it takes
+            return;
+        }
         if pinged {
             self.counters.refuse("ping_timeout");
             let fd = self.slab[slot].fd;
@@ -92,7 +110,6 @@ impl Shard {
         if let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier {
             ws.pinged = true;
         }
-        let pong = self.wheel.tick_in(self.limits.pong_ms);
         self.slab[slot].deadline = pong.min(now + interval);
         self.queue_control(slot, frame::encode(Opcode::Ping, false, &[]));
     }
