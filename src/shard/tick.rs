@@ -1,6 +1,7 @@
 //! Everything that happens because time passes.
 
 use super::Shard;
+use super::accept::spare_fd;
 use super::connection::{Carrier, Phase, State};
 use super::wheel::Wheel;
 use crate::limits::{LINGER_MS, SEND_STALL_MS};
@@ -116,6 +117,10 @@ impl Shard {
 
     /// Starts accepting again where it had stopped.
     fn listen_again(&mut self) {
+        if self.spare_fd.is_none() {
+            // Another thread was quicker when it was given up for a moment.
+            self.spare_fd = self.listeners.first().and_then(|l| spare_fd(&l.fd));
+        }
         for listener in self.listeners.iter_mut().filter(|l| l.stopped) {
             listener.stopped = false;
             if let Err(error) = self.net.listen(listener.fd.as_raw_fd(), listener.index) {
