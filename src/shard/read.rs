@@ -189,7 +189,17 @@ impl Shard {
     /// Keeps what came while an exchange is open, and tells the session once.
     fn keep(&mut self, slot: u32, bytes: &[u8]) {
         self.slab[slot].stash.get_or_insert_default().extend_from_slice(bytes);
-        let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
+        self.tell_of_next(slot);
+    }
+
+    /// Tells the session once that more has come. Not while a home's answer is on its way: it may be all that the
+    /// session waits for, and then the next request is nobody's business.
+    pub(super) fn tell_of_next(&mut self, slot: u32) {
+        let connection = &mut self.slab[slot];
+        if !connection.open || connection.asked > 0 || connection.stash.is_none() {
+            return;
+        }
+        let Carrier::Http(http) = &mut connection.carrier else { return };
         if http.phase == Phase::Exchange && !std::mem::replace(&mut http.told, true) {
             self.with_session(slot, |dialects, context, session| dialects.on_next_request(context, session));
         }
