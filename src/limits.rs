@@ -384,6 +384,8 @@ pub const WHEEL_SLOTS: usize = 1_024;
 pub const WS_CLOSE_MS: u64 = 2_000;
 /// After our last byte the peer's end of stream is awaited for so long, milliseconds.
 pub const LINGER_MS: u64 = 2_000;
+/// A peer that takes nothing for so long is not waited for when its connection is idle or ends, milliseconds.
+pub const SEND_STALL_MS: u64 = 30_000;
 /// Sessions ended per shard and second when the node drains, unless the drain time asks for more.
 pub const DRAIN_SESSIONS_PER_S: u64 = 1_000;
 

@@ -80,7 +80,8 @@ impl Shard {
         // SAFETY: the net layer hands the new descriptor over; nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         self.counters.accepted.add(1);
-        let total = self.node.sum(|c| &c.accepted) - self.node.sum(|c| &c.closed);
+        // Other shards count on between both sums.
+        let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
         if self.drain.is_some() || total > self.limits.connections as u64 {
             return self.shed(fd, if self.drain.is_some() { "draining" } else { "connections" });
         }
@@ -96,7 +97,7 @@ impl Shard {
         if self.listeners.iter().any(|l| l.index == listener && l.hand_out) {
             self.next_unix_shard = (self.next_unix_shard + 1) % self.post.shards();
             if self.next_unix_shard != self.id as usize {
-                let adopted = Adopted { fd, listener, unread: Vec::new(), address };
+                let adopted = Adopted { fd, listener, unread: Vec::new(), unsent: Vec::new(), address };
                 self.counters.closed.add(1);
                 return self.post.send(self.next_unix_shard, Mail::Adopt(Box::new(adopted)));
             }
@@ -133,13 +134,15 @@ impl Shard {
         if adopted.address != 0 {
             self.addresses.admit(adopted.address, usize::MAX);
         }
-        let Adopted { fd, listener, mut unread, address } = adopted;
+        let Adopted { fd, listener, mut unread, unsent, address } = adopted;
         if self.drain.is_some() {
             return self.shed(fd, "draining");
         }
-        if let Some(slot) = self.settle(fd, listener, address)
-            && !unread.is_empty()
-        {
+        let Some(slot) = self.settle(fd, listener, address) else { return };
+        if !unsent.is_empty() {
+            self.queue_control(slot, unsent.into());
+        }
+        if !unread.is_empty() {
             self.on_bytes(slot, &mut unread);
             self.run_work();
         }

@@ -25,6 +25,7 @@ use tracing::warn;
 pub struct Moving {
     to: usize,
     unread: Vec<u8>,
+    unsent: Vec<u8>,
 }
 
 /// Exchange and tag in one number.
@@ -189,7 +190,8 @@ impl Shard {
         connection.session_deadline = 0;
         connection.deadline = idle;
         connection.heard = now;
-        if connection.hung_up || self.drain.is_some() {
+        // Requests that came before the peer ended its side are still answered.
+        if (connection.hung_up && connection.stash.is_none()) || self.drain.is_some() {
             return self.finish(slot);
         }
         if let Carrier::Http(http) = &mut connection.carrier {
@@ -201,7 +203,7 @@ impl Shard {
     }
 
     /// Comes back to input that was put off.
-    fn resume_reading(&mut self, slot: u32) {
+    pub(super) fn resume_reading(&mut self, slot: u32) {
         let connection = &self.slab[slot];
         if connection.unread || connection.stash.is_some() {
             self.again.push(self.slab.key(slot));
@@ -293,6 +295,8 @@ impl Shard {
         if self.slab[slot].hung_up {
             return self.close_now(slot);
         }
+        self.slab[slot].deadline = self.wheel.tick_in(crate::limits::LINGER_MS);
+        self.watch_deadline(slot);
         // SAFETY: the connection owns the descriptor until `release`.
         unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_WR) };
     }
@@ -345,8 +349,8 @@ impl Shard {
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             let (listener, address) = (connection.listener, connection.address);
             if let Some(moving) = self.moving.remove(&slot) {
-                let Moving { to, unread } = *moving;
-                let adopted = Adopted { fd, listener, unread, address };
+                let Moving { to, unread, unsent } = *moving;
+                let adopted = Adopted { fd, listener, unread, unsent, address };
                 self.post.send(to, Mail::Adopt(Box::new(adopted)));
             }
         }
@@ -358,14 +362,16 @@ impl Shard {
 
     /// Sends the connection to another shard with everything that was read and not used.
     pub(super) fn move_away(&mut self, slot: u32, to: usize, unread: Vec<u8>) {
+        self.send_now(slot); // answers to requests before this one
         if self.slab[slot].state != State::Open {
             return;
         }
         let connection = &mut self.slab[slot];
         connection.open = false;
         connection.session = Session::None;
+        let unsent = connection.outbox.frames().flat_map(|frame| frame.iter().copied()).collect();
         let (fd, armed, key) = (connection.fd, connection.armed, self.slab.key(slot));
-        self.moving.insert(slot, Box::new(Moving { to, unread }));
+        self.moving.insert(slot, Box::new(Moving { to, unread, unsent }));
         if armed == 0 {
             self.net.unregister(fd, key, false);
         }

@@ -190,6 +190,8 @@ pub struct Connection {
     pub finishing: bool,
     /// The peer has ended its side.
     pub hung_up: bool,
+    /// The kernel has told of that end, once; it is read after everything before it.
+    pub ending: bool,
     /// Input is waiting that was not read.
     pub unread: bool,
     /// A session is in the middle of something: `on_closed` is owed.
@@ -239,6 +241,7 @@ impl Connection {
             partly_sent: false,
             finishing: false,
             hung_up: false,
+            ending: false,
             unread: false,
             open: false,
             listener: 0,

@@ -220,7 +220,11 @@ impl Shard {
         let connection = &mut self.slab[slot];
         connection.output_armed = false;
         if std::mem::take(&mut connection.blocked) {
+            connection.heard = self.wheel.now();
             self.send_now(slot);
+            if self.slab[slot].state == State::Open && !self.slab[slot].blocked {
+                self.resume_reading(slot);
+            }
         }
     }
 }

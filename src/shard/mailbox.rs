@@ -67,6 +67,8 @@ pub struct Adopted {
     pub listener: u16,
     /// Bytes that were read but not used: first of all the request that made it move.
     pub unread: Vec<u8>,
+    /// Answers to earlier requests that the socket did not take.
+    pub unsent: Vec<u8>,
     /// The address it is counted under.
     pub address: u32,
 }
@@ -250,6 +252,13 @@ impl Post {
             if full || !self.overflow[shard].is_empty() {
                 self.busy.insert(shard);
             }
+        }
+    }
+
+    /// After the flush: wakes the receivers of what it sent (the teardown of connections that broke).
+    pub fn ring_late(&mut self) {
+        for shard in std::mem::take(&mut self.to_ring).iter() {
+            self.addresses[shard].bell.ring();
         }
     }
 

@@ -52,6 +52,7 @@ pub struct Outbox {
     /// The part of them that is replayed history: it came first, so it is sent first, and is not held against the
     /// peer.
     replay: u32,
+    replay_frames: u32,
 }
 
 /// How full an outbox may get.
@@ -91,7 +92,8 @@ impl Outbox {
     /// Whether a frame of `len` more bytes keeps within the limits. An empty outbox takes any frame.
     pub fn has_room(&self, len: usize, limits: OutboxLimits) -> bool {
         if self.replay > 0 {
-            return (self.bytes - self.replay) as usize + len <= limits.bytes;
+            return (self.bytes - self.replay) as usize + len <= limits.bytes
+                && self.len() < limits.frames.saturating_add(self.replay_frames as usize);
         }
         self.is_empty() || (self.bytes() + len <= limits.bytes && self.len() < limits.frames)
     }
@@ -115,6 +117,7 @@ impl Outbox {
     /// is bounded by the history.
     pub fn push_replay(&mut self, frame: Bytes, spare: &mut Spare) {
         self.replay = self.replay.saturating_add(frame.len() as u32);
+        self.replay_frames = self.replay_frames.saturating_add(1);
         self.push(frame, Item::CONTROL, spare);
     }
 
@@ -189,6 +192,7 @@ impl Outbox {
                 break;
             }
             sent -= item.frame.len();
+            self.replay_frames = self.replay_frames.saturating_sub(1);
             self.first = self.rest.as_mut().and_then(|r| r.pop_front());
         }
         if self.rest.as_ref().is_some_and(|r| r.is_empty())
@@ -204,6 +208,7 @@ impl Outbox {
         self.first = None;
         self.bytes = 0;
         self.replay = 0;
+        self.replay_frames = 0;
         if let Some(queue) = self.rest.take() {
             spare.put(queue);
         }

@@ -10,6 +10,7 @@ use crate::wire::http::HttpError;
 use crate::wire::http::request::{self, Method, Request};
 use crate::wire::http::response::{CONTINUE, Context, Response};
 use crate::wire::ws::close::{self, Fault};
+use crate::wire::ws::deflate::Inflater;
 use crate::wire::ws::frame::{self, Opcode};
 use crate::wire::ws::reader::Event;
 use bytes::Bytes;
@@ -36,8 +37,13 @@ impl Shard {
         if self.slab[slot].state != State::Open {
             return;
         }
+        self.slab[slot].ending |= hangup;
         if self.is_paused(slot) {
             self.slab[slot].unread = true;
+            // A held poll may never end: nothing would ever be read behind it, not even that its client is gone.
+            if self.slab[slot].ending && self.in_exchange(slot) && !self.slab[slot].subs.is_empty() {
+                self.on_end_of_input(slot);
+            }
             return;
         }
         let key = self.slab.key(slot);
@@ -46,10 +52,12 @@ impl Shard {
             scratch = vec![0; RECV_BYTES].into_boxed_slice(); // a caught panic has lost it
         }
         self.slab[slot].unread = false;
-        self.slab[slot].heard = self.wheel.now();
+        if !self.slab[slot].blocked {
+            self.slab[slot].heard = self.wheel.now(); // else what counts is that the peer takes something
+        }
         let mut more = true;
         for _ in 0..RECVS_PER_TURN {
-            more = self.receive(key, &mut scratch, hangup);
+            more = self.receive(key, &mut scratch);
             if !more {
                 break;
             }
@@ -62,7 +70,7 @@ impl Shard {
     }
 
     /// One recv(2). Returns whether there may be more to read now.
-    fn receive(&mut self, key: Key, scratch: &mut [u8], hangup: bool) -> bool {
+    fn receive(&mut self, key: Key, scratch: &mut [u8]) -> bool {
         let slot = key.slot;
         let fd = self.slab[slot].fd;
         // SAFETY: the kernel writes at most `scratch.len()` bytes into a live buffer.
@@ -93,12 +101,20 @@ impl Shard {
         }
         // A short read has emptied the socket, and what comes later is another event; but the end of the input that
         // came with the data is not.
-        len == scratch.len() || hangup
+        len == scratch.len() || self.slab[slot].ending
     }
 
-    /// Whether enough waits behind the open exchange.
+    /// Whether enough waits behind the open exchange, or the peer does not take its answers.
     fn is_paused(&self, slot: u32) -> bool {
-        self.slab[slot].stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
+        let connection = &self.slab[slot];
+        connection.stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
+            || (connection.blocked && matches!(connection.carrier, Carrier::Http(_)))
+    }
+
+    /// Whether the next request has to wait.
+    fn is_held_back(&self, slot: u32) -> bool {
+        let connection = &self.slab[slot];
+        matches!(&connection.carrier, Carrier::Http(http) if connection.blocked || http.phase == Phase::Exchange)
     }
 
     fn in_exchange(&self, slot: u32) -> bool {
@@ -110,14 +126,20 @@ impl Shard {
         if !self.slab.is(key) || self.slab[key.slot].state != State::Open {
             return;
         }
-        if !self.in_exchange(key.slot)
+        if !self.is_held_back(key.slot)
             && let Some(mut stash) = self.slab[key.slot].stash.take()
         {
             self.on_bytes(key.slot, &mut stash);
             self.run_work();
         }
-        if self.slab.is(key) && self.slab[key.slot].unread {
-            self.on_readable(key.slot, self.slab[key.slot].hung_up);
+        if !self.slab.is(key) {
+            return;
+        }
+        let connection = &self.slab[key.slot];
+        if connection.unread {
+            self.on_readable(key.slot, false);
+        } else if connection.hung_up && connection.stash.is_none() && !self.in_exchange(key.slot) {
+            self.on_end_of_input(key.slot); // all requests before the end are answered
         }
     }
 
@@ -126,7 +148,7 @@ impl Shard {
         if let Some(stash) = &mut self.slab[slot].stash {
             // What was put off comes first.
             stash.extend_from_slice(bytes);
-            if !self.in_exchange(slot)
+            if !self.is_held_back(slot)
                 && let Some(mut stash) = self.slab[slot].stash.take()
             {
                 self.on_bytes(slot, &mut stash);
@@ -134,7 +156,7 @@ impl Shard {
             return;
         }
         match &self.slab[slot].carrier {
-            Carrier::Http(http) if http.phase == Phase::Exchange => self.keep(slot, bytes),
+            Carrier::Http(_) if self.is_held_back(slot) => self.keep(slot, bytes),
             Carrier::Http(_) => self.read_requests(slot, bytes),
             Carrier::WebSocket(_) => self.read_frames(slot, bytes),
             Carrier::Stream(_) | Carrier::Lingering => {}
@@ -156,9 +178,9 @@ impl Shard {
         if waits_for_answer {
             return;
         }
-        if connection.outbox.is_empty() || matches!(connection.carrier, Carrier::Lingering) {
+        if connection.outbox.is_empty() {
             self.close_now(slot);
-        } else {
+        } else if !connection.finishing {
             self.end_exchange(slot);
             self.finish(slot);
         }
@@ -167,8 +189,18 @@ impl Shard {
     /// Keeps what came while an exchange is open, and tells the session once.
     fn keep(&mut self, slot: u32, bytes: &[u8]) {
         self.slab[slot].stash.get_or_insert_default().extend_from_slice(bytes);
-        let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
-        if !std::mem::replace(&mut http.told, true) {
+        self.tell_of_next(slot);
+    }
+
+    /// Tells the session once that more has come. Not while a home's answer is on its way: it may be all that the
+    /// session waits for, and then the next request is nobody's business.
+    pub(super) fn tell_of_next(&mut self, slot: u32) {
+        let connection = &mut self.slab[slot];
+        if !connection.open || connection.asked > 0 || connection.stash.is_none() {
+            return;
+        }
+        let Carrier::Http(http) = &mut connection.carrier else { return };
+        if http.phase == Phase::Exchange && !std::mem::replace(&mut http.told, true) {
             self.with_session(slot, |dialects, context, session| dialects.on_next_request(context, session));
         }
     }
@@ -200,6 +232,10 @@ impl Shard {
                         return self.move_away(slot, to, unread);
                     }
                     self.run_work();
+                    // A few bytes of requests can ask for very long answers.
+                    if self.slab.is(key) && self.slab[slot].outbox.bytes() >= HTTP_PIPELINE_BYTES {
+                        self.send_now(slot);
+                    }
                     match self.next_after_request(key) {
                         Next::Go => continue,
                         Next::Gone => return,
@@ -227,7 +263,7 @@ impl Shard {
         let connection = &self.slab[key.slot];
         match &connection.carrier {
             _ if connection.state != State::Open || connection.finishing => Next::Gone,
-            Carrier::Http(http) if http.phase == Phase::Exchange => Next::Wait,
+            Carrier::Http(_) if self.is_held_back(key.slot) => Next::Wait,
             Carrier::Http(_) => Next::Go,
             Carrier::WebSocket(_) => Next::Other,
             Carrier::Stream(_) | Carrier::Lingering => Next::Gone,
@@ -305,6 +341,9 @@ impl Shard {
             return self.finish(slot);
         }
         self.slab[slot].deadline = self.wheel.tick_in(self.limits.idle_ms);
+        if let Carrier::Http(http) = &mut self.slab[slot].carrier {
+            http.phase = Phase::Idle; // a part of the next request in the same packet starts its own deadline
+        }
         self.watch_deadline(slot);
     }
 
@@ -334,7 +373,8 @@ impl Shard {
         ws.pinged = false;
         let mut reader = std::mem::take(&mut ws.reader);
         let mut inflate = std::mem::replace(&mut ws.inflate, Inflate::Off);
-        let mut shared = self.inflater.take();
+        // A caught panic may have lost it.
+        let mut shared = self.inflater.take().or_else(|| Some(Box::new(Inflater::new(false))));
         let limits = self.limits.ws;
         let mut at = 0;
         loop {

@@ -344,6 +344,7 @@ impl Shard {
             shard.flush();
             shard.run_work();
         });
+        self.post.ring_late();
         self.encoder.clear();
     }
 

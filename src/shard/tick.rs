@@ -1,7 +1,10 @@
 //! Everything that happens because time passes.
 
 use super::Shard;
+use super::accept::spare_fd;
 use super::connection::{Carrier, Phase, State};
+use super::wheel::Wheel;
+use crate::limits::{LINGER_MS, SEND_STALL_MS};
 use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
 use crate::wire::ws::frame::{self, Opcode};
@@ -55,6 +58,10 @@ impl Shard {
     }
 
     fn on_carrier_deadline(&mut self, slot: u32) {
+        if self.is_still_taking(slot) && !matches!(self.slab[slot].carrier, Carrier::WebSocket(_)) {
+            self.slab[slot].deadline = self.wheel.tick_in(LINGER_MS);
+            return;
+        }
         match &self.slab[slot].carrier {
             Carrier::Http(http) => match http.phase {
                 Phase::Idle => self.finish(slot),
@@ -67,6 +74,13 @@ impl Shard {
             Carrier::Lingering => self.close_now(slot),
             Carrier::Stream(_) => {}
         }
+    }
+
+    /// Whether the peer still takes what was sent before the deadline: a slow one is no dead one.
+    fn is_still_taking(&self, slot: u32) -> bool {
+        let connection = &self.slab[slot];
+        let idle = self.wheel.now().saturating_sub(connection.heard);
+        connection.blocked && idle < Wheel::tick_at(SEND_STALL_MS)
     }
 
     fn time_out(&mut self, slot: u32, reason: &'static str) {
@@ -83,6 +97,11 @@ impl Shard {
             self.slab[slot].deadline = heard + interval;
             return;
         }
+        let pong = self.wheel.tick_in(self.limits.pong_ms);
+        if pinged && self.is_still_taking(slot) {
+            self.slab[slot].deadline = pong; // the ping may still wait behind what it takes
+            return;
+        }
         if pinged {
             self.counters.refuse("ping_timeout");
             let fd = self.slab[slot].fd;
@@ -92,13 +111,16 @@ impl Shard {
         if let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier {
             ws.pinged = true;
         }
-        let pong = self.wheel.tick_in(self.limits.pong_ms);
         self.slab[slot].deadline = pong.min(now + interval);
         self.queue_control(slot, frame::encode(Opcode::Ping, false, &[]));
     }
 
     /// Starts accepting again where it had stopped.
     fn listen_again(&mut self) {
+        if self.spare_fd.is_none() {
+            // Another thread was quicker when it was given up for a moment.
+            self.spare_fd = self.listeners.first().and_then(|l| spare_fd(&l.fd));
+        }
         for listener in self.listeners.iter_mut().filter(|l| l.stopped) {
             listener.stopped = false;
             if let Err(error) = self.net.listen(listener.fd.as_raw_fd(), listener.index) {

@@ -2,7 +2,7 @@
 //! everything happens in order and nothing recurses.
 
 use super::Shard;
-use super::connection::State;
+use super::connection::{Carrier, State};
 use super::mailbox::Mail;
 use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
@@ -240,6 +240,7 @@ impl Shard {
             self.with_session(token.slot, |dialects, context, session| {
                 dialects.on_answer(context, session, token.tag as u16, answer);
             });
+            self.tell_of_next(token.slot);
         }
     }
 
@@ -260,6 +261,10 @@ impl Shard {
             self.with_session(token.slot, |dialects, context, session| {
                 dialects.on_hook(context, session, token.tag as u16, answer);
             });
+            if let Carrier::Http(http) = &mut self.slab[token.slot].carrier {
+                http.told = false; // a session that is allowed only now may begin to wait
+            }
+            self.tell_of_next(token.slot);
         }
     }
 }
