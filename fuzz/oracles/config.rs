@@ -33,10 +33,9 @@ pub fn check(data: &[u8]) {
             let mut printed = print(&loaded);
             for app in loaded.config.apps.iter().filter(|app| **app != AppSettings::development()) {
                 // The only thing that is not printed.
-                let secret = format!("secret = '''{}'''\n#", app.secret);
-                if printed.contains("# secret is not set") && !app.secret.contains("'''") {
-                    printed = printed.replacen("# secret is not set", &secret, 1);
-                }
+                let secret: String =
+                    app.secret.chars().map(|letter| format!("\\U{:08X}", u32::from(letter))).collect();
+                printed = printed.replacen("# secret is not set", &format!("secret = \"{secret}\" #"), 1);
             }
             again(&loaded.config, &printed);
         }
