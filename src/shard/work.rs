@@ -159,14 +159,7 @@ impl Shard {
     fn deliver_to_sessions(&mut self, key: &Arc<ChannelKey>, publication: &Arc<Publication>) {
         let mut members = std::mem::take(&mut self.taken);
         self.members.release(key, &mut members);
-        for member in &members {
-            let connection = &mut self.slab[member.slot];
-            if let Some(sub) = connection.subs.find(member.tag) {
-                sub.subscription.ended();
-            }
-            connection.subs.forget_over();
-            self.counters.subscriptions.sub(1);
-        }
+        self.forget_seats(&members);
         for group in self.members.groups(key) {
             if group.form == Form::SESSION && group.class == Class::Stream {
                 members.extend_from_slice(&group.members);
@@ -182,6 +175,18 @@ impl Shard {
         self.taken = members;
     }
 
+    /// Takes note that these members' seats are gone.
+    fn forget_seats(&mut self, members: &[Member]) {
+        for member in members {
+            let connection = &mut self.slab[member.slot];
+            if let Some(sub) = connection.subs.find(member.tag) {
+                sub.subscription.ended();
+            }
+            connection.subs.forget_over();
+        }
+        self.counters.subscriptions.sub(members.len() as u64);
+    }
+
     /// Whether the member's session is still in the exchange in which it subscribed.
     fn concerns(&self, member: Member) -> bool {
         let connection = &self.slab[member.slot];
@@ -193,14 +198,7 @@ impl Shard {
     fn end(&mut self, key: &Arc<ChannelKey>, reason: Ended) {
         let mut members = std::mem::take(&mut self.taken);
         self.members.end(key, &mut members);
-        for member in &members {
-            let connection = &mut self.slab[member.slot];
-            if let Some(sub) = connection.subs.find(member.tag) {
-                sub.subscription.ended();
-            }
-            connection.subs.forget_over();
-            self.counters.subscriptions.sub(1);
-        }
+        self.forget_seats(&members);
         for member in members.drain(..) {
             if self.concerns(member) {
                 self.with_session(member.slot, |dialects, context, session| {
