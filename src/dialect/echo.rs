@@ -121,10 +121,8 @@ mod tests {
     use super::*;
     use crate::dialect::Figures;
     use crate::dialect::encode::Encoder;
-    use crate::dialect::relay::form::Forms;
     use crate::limits::HttpLimits;
     use crate::wire::http::request::{Event, Reader};
-    use crate::wire::multipart::Boundary;
     use crate::wire::ws::deflate::Inflater;
 
     struct NoFigures;
@@ -158,14 +156,13 @@ mod tests {
 
     fn within<T>(what: impl FnOnce(&mut Context<'_>) -> T) -> (T, Vec<Action>) {
         let mut actions = Vec::new();
-        let forms = Forms::new(Vec::new(), Boundary::new(&[0; 24]));
         let mut cx = Context {
             now: Default::default(),
             random: 0,
             peer: &"peer",
             listener: 0,
             delivered_ms: 0,
-            encoder: &mut Encoder::new(forms),
+            encoder: &mut Encoder::without_forms(),
             shard: 0,
             actions: &mut actions,
             figures: &NoFigures,

@@ -34,6 +34,12 @@ impl Encoder {
         }
     }
 
+    /// An encoder that knows no form: for tests of what sends no publications.
+    #[cfg(test)]
+    pub fn without_forms() -> Encoder {
+        Encoder::new(relay::form::Forms::new(Vec::new(), crate::wire::multipart::Boundary::new(&[0; 24])))
+    }
+
     /// The frame of `publication` in `form`.
     pub fn frame(&mut self, form: Form, publication: &Arc<Publication>) -> Bytes {
         if !self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, publication)) {

@@ -141,7 +141,7 @@ impl Model {
         let mut out = Outcome { answer: Expected::Nothing, deliver: None, ends: BTreeSet::new() };
         let answer = match command {
             Command::Publish { message, policy, create } => {
-                let cost = size_of::<Publication>() + message.payload.len();
+                let cost = size_of::<Publication>() + 2 * message.payload.len();
                 self.publish(name, id, cost, policy, *create, now, busy, &mut out)
             }
             Command::Create { policy } => {
