@@ -176,6 +176,10 @@ impl Shard {
         if waits_for_answer {
             return;
         }
+        if connection.stash.is_some() && !self.in_exchange(slot) {
+            return self.resume_reading(slot); // there is something left before the end
+        }
+        let connection = &self.slab[slot];
         if connection.outbox.is_empty() {
             self.close_now(slot);
         } else if !connection.finishing {
