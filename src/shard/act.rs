@@ -190,8 +190,7 @@ impl Shard {
         connection.session_deadline = 0;
         connection.deadline = idle;
         connection.heard = now;
-        // Requests that came before the peer ended its side are still answered.
-        if (connection.hung_up && connection.stash.is_none()) || self.drain.is_some() {
+        if self.drain.is_some() {
             return self.finish(slot);
         }
         if let Carrier::Http(http) = &mut connection.carrier {
@@ -205,7 +204,8 @@ impl Shard {
     /// Comes back to input that was put off.
     pub(super) fn resume_reading(&mut self, slot: u32) {
         let connection = &self.slab[slot];
-        if connection.unread || connection.stash.is_some() {
+        // Requests that came before the peer ended its side are still answered, then it is over.
+        if connection.unread || connection.stash.is_some() || connection.hung_up {
             self.again.push(self.slab.key(slot));
         }
     }

@@ -41,7 +41,7 @@ impl Shard {
         if self.is_paused(slot) {
             self.slab[slot].unread = true;
             // A held poll may never end: nothing would ever be read behind it, not even that its client is gone.
-            if self.slab[slot].ending && self.in_exchange(slot) && !self.slab[slot].subs.is_empty() {
+            if self.slab[slot].ending && self.in_exchange(slot) && self.slab[slot].asked == 0 {
                 self.on_end_of_input(slot);
             }
             return;
@@ -138,8 +138,8 @@ impl Shard {
         let connection = &self.slab[key.slot];
         if connection.unread {
             self.on_readable(key.slot, false);
-        } else if connection.hung_up && connection.stash.is_none() && !self.in_exchange(key.slot) {
-            self.on_end_of_input(key.slot); // all requests before the end are answered
+        } else if connection.hung_up && connection.stash.is_none() {
+            self.on_end_of_input(key.slot); // nothing is left before the end
         }
     }
 
@@ -164,20 +164,22 @@ impl Shard {
     }
 
     /// The peer will send no more.
-    fn on_end_of_input(&mut self, slot: u32) {
+    pub(super) fn on_end_of_input(&mut self, slot: u32) {
         let connection = &mut self.slab[slot];
         connection.hung_up = true;
         let waits_for_answer = match &connection.carrier {
-            // A publisher that has shut down its side still wants to know; a held poll whose client is gone must not
-            // be counted any longer.
-            Carrier::Http(http) => {
-                http.phase == Phase::Exchange && connection.subs.is_empty() && connection.asked > 0
-            }
+            // Who has shut down its side still wants to know what a home says; a held poll whose client is gone must
+            // not be counted any longer.
+            Carrier::Http(http) => http.phase == Phase::Exchange && connection.asked > 0,
             _ => false,
         };
         if waits_for_answer {
             return;
         }
+        if connection.stash.is_some() && !self.in_exchange(slot) {
+            return self.resume_reading(slot); // there is something left before the end
+        }
+        let connection = &self.slab[slot];
         if connection.outbox.is_empty() {
             self.close_now(slot);
         } else if !connection.finishing {

@@ -240,6 +240,10 @@ impl Shard {
             });
             self.tell_of_next(token.slot);
         }
+        let connection = &self.slab[token.slot];
+        if connection.hung_up && connection.asked == 0 {
+            self.again.push(key); // the end of the input was waiting for this answer
+        }
     }
 
     /// A slot that was only waiting for this answer is free now.
