@@ -109,7 +109,7 @@ impl Shard {
     fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32) -> Option<u32> {
         let raw = fd.into_raw_fd();
         let key = self.slab.insert(raw, listener);
-        self.sockets += 1;
+        self.counters.sockets.add(1);
         self.counters.connections[counters::Carrier::Http as usize].add(1);
         self.slab[key.slot].address = address;
         match self.net.register(raw, key) {

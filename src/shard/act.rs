@@ -344,7 +344,7 @@ impl Shard {
         }
         let fd = std::mem::replace(&mut connection.fd, -1);
         if fd >= 0 {
-            self.sockets -= 1;
+            self.counters.sockets.sub(1);
             // SAFETY: the slot owned it, and forgets it here.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             let (listener, address) = (connection.listener, connection.address);

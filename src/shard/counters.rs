@@ -114,6 +114,8 @@ pub struct Counters {
     pub closed: Figure,
     /// Connections taken over from other shards.
     pub adopted: Figure,
+    /// Sockets open now, whatever their state.
+    pub sockets: Figure,
     /// Requests read.
     pub requests: Figure,
     /// WebSocket messages read.
@@ -166,6 +168,7 @@ impl Default for Counters {
             accepted: Figure::default(),
             closed: Figure::default(),
             adopted: Figure::default(),
+            sockets: Figure::default(),
             requests: Figure::default(),
             messages_in: Figure::default(),
             published: Figure::default(),

@@ -68,10 +68,11 @@ impl Shard {
         matches!(&self.slab[slot].carrier, Carrier::Http(http) if matches!(http.phase, Phase::Head | Phase::Body))
     }
 
-    /// Whether the shard may leave.
+    /// Whether the shard may leave: not while another one still has a connection, whose requests may be for a channel
+    /// that lives here.
     pub(super) fn is_drained(&self) -> bool {
         let Some(drain) = &self.drain else { return false };
         let overdue = self.wheel.now() > drain.end + super::wheel::Wheel::tick_at(LINGER_MS);
-        self.sockets == 0 || overdue
+        overdue || self.node.sum(|c| &c.sockets) == 0
     }
 }

@@ -102,8 +102,6 @@ pub struct Shard {
     /// Whose session is being called: who pays for a panic.
     calling: Option<u32>,
     drain: Option<drain::Drain>,
-    /// Sockets that are open.
-    sockets: usize,
     next_unix_shard: usize,
 }
 

@@ -262,7 +262,6 @@ impl Shard {
             move_to: None,
             calling: None,
             drain: None,
-            sockets: 0,
             next_unix_shard: 0,
         };
         Ok((runtime, shard, config.bell, kind))
