@@ -368,6 +368,8 @@ pub const SPARE_QUEUES: usize = 1_024;
 pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
 /// Connections shed at once when file descriptors run out.
 pub const SHED_PER_TICK: usize = 256;
+/// Descriptors kept for everything but connections: rings, listeners, calls to back ends, files.
+pub const FILES_RESERVE: usize = 256;
 /// Times that an address in use is tried again at start.
 pub const BIND_ATTEMPTS: u32 = 5;
 /// Pause between them, milliseconds.

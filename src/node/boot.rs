@@ -9,7 +9,7 @@ use crate::channel::Token;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
-use crate::limits::{BIND_ATTEMPTS, BIND_PAUSE_MS, HISTORY_BYTES_PER_SHARD, HomeLimits};
+use crate::limits::{BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits};
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
@@ -30,7 +30,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     let signals = Signals::block();
     let logs = start_logs(config);
     let files = host::raise_file_limit().map_err(|e| format!("cannot read the limit of open files: {e}"))?;
-    let node = Node::start(config)?;
+    let node = Node::start(config, files)?;
     info!(files, shards = config.shards, driver = node.driver, "node started");
     print!("{}", super::banner::text(config, &node.places, node.driver));
     let signal = signals.wait();
@@ -81,12 +81,12 @@ impl Caller for HookCaller {
 }
 
 impl Node {
-    fn start(config: &Config) -> Result<Node, String> {
+    fn start(config: &Config, files: u64) -> Result<Node, String> {
         let shards = config.shards;
         let (places, mut listeners) = bind_all(config)?;
         let (seed, boundary) = seeds()?;
         let clock = Clock::start();
-        let limits = shard_limits(config);
+        let limits = shard_limits(config, files);
         let counters = NodeCounters::new(shards, (limits.home.history_bytes * shards) as u64);
         let bells = (0..shards).map(|_| Bell::new().map(Arc::new)).collect::<Result<Vec<_>, _>>();
         let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
@@ -206,8 +206,10 @@ fn seeds() -> Result<(u64, [u8; 24]), String> {
     Ok((u64::from_ne_bytes(seed), boundary))
 }
 
-fn shard_limits(config: &Config) -> ShardLimits {
+fn shard_limits(config: &Config, files: u64) -> ShardLimits {
     let limits = &config.limits;
+    // Connections beyond what there are descriptors for are refused with an answer, not left waiting.
+    let room = (files as usize).saturating_sub(FILES_RESERVE).max(files as usize / 2);
     ShardLimits {
         http: limits.http(),
         ws: limits.websocket(),
@@ -216,7 +218,7 @@ fn shard_limits(config: &Config) -> ShardLimits {
             history_bytes: HISTORY_BYTES_PER_SHARD,
         },
         outbox: OutboxLimits { bytes: limits.outbox_bytes, frames: limits.outbox_messages },
-        connections: limits.connections,
+        connections: limits.connections.min(room),
         connections_per_address: limits.connections_per_address,
         header_ms: limits.header_timeout_ms,
         body_ms: limits.body_timeout_ms,

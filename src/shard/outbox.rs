@@ -144,8 +144,14 @@ impl Outbox {
                 }
             }
         }
-        // Nothing but control frames and other subscriptions' news is left: they must not grow without bound.
-        if self.has_room(len, limits) { Overflow::Dropped(dropped) } else { Overflow::Close }
+        // A frame of which a part is on the wire cannot be dropped, but it will be gone next: one more fits behind it.
+        let only_the_one_being_sent = partly_sent && self.len() == 1;
+        // Else nothing but control frames and other subscriptions' news is left: they must not grow without bound.
+        if only_the_one_being_sent || self.has_room(len, limits) {
+            Overflow::Dropped(dropped)
+        } else {
+            Overflow::Close
+        }
     }
 
     /// Drops the first publication that `which` picks. A frame of which a part is on the wire stays.
@@ -260,6 +266,17 @@ mod tests {
         assert_eq!(outbox.make_room(15, 1, SlowConsumer::DropOldest, false, LIMITS), Overflow::Dropped(2));
         assert_eq!(text(&outbox), "c");
         assert_eq!(outbox.make_room(25, 1, SlowConsumer::DropOldest, false, LIMITS), Overflow::Close);
+    }
+
+    #[test]
+    fn a_frame_on_the_wire_does_not_close_a_connection_that_may_drop() {
+        let (mut outbox, mut spare) = (Outbox::default(), Spare::default());
+        outbox.push(Bytes::from_static(&[b'a'; 25]), 1, &mut spare);
+        assert!(outbox.advance(1, &mut spare));
+        for rule in [SlowConsumer::DropOldest, SlowConsumer::KeepLatest] {
+            assert_eq!(outbox.make_room(25, 1, rule, true, LIMITS), Overflow::Dropped(0));
+        }
+        assert_eq!(outbox.make_room(25, 1, SlowConsumer::Close, true, LIMITS), Overflow::Close);
     }
 
     #[test]
