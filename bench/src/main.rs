@@ -5,6 +5,8 @@
 //! byte for byte; a run with anything missing, doubled or out of order fails.
 
 mod client;
+mod contest;
+mod echo;
 mod fanout;
 mod floor;
 mod frame;
@@ -15,13 +17,16 @@ mod ledger;
 mod load;
 mod options;
 mod procfs;
+mod publish;
 mod report;
+mod round;
 mod server;
 mod stats;
+mod storm;
 mod sys;
 
 use clap::{Parser, Subcommand};
-use options::{FanoutArgs, IdleArgs};
+use options::{EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
 use std::process::ExitCode;
 
 /// Measures fanwire, or any server with its routes. Without a command: the canonical fan-out against fanwire and the
@@ -35,11 +40,18 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Scenario {
-    /// One message to many WebSocket subscribers, in a closed loop: CPU per delivery, rate, latency.
+    /// One message to many WebSocket subscribers, in a closed loop or at a rate: CPU per delivery, rate, latency.
     Fanout(FanoutArgs),
+    /// Connections that send a message when the last one is back: CPU per message, rate, latency.
+    Echo(EchoArgs),
+    /// HTTP publishes over keep-alive connections to one subscriber: CPU per publish with its delivery, rate, latency.
+    Publish(PublishArgs),
+    /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
+    /// everything, refused connections.
+    Storm(StormArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
-    /// The floor: the least a server can do for a fan-out.
+    /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
         #[arg(long)]
@@ -60,6 +72,9 @@ enum Scenario {
 fn run() -> Result<(), String> {
     match Arguments::parse().scenario {
         Some(Scenario::Fanout(args)) => fanout::run(&args, false),
+        Some(Scenario::Echo(args)) => echo::run(&args),
+        Some(Scenario::Publish(args)) => publish::run(&args),
+        Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
