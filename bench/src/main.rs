@@ -1,10 +1,12 @@
-//! Load client for fanwire: what a delivery costs, what an idle connection costs, and the floor to compare with.
+//! Load client for fanwire: what a delivery, an echo, a publish, a connect and an idle connection cost, and the floor and
+//! other servers to compare with.
 //!
 //! The client is pinned to one core and the server to another. Costs are the CPU clock of the server's processes plus
 //! that of its core's ksoftirqd, because on loopback the receiving half of a send runs there. Every delivery is checked
 //! byte for byte; a run with anything missing, doubled or out of order fails.
 
 mod client;
+mod compare;
 mod contest;
 mod echo;
 mod fanout;
@@ -16,6 +18,7 @@ mod inbox;
 mod ledger;
 mod load;
 mod options;
+mod peers;
 mod procfs;
 mod publish;
 mod report;
@@ -26,7 +29,7 @@ mod storm;
 mod sys;
 
 use clap::{Parser, Subcommand};
-use options::{EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use options::{CompareArgs, EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
 use std::process::ExitCode;
 
 /// Measures fanwire, or any server with its routes. Without a command: the canonical fan-out against fanwire and the
@@ -46,6 +49,9 @@ enum Scenario {
     Echo(EchoArgs),
     /// HTTP publishes over keep-alive connections to one subscriber: CPU per publish with its delivery, rate, latency.
     Publish(PublishArgs),
+    /// The fan-out against other servers and the floor, all in turn: CPU per delivery and its ratios. Installs the other
+    /// servers where they are missing, and says which it skips and why.
+    Compare(CompareArgs),
     /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
     /// everything, refused connections.
     Storm(StormArgs),
@@ -74,6 +80,7 @@ fn run() -> Result<(), String> {
         Some(Scenario::Fanout(args)) => fanout::run(&args, false),
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
+        Some(Scenario::Compare(args)) => compare::run(&args),
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),

@@ -5,6 +5,7 @@ use crate::load::{ClientMode, Shape};
 use crate::server::{self, Server};
 use crate::sys;
 use clap::Args;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which server, and where it and the client run.
@@ -225,6 +226,24 @@ pub struct PublishArgs {
     /// Measure the floor program too, in turn with the server.
     #[arg(long)]
     pub floor: bool,
+}
+
+/// Options of `compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// Server under load.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// The load.
+    #[command(flatten)]
+    pub load: FanoutLoad,
+    /// Servers to compare with. Missing ones are installed first, system packages included when run as root. Default: all
+    /// that have a script.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub peers: Vec<String>,
+    /// Folder with the peers' scripts. Default: `bench/peers` of the source tree this program was built from.
+    #[arg(long, value_name = "FOLDER")]
+    pub peers_folder: Option<PathBuf>,
 }
 
 /// Options of `storm`.
