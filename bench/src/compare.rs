@@ -75,6 +75,7 @@ fn start(peer: &Peer, core: usize) -> Result<Server, String> {
 }
 
 fn skip(skipped: &mut Vec<(String, String)>, peer: &Peer, reason: String) {
+    let reason = reason.trim_end().replace('\n', " | ");
     progress(&format!("{}: skipped: {reason}", peer.name));
     skipped.push((peer.name.clone(), reason));
 }

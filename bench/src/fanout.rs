@@ -5,6 +5,9 @@ use crate::load::{ClientMode, Load, Shape};
 use crate::options::{FanoutArgs, Setup};
 use std::net::SocketAddrV4;
 
+/// An open loop's own lateness above this share of the latency spoils it.
+const LATE: f64 = 0.2;
+
 /// Runs the scenario. `brief` prints the two numbers instead of the table.
 pub fn run(args: &FanoutArgs, brief: bool) -> Result<(), String> {
     let setup = Setup::prepare(&args.server)?;
@@ -97,12 +100,21 @@ pub fn print_notes(contenders: &[Contender], shape: &Shape) {
     }
     for contender in contenders.iter().filter(|contender| contender.lags.len() > 0) {
         let lag = |percent| contender.lags.us(percent);
+        // What the client itself adds to the latency.
+        let late = lag(99.0) > LATE * contender.latency_us(99.0);
         println!(
-            "{}: of that, publishes left late by p50 {:.0} us, p99 {:.0} us, max {:.0} us",
+            "{}: publishes left late by p50 {:.0} us, p99 {:.0} us, max {:.0} us{}",
             contender.server.name,
             lag(50.0),
             lag(99.0),
-            lag(100.0)
+            lag(100.0),
+            if late { ": MUCH OF THE LATENCY IS THE HARNESS'S" } else { "" }
         );
+        if contender.held > 0 {
+            println!(
+                "{}: {} publishes waited for a full window: THE SERVER DID NOT KEEP UP with the rate, or the client did not",
+                contender.server.name, contender.held
+            );
+        }
     }
 }

@@ -31,8 +31,10 @@ pub struct Round {
     pub reads: u64,
     /// From a message's publish (open loop: from its scheduled time) to its last delivery.
     pub latencies: Latencies,
-    /// Open loop: from a message's scheduled time to its being handed to the socket.
+    /// Open loop: from a message's scheduled time to its being handed to the socket, where the window had room.
     pub lags: Latencies,
+    /// Open loop: messages that were late because the window was full, and those due meanwhile.
+    pub held: u64,
 }
 
 /// The clocks of the client's thread over a round.

@@ -49,6 +49,8 @@ pub struct Contender {
     latencies: Latencies,
     /// See [`crate::round::Round::lags`].
     pub lags: Latencies,
+    /// See [`crate::round::Round::held`].
+    pub held: u64,
 }
 
 /// Plays all rounds of `plan`, the contenders in turn. Those whose turn it is not are stopped meanwhile: some servers
@@ -114,7 +116,7 @@ impl Contender {
         work.round(WARM_UP).map_err(|error| explain(&mut server, error))?;
         let meter = Meter::new(&server)?;
         let (latencies, lags) = (Latencies::default(), Latencies::default());
-        Ok(Contender { server, work, meter, rounds: Vec::new(), latencies, lags })
+        Ok(Contender { server, work, meter, rounds: Vec::new(), latencies, lags, held: 0 })
     }
 
     fn round(&mut self, seconds: f64) -> Result<Figures, String> {
@@ -131,6 +133,7 @@ impl Contender {
         self.rounds.push(figures);
         self.latencies.add(&round.latencies);
         self.lags.add(&round.lags);
+        self.held += round.held;
         Ok(figures)
     }
 
@@ -142,6 +145,11 @@ impl Contender {
     pub fn spread(&self, figure: impl Fn(&Figures) -> f64) -> Spread {
         let nothing = Spread { median: f64::NAN, min: f64::NAN, max: f64::NAN };
         Spread::of(self.rounds.iter().map(figure)).unwrap_or(nothing)
+    }
+
+    /// Latency over all rounds, microseconds.
+    pub fn latency_us(&self, percent: f64) -> f64 {
+        self.latencies.us(percent)
     }
 
     /// Ratio of its CPU cost to that of `other`, round by round.

@@ -118,6 +118,7 @@ pub fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<
     }
     if contender.lags.len() > 0 {
         line = line
+            .number("publishes_held_by_full_window", contender.held as f64)
             .number("publish_lag_p99_us", contender.lags.us(99.0))
             .number("publish_lag_max_us", contender.lags.us(100.0));
     }

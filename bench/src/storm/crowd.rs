@@ -4,6 +4,7 @@ use super::book::{Book, META, META_BYTES};
 use crate::client::{check_handshake, handshake_request, source_address};
 use crate::frame::{self, Kind};
 use crate::http;
+use crate::round::{Round, Stopwatch};
 use crate::stats::Latencies;
 use crate::sys::{self, Epoll, Received};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +37,8 @@ pub struct Ask {
 pub struct Surge {
     /// From the first connect until everybody had everything.
     pub wall_ns: u64,
+    /// Share of that time in which the client's thread ran or wanted to.
+    pub client_share: f64,
     /// From a client's first connect until it had everything.
     pub latencies: Latencies,
     /// Attempts that ended without a WebSocket, by reason. Each was tried again.
@@ -116,7 +119,8 @@ impl Crowd {
     /// Connects all who are out and waits until each has all messages of `book`.
     pub fn surge(&mut self, ask: &Ask, book: &Book) -> Result<Surge, String> {
         let mut surge = Surge::default();
-        let begun = Instant::now();
+        let watch = Stopwatch::start()?;
+        let begun = watch.begun();
         let mut waiting: VecDeque<usize> =
             (0..self.clients.len()).filter(|&index| self.clients[index].stage == Stage::Out).collect();
         let mut satisfied = self.clients.len() - waiting.len();
@@ -172,7 +176,10 @@ impl Crowd {
             }
         }
         self.tags = tags;
-        surge.wall_ns = begun.elapsed().as_nanos() as u64;
+        let mut round = Round::default();
+        watch.stop(&mut round)?;
+        surge.wall_ns = round.wall_ns;
+        surge.client_share = (round.client_ns + round.client_delay_ns) as f64 / round.wall_ns as f64;
         Ok(surge)
     }
 

@@ -26,6 +26,8 @@ const QUIET_STEP: Duration = Duration::from_millis(50);
 const QUIET_STEPS: usize = 200;
 /// A server that takes less of a step than this is done, nanoseconds.
 const QUIET_CPU_NS: u64 = 1_000_000;
+/// A client that wants to run for this share of the time counts as the bottleneck.
+const SATURATED: f64 = 0.9;
 /// Others on the server's core with more than this share of it spoil the figures.
 const DISTURBED: f64 = 0.1;
 
@@ -35,6 +37,7 @@ struct Gust {
     per_second: f64,
     wall_ms: f64,
     others_share: f64,
+    client_share: f64,
     refused: u64,
 }
 
@@ -214,6 +217,7 @@ impl Storm {
                     .number("connections_per_second", gust.per_second)
                     .number("all_done_ms", gust.wall_ms)
                     .number("refused", gust.refused as f64)
+                    .number("client_core_share", gust.client_share)
                     .number("others_on_server_core_share", gust.others_share);
                 println!("{}", line.end());
             }
@@ -245,6 +249,7 @@ impl Gust {
             per_second: connections as f64 / (surge.wall_ns as f64 / 1e9),
             wall_ms: surge.wall_ns as f64 / 1e6,
             others_share: core.others_ns as f64 / core.wall_ns as f64,
+            client_share: surge.client_share,
             refused: surge.refusals(),
         }
     }
@@ -322,6 +327,16 @@ fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
     println!(
         "client times are from its first connect until it has everything, its wait for a turn to connect left out"
     );
+    for storm in all() {
+        let share = spread(&storm.connects, |gust| gust.client_share).median;
+        let verdict = if share < SATURATED {
+            "the harness was not the bottleneck"
+        } else {
+            "THE HARNESS WAS THE BOTTLENECK of clients/s and times (not of CPU per client)"
+        };
+        let percent = share * 100.0;
+        println!("{}: client core {percent:.0} %, waiting for it included: {verdict}", storm.server.name);
+    }
     let disturbed = |gusts: &[Gust]| spread(gusts, |gust| gust.others_share).median > DISTURBED;
     if all().any(|storm| disturbed(&storm.connects) || disturbed(&storm.recoveries)) {
         println!("OTHER WORK SHARED THE SERVER'S CORE: costs are inflated, measure again on a quiet machine");
@@ -353,6 +368,7 @@ mod tests {
     fn gusts_are_per_client() {
         let surge = Surge {
             wall_ns: 50_000_000,
+            client_share: 0.25,
             refused: BTreeMap::from([("status 503".to_owned(), 2), ("connect: refused".to_owned(), 1)]),
             ..Surge::default()
         };
@@ -360,6 +376,6 @@ mod tests {
             CoreTime { own_ns: 900_000, softirq_ns: 100_000, others_ns: 7_000_000, wall_ns: 70_000_000 };
         let gust = Gust::new(&surge, core, 100);
         assert_eq!((gust.cpu_us, gust.per_second, gust.wall_ms), (10.0, 2000.0, 50.0));
-        assert_eq!((gust.others_share, gust.refused), (0.1, 3));
+        assert_eq!((gust.others_share, gust.client_share, gust.refused), (0.1, 0.25, 3));
     }
 }
