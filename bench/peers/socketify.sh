@@ -3,7 +3,7 @@
 . "$(dirname "$0")/common.sh"
 if installing; then
   need python3
-  debian libuv1t64 2>/dev/null || debian libuv1
+  dpkg -s libuv1t64 >/dev/null 2>&1 || debian libuv1
   [ -e "$DIR/venv/done" ] && exit
   python3 -m venv --clear "$DIR/venv"
   "$DIR/venv/bin/pip" install -q --disable-pip-version-check socketify==0.0.31

@@ -37,12 +37,8 @@ pub fn run(args: &CompareArgs) -> Result<(), String> {
     contest::compete(&mut contenders, &plan)?;
     let Some((first, others)) = contenders.split_first() else { return Ok(()) };
     if plan.json {
-        let to_first = format!("ratio_to_{}", first.server.name);
-        for contender in &contenders {
-            let ratios =
-                [("ratio_to_floor", contest::cheapest(&others[..floors])), (&*to_first, Some(first))];
-            println!("{}", contest::summary_json(contender, &plan, &ratios));
-        }
+        let (floors, peers) = others.split_at(floors);
+        contest::print_summaries(first, floors, peers, &plan);
         return Ok(());
     }
     fanout::print_head(&shape, &plan);

@@ -64,10 +64,7 @@ fn run_one(args: &EchoArgs, setup: &Setup, connections: usize, payload_bytes: us
     contest::compete(&mut contenders, &plan)?;
     let Some((first, floors)) = contenders.split_first() else { return Ok(()) };
     if plan.json {
-        for contender in &contenders {
-            let ratios = [("ratio_to_floor", contest::cheapest(floors))];
-            println!("{}", contest::summary_json(contender, &plan, &ratios));
-        }
+        contest::print_summaries(first, floors, &[], &plan);
         return Ok(());
     }
     println!(

@@ -38,10 +38,7 @@ pub fn run(args: &PublishArgs) -> Result<(), String> {
     contest::compete(&mut contenders, &plan)?;
     let Some((first, floors)) = contenders.split_first() else { return Ok(()) };
     if plan.json {
-        for contender in &contenders {
-            let ratios = [("ratio_to_floor", contest::cheapest(floors))];
-            println!("{}", contest::summary_json(contender, &plan, &ratios));
-        }
+        contest::print_summaries(first, floors, &[], &plan);
         return Ok(());
     }
     let in_flight = match shape.window {

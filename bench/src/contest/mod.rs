@@ -11,7 +11,7 @@ use crate::server::{self, Server};
 use crate::stats::{Latencies, Spread};
 pub use figures::Figures;
 pub use meter::{CoreTime, Meter, SETTLE};
-pub use print::{print_against_first, print_brief, print_ratio, print_table, print_verdict, summary_json};
+pub use print::{print_against_first, print_brief, print_ratio, print_summaries, print_table, print_verdict};
 use std::net::SocketAddrV4;
 use std::thread::sleep;
 use std::time::Duration;
@@ -181,7 +181,7 @@ impl Contender {
 }
 
 /// The cheapest of `floors`.
-pub fn cheapest(floors: &[Contender]) -> Option<&Contender> {
+fn cheapest(floors: &[Contender]) -> Option<&Contender> {
     let median = |floor: &Contender| floor.spread(Figures::cpu_ns).median;
     floors.iter().min_by(|a, b| median(a).total_cmp(&median(b)))
 }

@@ -100,8 +100,18 @@ pub fn print_verdict(contenders: &[Contender], plan: &Plan) {
     }
 }
 
+/// A JSON line per contender. Ratios are against the cheapest floor, and where there are peers against the first one.
+pub fn print_summaries(first: &Contender, floors: &[Contender], peers: &[Contender], plan: &Plan) {
+    let to_first = format!("ratio_to_{}", first.server.name);
+    for contender in std::iter::once(first).chain(floors).chain(peers) {
+        let first = (!peers.is_empty()).then_some(first);
+        let ratios = [("ratio_to_floor", cheapest(floors)), (&*to_first, first)];
+        println!("{}", summary_json(contender, plan, &ratios));
+    }
+}
+
 /// The summary of one contender; `ratios` are against others, by the name of the key.
-pub fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Contender>)]) -> String {
+fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Contender>)]) -> String {
     let cpu = contender.spread(Figures::cpu_ns);
     let mut line = JsonLine::new(plan.scenario, &contender.server.name).text("kind", "summary");
     for (name, value) in &plan.facts {
