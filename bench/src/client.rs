@@ -12,7 +12,8 @@ use std::time::Duration;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Key and answer of the example in RFC 6455 section 1.3. The key need not be random: no proxy lies between.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// See KEY.
+pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// A WebSocket that only listens.
 pub struct Subscriber {
@@ -27,10 +28,7 @@ impl Subscriber {
         let socket = sys::connect_from(source, target).map_err(|e| format!("connect from {source}: {e}"))?;
         let mut stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(|e| e.to_string())?;
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {target}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        );
+        let request = handshake_request(target, path, None);
         stream.write_all(request.as_bytes()).map_err(|e| format!("handshake: {e}"))?;
         let mut answer = Vec::new();
         let mut buffer = [0; 4096];
@@ -67,7 +65,17 @@ impl Subscriber {
     }
 }
 
-fn check_handshake(head: &[u8]) -> Result<(), String> {
+/// A request for a WebSocket on `path`, and in `protocol` if one is given.
+pub fn handshake_request(target: SocketAddrV4, path: &str, protocol: Option<&str>) -> String {
+    let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {target}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{protocol}\r\n"
+    )
+}
+
+/// Refuses an answer to `handshake_request` that is not the one of RFC 6455.
+pub fn check_handshake(head: &[u8]) -> Result<(), String> {
     let head = std::str::from_utf8(head).map_err(|_| "handshake answer is not text")?;
     let line = head.lines().next().unwrap_or_default();
     if http::status(head) != Some(101) {

@@ -102,19 +102,44 @@ fn kind_of(first: u8) -> Result<Kind, FrameError> {
 
 /// Appends a server's text frame with `payload` to `out`.
 pub fn push_text(out: &mut Vec<u8>, payload: &[u8]) {
-    out.push(0x81);
-    match payload.len() {
-        short @ 0..126 => out.push(short as u8),
+    push_head(out, 0x81, 0, payload.len());
+    out.extend_from_slice(payload);
+}
+
+/// Appends a client's text frame with `payload`, masked with `key`, to `out`.
+pub fn push_masked(out: &mut Vec<u8>, payload: &[u8], key: [u8; 4]) {
+    push_head(out, 0x81, 0x80, payload.len());
+    out.extend_from_slice(&key);
+    let start = out.len();
+    out.extend_from_slice(payload);
+    mask(&mut out[start..], key);
+}
+
+/// Appends first byte, mask bit and length in its shortest form.
+pub fn push_head(out: &mut Vec<u8>, first: u8, mask_bit: u8, length: usize) {
+    out.push(first);
+    match length {
+        short @ 0..126 => out.push(mask_bit | short as u8),
         medium @ 126..=0xffff => {
-            out.push(126);
+            out.push(mask_bit | 126);
             out.extend_from_slice(&(medium as u16).to_be_bytes());
         }
         long => {
-            out.push(127);
+            out.push(mask_bit | 127);
             out.extend_from_slice(&(long as u64).to_be_bytes());
         }
     }
-    out.extend_from_slice(payload);
+}
+
+/// Masks or unmasks in place (RFC 6455 section 5.3), eight bytes at a time.
+pub fn mask(payload: &mut [u8], key: [u8; 4]) {
+    let [a, b, c, d] = key;
+    let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for bytes in words {
+        *bytes = (u64::from_ne_bytes(*bytes) ^ word).to_ne_bytes();
+    }
+    rest.iter_mut().zip([a, b, c, d, a, b, c]).for_each(|(byte, key)| *byte ^= key);
 }
 
 /// A client's pong with the payload of a ping, masked with a zero key. At most 125 bytes are taken, all a control
@@ -182,6 +207,23 @@ mod tests {
             next(&[0x81, 127, 255, 255, 255, 255, 255, 255, 255, 255], LIMIT),
             Err(FrameError::TooLong(u64::MAX))
         );
+    }
+
+    #[test]
+    fn masking_is_byte_by_byte_and_undoes_itself() {
+        for length in [0, 1, 7, 8, 9, 31, 130] {
+            let payload: Vec<u8> = (0..length).map(|i| i as u8).collect();
+            let mut frame = Vec::new();
+            push_masked(&mut frame, &payload, [1, 2, 3, 250]);
+            assert_eq!(frame[1] & 0x80, 0x80);
+            let start = frame.len() - length;
+            assert_eq!(frame[start - 4..start], [1, 2, 3, 250]);
+            for (index, byte) in frame[start..].iter().enumerate() {
+                assert_eq!(*byte, payload[index] ^ [1, 2, 3, 250][index % 4], "byte {index} of {length}");
+            }
+            mask(&mut frame[start..], [1, 2, 3, 250]);
+            assert_eq!(frame[start..], payload);
+        }
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub fn run(args: &IdleArgs) -> Result<(), String> {
     let setup = Setup::prepare(&args.server)?;
     setup.check_descriptors(args.subscribers + WARM_UP_CONNECTIONS)?;
     let bare = measure_bare(args, setup.server_core)?;
-    let mut server = setup.server()?;
+    let mut server = setup.server(&[])?;
     let mut connections = Vec::with_capacity(args.subscribers + WARM_UP_CONNECTIONS);
     connect(&mut connections, WARM_UP_CONNECTIONS, args, &mut server)?;
     let processes = server.processes()?;

@@ -1,11 +1,12 @@
-//! One server's subscribers and publishers, and the loop that keeps a window of messages in flight.
+//! One server's subscribers and publishers, and the loop that keeps a window of messages in flight (closed loop) or
+//! publishes by a clock (open loop).
 
 use crate::client::{Publisher, Subscriber, source_address};
 use crate::frame;
 use crate::inbox::Events;
 use crate::ledger::Ledger;
-use crate::procfs::thread_delay_ns;
-use crate::sys::{Epoll, Received, thread_cpu_ns};
+use crate::round::{Round, Stopwatch, Work};
+use crate::sys::{Epoll, Received};
 use std::net::SocketAddrV4;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -40,6 +41,9 @@ pub struct Shape {
     pub window: usize,
     /// Publish only when the whole window is done, all of it in one write.
     pub batch: bool,
+    /// Open loop: messages per second, each at its time, as long as the window has room. Latency counts from that time,
+    /// also where the publish was late.
+    pub rate: Option<f64>,
     /// Size of a message.
     pub payload_bytes: usize,
     /// Where the subscribers listen.
@@ -54,32 +58,13 @@ pub struct Shape {
     pub pause: Duration,
 }
 
-/// What a round brought.
-#[derive(Debug, Default)]
-pub struct Round {
-    /// Messages that all subscribers got.
-    pub messages: u64,
-    /// Messages times subscribers.
-    pub deliveries: u64,
-    /// From the first publish to the last delivery and answer, nanoseconds.
-    pub wall_ns: u64,
-    /// CPU time of the client's thread in it, nanoseconds.
-    pub client_ns: u64,
-    /// Time it wanted to run in it while others had its core, nanoseconds.
-    pub client_delay_ns: u64,
-    /// Reads that brought bytes.
-    pub reads: u64,
-    /// From a message's publish to its last delivery, nanoseconds, ascending.
-    pub latencies_ns: Vec<u64>,
-}
-
 /// See the module.
 pub struct Load {
     shape: Shape,
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
     ledger: Ledger,
-    /// When message `number % window` of a publisher was published.
+    /// When message `number % window` of a publisher was published, or was to be.
     published_at: Vec<Vec<Instant>>,
     /// Subscribers that lack something, ascending. Only kept for sweeps.
     lacking: Vec<usize>,
@@ -130,55 +115,6 @@ impl Load {
         })
     }
 
-    /// Keeps the window full for `time`, then waits until everything is delivered and answered.
-    pub fn round(&mut self, time: Duration) -> Result<Round, String> {
-        let mut round = Round::default();
-        let first = self.ledger.complete();
-        let cpu = thread_cpu_ns().map_err(|e| e.to_string())?;
-        let delay = thread_delay_ns();
-        let begun = Instant::now();
-        let (mut progress_at, mut progress) = (begun, self.progress(&round));
-        loop {
-            if begun.elapsed() < time {
-                self.publish()?;
-            } else if self.is_quiet() {
-                break;
-            }
-            for publisher in &mut self.publishers {
-                publisher.flush()?;
-            }
-            if self.epoll.is_some() {
-                self.wait(&mut round)?
-            } else {
-                self.sweep(&mut round)?
-            }
-            if self.progress(&round) != progress {
-                (progress_at, progress) = (Instant::now(), self.progress(&round));
-            } else if progress_at.elapsed() > STALL_TIMEOUT {
-                return Err(self.describe_stall());
-            }
-            if begun.elapsed() > time + OVERRUN_TIMEOUT {
-                return Err(format!("a round of {time:?} did not end within {OVERRUN_TIMEOUT:?} more"));
-            }
-        }
-        round.wall_ns = begun.elapsed().as_nanos() as u64;
-        round.client_ns = thread_cpu_ns().map_err(|e| e.to_string())?.saturating_sub(cpu);
-        round.client_delay_ns = thread_delay_ns().saturating_sub(delay);
-        round.messages = self.ledger.complete() - first;
-        round.deliveries = round.messages * self.subscribers.len() as u64;
-        round.latencies_ns.sort_unstable();
-        Ok(round)
-    }
-
-    /// After the last round: nobody may have anything left to read.
-    pub fn check_nothing_left(&mut self) -> Result<(), String> {
-        let mut round = Round::default();
-        for index in 0..self.subscribers.len() {
-            self.read(index, &mut round)?;
-        }
-        Ok(())
-    }
-
     fn publish(&mut self) -> Result<(), String> {
         let mut any = false;
         for (index, publisher) in self.publishers.iter_mut().enumerate() {
@@ -194,11 +130,47 @@ impl Load {
                 any = true;
             }
         }
-        if any && self.epoll.is_none() {
+        if any {
+            self.mark_all_lacking();
+        }
+        Ok(())
+    }
+
+    /// Publishes what is due by now, the publishers in turn.
+    fn publish_due(&mut self, schedule: &mut Schedule, round: &mut Round) -> Result<(), String> {
+        let mut any = false;
+        let now = Instant::now();
+        while let Some(due) = schedule.next().filter(|&due| due <= now) {
+            let index = (schedule.done % self.publishers.len() as u64) as usize;
+            let number = self.ledger.number_next(index);
+            // With the window full the message waits; its latency counts from when it was due.
+            let Some(payload) = self.ledger.publish(index) else {
+                schedule.behind = true;
+                break;
+            };
+            self.publishers[index].post(payload);
+            self.publishers[index].flush()?;
+            self.published_at[index][(number % self.shape.window as u64) as usize] = due;
+            if schedule.behind {
+                round.held += 1;
+            } else {
+                round.lags.record(due.elapsed().as_nanos() as u64);
+            }
+            schedule.done += 1;
+            any = true;
+        }
+        schedule.behind &= schedule.next().is_some_and(|due| due <= now);
+        if any {
+            self.mark_all_lacking();
+        }
+        Ok(())
+    }
+
+    fn mark_all_lacking(&mut self) {
+        if self.epoll.is_none() {
             self.lacking.clear();
             self.lacking.extend(0..self.subscribers.len());
         }
-        Ok(())
     }
 
     fn is_quiet(&self) -> bool {
@@ -210,10 +182,11 @@ impl Load {
         (round.reads, self.publishers.iter().map(|publisher| publisher.unanswered).sum())
     }
 
-    fn sweep(&mut self, round: &mut Round) -> Result<(), String> {
+    fn sweep(&mut self, until: Option<Duration>, round: &mut Round) -> Result<(), String> {
         // First the pause: a sweep right behind the publish would only get in the server's way.
-        if !self.shape.pause.is_zero() {
-            sleep(self.shape.pause);
+        let pause = until.map_or(self.shape.pause, |until| until.min(self.shape.pause));
+        if !pause.is_zero() {
+            sleep(pause);
         }
         let mut lacking = std::mem::take(&mut self.lacking);
         let mut kept = 0;
@@ -235,13 +208,14 @@ impl Load {
         Ok(())
     }
 
-    fn wait(&mut self, round: &mut Round) -> Result<(), String> {
+    fn wait(&mut self, until: Option<Duration>, round: &mut Round) -> Result<(), String> {
         let Some(epoll) = &mut self.epoll else { return Ok(()) };
         let mut tags = std::mem::take(&mut self.tags);
         tags.clear();
         // A queue that did not fit the socket is tried again soon.
         let timeout =
             Duration::from_millis(if self.publishers.iter().any(Publisher::is_writing) { 1 } else { 100 });
+        let timeout = until.map_or(timeout, |until| until.min(timeout));
         epoll.wait(Some(timeout), &mut tags).map_err(|e| format!("epoll: {e}"))?;
         for &tag in &tags {
             match (tag as usize).checked_sub(self.subscribers.len()) {
@@ -277,7 +251,7 @@ impl Load {
             let now = Instant::now();
             for done in events.complete.drain(..) {
                 let at = self.published_at[done.publisher][(done.number % self.shape.window as u64) as usize];
-                round.latencies_ns.push(now.duration_since(at).as_nanos() as u64);
+                round.latencies.record(now.saturating_duration_since(at).as_nanos() as u64);
             }
         }
         Ok(())
@@ -295,23 +269,111 @@ impl Load {
     }
 }
 
+/// When the messages of an open loop are due.
+struct Schedule {
+    begun: Instant,
+    rate: f64,
+    /// Messages of the whole round.
+    total: u64,
+    /// Messages published.
+    done: u64,
+    /// The window was full, and what was due then is not all published yet.
+    behind: bool,
+}
+
+impl Schedule {
+    fn new(begun: Instant, rate: f64, time: Duration) -> Schedule {
+        Schedule { begun, rate, total: (time.as_secs_f64() * rate).ceil() as u64, done: 0, behind: false }
+    }
+
+    /// When the next message is due; None after the last one.
+    fn next(&self) -> Option<Instant> {
+        (self.done < self.total).then(|| self.begun + Duration::from_secs_f64(self.done as f64 / self.rate))
+    }
+
+    /// Time left until the next message is due. None after the last one, and while a message that is due waits for
+    /// room: then there is nothing to wake up for.
+    fn wait(&self) -> Option<Duration> {
+        self.next()?.checked_duration_since(Instant::now())
+    }
+}
+
+impl Work for Load {
+    /// Keeps the window full for `time`, or publishes by the clock, then waits until everything is delivered and
+    /// answered.
+    fn round(&mut self, time: Duration) -> Result<Round, String> {
+        let mut round = Round::default();
+        let first = self.ledger.complete();
+        let watch = Stopwatch::start()?;
+        let begun = watch.begun();
+        let mut schedule = self.shape.rate.map(|rate| Schedule::new(begun, rate, time));
+        let (mut progress_at, mut progress) = (begun, self.progress(&round));
+        loop {
+            let more = match &mut schedule {
+                Some(schedule) => {
+                    self.publish_due(schedule, &mut round)?;
+                    schedule.next().is_some()
+                }
+                None => {
+                    let more = begun.elapsed() < time;
+                    if more {
+                        self.publish()?;
+                    }
+                    more
+                }
+            };
+            if !more && self.is_quiet() {
+                break;
+            }
+            for publisher in &mut self.publishers {
+                publisher.flush()?;
+            }
+            let until = schedule.as_ref().and_then(Schedule::wait);
+            if self.epoll.is_some() {
+                self.wait(until, &mut round)?
+            } else {
+                self.sweep(until, &mut round)?
+            }
+            if self.progress(&round) != progress || self.is_quiet() {
+                (progress_at, progress) = (Instant::now(), self.progress(&round));
+            } else if progress_at.elapsed() > STALL_TIMEOUT {
+                return Err(self.describe_stall());
+            }
+            if begun.elapsed() > time + OVERRUN_TIMEOUT {
+                let waiting = schedule.as_ref().map_or(0, |schedule| schedule.total - schedule.done);
+                return Err(format!(
+                    "a round of {time:?} did not end within {OVERRUN_TIMEOUT:?} more; {waiting} messages are due and \
+                     not published yet"
+                ));
+            }
+        }
+        watch.stop(&mut round)?;
+        round.messages = self.ledger.complete() - first;
+        round.deliveries = round.messages * self.subscribers.len() as u64;
+        Ok(round)
+    }
+
+    fn check_nothing_left(&mut self) -> Result<(), String> {
+        let mut round = Round::default();
+        for index in 0..self.subscribers.len() {
+            self.read(index, &mut round)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::floor::{self, Mode};
-    use crate::server::free_address;
-    use std::net::TcpStream;
+    use std::net::{Ipv4Addr, TcpListener};
 
     /// The floor on a thread of its own, for as long as the test program runs.
-    fn start_floor() -> SocketAddrV4 {
-        let address = free_address().unwrap();
-        std::thread::spawn(move || floor::run(address.port(), Mode::Send));
-        let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            assert!(begun.elapsed() < STALL_TIMEOUT, "the floor does not listen");
-            sleep(Duration::from_millis(5));
-        }
-        address
+    pub fn start_floor(mode: Mode) -> SocketAddrV4 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || floor::serve(listener, mode));
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
     }
 
     fn shape(
@@ -326,6 +388,7 @@ mod tests {
             publishers,
             window,
             batch,
+            rate: None,
             payload_bytes,
             path: "/sub/test".to_owned(),
             publish_path: "/pub/test".to_owned(),
@@ -342,20 +405,55 @@ mod tests {
                 [(1, 1, false, 27), (1, 4, false, 70_000), (3, 5, true, 128)]
             {
                 let shape = shape(client, publishers, window, batch, bytes);
-                let mut load = Load::connect(start_floor(), shape, 7).unwrap();
+                let mut load = Load::connect(start_floor(Mode::Send), shape, 7).unwrap();
                 let round = load.round(Duration::from_millis(30)).unwrap();
                 load.check_nothing_left().unwrap();
                 assert!(round.messages >= (publishers * window) as u64);
                 assert_eq!(round.deliveries, round.messages * 20);
-                assert_eq!(round.latencies_ns.len() as u64, round.messages);
+                assert_eq!(round.latencies.len(), round.messages);
                 assert_eq!(load.ledger.sent(), round.messages);
             }
         }
     }
 
     #[test]
+    fn an_open_loop_publishes_what_is_due_and_no_more() {
+        for client in [ClientMode::Sweep, ClientMode::Epoll] {
+            let shape = Shape { rate: Some(500.0), ..shape(client, 2, 64, false, 64) };
+            let mut load = Load::connect(start_floor(Mode::Send), shape, 7).unwrap();
+            let round = load.round(Duration::from_millis(100)).unwrap();
+            load.check_nothing_left().unwrap();
+            assert_eq!((round.messages, round.deliveries), (50, 1000));
+            assert_eq!((round.latencies.len(), round.lags.len(), round.held), (50, 50, 0));
+            assert!(round.wall_ns >= 98_000_000, "the last message is due after 98 ms");
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_full_delays_the_publish_and_counts_the_delay() {
+        // One message in flight and far more due than can be delivered: latencies grow with the delay.
+        let shape = Shape { rate: Some(1e6), ..shape(ClientMode::Sweep, 1, 1, false, 64) };
+        let mut load = Load::connect(start_floor(Mode::Send), shape, 7).unwrap();
+        let round = load.round(Duration::from_micros(200)).unwrap();
+        assert_eq!(round.messages, 200);
+        assert!(round.held > 100 && round.held + round.lags.len() == 200, "{} held", round.held);
+        assert!(round.latencies.us(100.0) > 1000.0, "{}", round.latencies.us(100.0));
+    }
+
+    #[test]
+    fn a_schedule_has_as_many_messages_as_fit() {
+        let begun = Instant::now();
+        let mut schedule = Schedule::new(begun, 10.0, Duration::from_millis(250));
+        assert_eq!((schedule.total, schedule.next()), (3, Some(begun)));
+        schedule.done = 2;
+        assert_eq!(schedule.next(), Some(begun + Duration::from_millis(200)));
+        schedule.done = 3;
+        assert_eq!((schedule.next(), schedule.wait()), (None, None));
+    }
+
+    #[test]
     fn messages_of_another_load_are_told() {
-        let address = start_floor();
+        let address = start_floor(Mode::Send);
         let shape = shape(ClientMode::Sweep, 1, 1, false, 64);
         let mut load = Load::connect(address, shape.clone(), 7).unwrap();
         let mut other = Load::connect(address, shape, 8).unwrap();

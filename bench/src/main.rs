@@ -1,10 +1,14 @@
-//! Load client for fanwire: what a delivery costs, what an idle connection costs, and the floor to compare with.
+//! Load client for fanwire: what a delivery, an echo, a publish, a connect and an idle connection cost, and the floor and
+//! other servers to compare with.
 //!
 //! The client is pinned to one core and the server to another. Costs are the CPU clock of the server's processes plus
 //! that of its core's ksoftirqd, because on loopback the receiving half of a send runs there. Every delivery is checked
 //! byte for byte; a run with anything missing, doubled or out of order fails.
 
 mod client;
+mod compare;
+mod contest;
+mod echo;
 mod fanout;
 mod floor;
 mod frame;
@@ -14,14 +18,18 @@ mod inbox;
 mod ledger;
 mod load;
 mod options;
+mod peers;
 mod procfs;
+mod publish;
 mod report;
+mod round;
 mod server;
 mod stats;
+mod storm;
 mod sys;
 
 use clap::{Parser, Subcommand};
-use options::{FanoutArgs, IdleArgs};
+use options::{CompareArgs, EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
 use std::process::ExitCode;
 
 /// Measures fanwire, or any server with its routes. Without a command: the canonical fan-out against fanwire and the
@@ -35,11 +43,21 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Scenario {
-    /// One message to many WebSocket subscribers, in a closed loop: CPU per delivery, rate, latency.
+    /// One message to many WebSocket subscribers, in a closed loop or at a rate: CPU per delivery, rate, latency.
     Fanout(FanoutArgs),
+    /// Connections that send a message when the last one is back: CPU per message, rate, latency.
+    Echo(EchoArgs),
+    /// HTTP publishes over keep-alive connections to one subscriber: CPU per publish with its delivery, rate, latency.
+    Publish(PublishArgs),
+    /// The fan-out against other servers and the floor, all in turn: CPU per delivery and its ratios. Installs the other
+    /// servers where they are missing, and says which it skips and why.
+    Compare(CompareArgs),
+    /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
+    /// everything, refused connections.
+    Storm(StormArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
-    /// The floor: the least a server can do for a fan-out.
+    /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
         #[arg(long)]
@@ -60,6 +78,10 @@ enum Scenario {
 fn run() -> Result<(), String> {
     match Arguments::parse().scenario {
         Some(Scenario::Fanout(args)) => fanout::run(&args, false),
+        Some(Scenario::Echo(args)) => echo::run(&args),
+        Some(Scenario::Publish(args)) => publish::run(&args),
+        Some(Scenario::Compare(args)) => compare::run(&args),
+        Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),

@@ -5,6 +5,7 @@ use crate::load::{ClientMode, Shape};
 use crate::server::{self, Server};
 use crate::sys;
 use clap::Args;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which server, and where it and the client run.
@@ -34,17 +35,33 @@ pub struct ServerArgs {
     pub json: bool,
 }
 
+/// Where subscribers open their WebSocket, unless told otherwise.
+pub const PATH: &str = "/sub/bench";
+/// Where messages are posted, unless told otherwise.
+pub const PUBLISH_PATH: &str = "/pub/bench";
+
 /// Options of `fanout`.
 #[derive(Args, Clone, Debug)]
 pub struct FanoutArgs {
     /// Server under load.
     #[command(flatten)]
     pub server: ServerArgs,
+    /// The load.
+    #[command(flatten)]
+    pub load: FanoutLoad,
+    /// Measure the floor program too, in turn with the server.
+    #[arg(long)]
+    pub floor: bool,
+}
+
+/// Shape of a fan-out.
+#[derive(Args, Clone, Debug)]
+pub struct FanoutLoad {
     /// Where subscribers open their WebSocket.
-    #[arg(long, default_value = "/sub/bench")]
+    #[arg(long, default_value = PATH)]
     path: String,
     /// Where messages are posted.
-    #[arg(long, default_value = "/pub/bench")]
+    #[arg(long, default_value = PUBLISH_PATH)]
     publish_path: String,
     /// WebSocket connections.
     #[arg(long, default_value_t = 1000)]
@@ -58,58 +75,211 @@ pub struct FanoutArgs {
     /// Length of a round, seconds.
     #[arg(long, default_value_t = 0.6)]
     pub seconds: f64,
-    /// Messages in flight per publisher. Default 1; with --busy 8.
+    /// Messages in flight per publisher. Default 1; with --busy 8; with --rate 1024.
     #[arg(long)]
     inflight: Option<usize>,
     /// Busy load: so many publishers, each writing --inflight publishes at once when its last lot is delivered.
     #[arg(long, value_name = "PUBLISHERS")]
     busy: Option<usize>,
-    /// How the client learns of deliveries.
-    #[arg(long, value_enum, default_value_t = ClientMode::Sweep)]
-    client: ClientMode,
+    /// Open loop: so many publishes per second, each at its scheduled time; latency counts from that time.
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "busy")]
+    rate: Option<f64>,
+    /// How the client learns of deliveries. Default: sweep; with --rate epoll.
+    #[arg(long, value_enum)]
+    client: Option<ClientMode>,
     /// Pause between two sweeps, microseconds.
     #[arg(long, default_value_t = 300)]
     pause_us: u64,
     /// Source addresses used, 127.0.0.1 and up: 28,000 connections each.
     #[arg(long, default_value_t = 1)]
     sources: usize,
-    /// Measure the floor program too, in turn with the server.
-    #[arg(long)]
-    pub floor: bool,
 }
 
-impl FanoutArgs {
+/// Refuses a number that is too small.
+pub fn at_least(what: &str, value: usize, least: usize) -> Result<(), String> {
+    if value < least { Err(format!("{what} must be at least {least}")) } else { Ok(()) }
+}
+
+/// Refuses a round that is no round.
+pub fn check_rounds(rounds: usize, seconds: f64) -> Result<(), String> {
+    at_least("--rounds", rounds, 1)?;
+    if !(0.001..=3600.0).contains(&seconds) {
+        return Err("--seconds must lie between 0.001 and 3600".to_owned());
+    }
+    Ok(())
+}
+
+impl FanoutLoad {
     /// The load these options ask for.
     pub fn shape(&self) -> Result<Shape, String> {
         let publishers = self.busy.unwrap_or(1);
-        let window = self.inflight.unwrap_or(if self.busy.is_some() { 8 } else { 1 });
-        let at_least = |what: &str, value: usize, least: usize| {
-            if value < least { Err(format!("{what} must be at least {least}")) } else { Ok(()) }
+        let window = match (self.busy, self.rate) {
+            (_, Some(_)) => 1024,
+            (Some(_), None) => 8,
+            (None, None) => 1,
         };
+        let window = self.inflight.unwrap_or(window);
+        let client = if self.rate.is_some() { ClientMode::Epoll } else { ClientMode::Sweep };
         at_least("--subscribers", self.subscribers, 1)?;
-        at_least("--rounds", self.rounds, 1)?;
         at_least("--inflight", window, 1)?;
         at_least("--busy", publishers, 1)?;
         at_least("--payload", self.payload, TAG_BYTES)?;
+        check_rounds(self.rounds, self.seconds)?;
         if publishers > PUBLISHERS_MAX {
             return Err(format!("--busy must be at most {PUBLISHERS_MAX}"));
         }
-        if !(0.001..=3600.0).contains(&self.seconds) {
-            return Err("--seconds must lie between 0.001 and 3600".to_owned());
+        if self.rate.is_some_and(|rate| !(0.1..=1e7).contains(&rate)) {
+            return Err("--rate must lie between 0.1 and 10000000".to_owned());
         }
         Ok(Shape {
             subscribers: self.subscribers,
             publishers,
             window,
             batch: self.busy.is_some(),
+            rate: self.rate,
             payload_bytes: self.payload,
             path: self.path.clone(),
             publish_path: self.publish_path.clone(),
             sources: self.sources,
-            client: self.client,
+            client: self.client.unwrap_or(client),
             pause: Duration::from_micros(self.pause_us),
         })
     }
+}
+
+impl Shape {
+    /// The same load at the paths that the floor and the peers have.
+    pub fn at_default_paths(self) -> Shape {
+        Shape { path: PATH.to_owned(), publish_path: PUBLISH_PATH.to_owned(), ..self }
+    }
+}
+
+/// Options of `echo`.
+#[derive(Args, Clone, Debug)]
+pub struct EchoArgs {
+    /// Server under load.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Where the echo is.
+    #[arg(long, default_value = "/echo")]
+    pub path: String,
+    /// WebSocket connections; several numbers are measured one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    pub connections: Vec<usize>,
+    /// Sizes of a message, bytes.
+    #[arg(long, value_delimiter = ',', default_value = "64,512")]
+    pub payload: Vec<usize>,
+    /// Rounds; what is told is their median and extremes.
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// Length of a round, seconds.
+    #[arg(long, default_value_t = 0.6)]
+    pub seconds: f64,
+    /// How the client learns of echoes.
+    #[arg(long, value_enum, default_value_t = ClientMode::Sweep)]
+    pub client: ClientMode,
+    /// Pause between two sweeps, microseconds.
+    #[arg(long, default_value_t = 300)]
+    pub pause_us: u64,
+    /// Source addresses used, 127.0.0.1 and up: 28,000 connections each.
+    #[arg(long, default_value_t = 1)]
+    pub sources: usize,
+    /// Measure the floor program too, in turn with the server.
+    #[arg(long)]
+    pub floor: bool,
+}
+
+/// Options of `publish`.
+#[derive(Args, Clone, Debug)]
+pub struct PublishArgs {
+    /// Server under load.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Where the subscriber opens its WebSocket.
+    #[arg(long, default_value = PATH)]
+    pub path: String,
+    /// Where messages are posted.
+    #[arg(long, default_value = PUBLISH_PATH)]
+    pub publish_path: String,
+    /// Keep-alive connections that publish.
+    #[arg(long, default_value_t = 16)]
+    pub connections: usize,
+    /// Publishes in flight per connection. More than one are written at once when the last lot is answered and
+    /// delivered.
+    #[arg(long, value_name = "DEPTH", default_value_t = 1)]
+    pub pipeline: usize,
+    /// Size of a message, bytes.
+    #[arg(long, default_value_t = 128)]
+    pub payload: usize,
+    /// Rounds; what is told is their median and extremes.
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// Length of a round, seconds.
+    #[arg(long, default_value_t = 0.6)]
+    pub seconds: f64,
+    /// How the client learns of answers and deliveries.
+    #[arg(long, value_enum, default_value_t = ClientMode::Sweep)]
+    pub client: ClientMode,
+    /// Pause between two sweeps, microseconds.
+    #[arg(long, default_value_t = 300)]
+    pub pause_us: u64,
+    /// Measure the floor program too, in turn with the server.
+    #[arg(long)]
+    pub floor: bool,
+}
+
+/// Options of `compare`.
+#[derive(Args, Clone, Debug)]
+pub struct CompareArgs {
+    /// Server under load.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// The load.
+    #[command(flatten)]
+    pub load: FanoutLoad,
+    /// Servers to compare with. Missing ones are installed first, system packages included when run as root. Default: all
+    /// that have a script.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub peers: Vec<String>,
+    /// Folder with the peers' scripts. Default: `bench/peers` of the source tree this program was built from.
+    #[arg(long, value_name = "FOLDER")]
+    pub peers_folder: Option<PathBuf>,
+}
+
+/// Options of `storm`.
+#[derive(Args, Clone, Debug)]
+pub struct StormArgs {
+    /// Server under load.
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Where clients open their WebSocket; every round has a channel of its own behind it. The server must speak the
+    /// subprotocol `ws+meta.nchan` and take `?last_event_id=`.
+    #[arg(long, default_value = PATH)]
+    pub path: String,
+    /// Where messages are posted; the round's channel is appended as above.
+    #[arg(long, default_value = PUBLISH_PATH)]
+    pub publish_path: String,
+    /// Clients.
+    #[arg(long, default_value_t = 5000)]
+    pub connections: usize,
+    /// Attempts under way at any time. More than the server's listen queue holds wait for TCP to try again.
+    #[arg(long, default_value_t = 512)]
+    pub concurrency: usize,
+    /// Messages that everybody misses while cut. The server must store one more.
+    #[arg(long, default_value_t = 10)]
+    pub missed: usize,
+    /// Size of a message, bytes.
+    #[arg(long, default_value_t = 128)]
+    pub payload: usize,
+    /// Rounds; what is told is their median and extremes.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: usize,
+    /// Source addresses used, 127.0.0.1 and up.
+    #[arg(long, default_value_t = 50)]
+    pub sources: usize,
+    /// Measure the floor program's connects too, in turn with the server. It has nothing to recover.
+    #[arg(long)]
+    pub floor: bool,
 }
 
 /// Options of `idle`.
@@ -119,7 +289,7 @@ pub struct IdleArgs {
     #[command(flatten)]
     pub server: ServerArgs,
     /// Where subscribers open their WebSocket; with --channels each, -0, -1 .. is appended.
-    #[arg(long, default_value = "/sub/bench")]
+    #[arg(long, default_value = PATH)]
     pub path: String,
     /// Idle WebSocket connections.
     #[arg(long, default_value_t = 9000)]
@@ -178,8 +348,8 @@ impl Setup {
         Ok(())
     }
 
-    /// Starts or attaches the server the options name.
-    pub fn server(&self) -> Result<Server, String> {
+    /// Starts or attaches the server the options name. `options` go to fanwire if it is fanwire.
+    pub fn server(&self, options: &[&str]) -> Result<Server, String> {
         let address = match &self.args.url {
             Some(url) => server::parse_url(url)?,
             None => server::free_address()?,
@@ -191,7 +361,7 @@ impl Setup {
                 Server::start(&name("server"), server::shell(line, address), address, self.server_core)
             }
             (None, None) => {
-                Server::start(&name("fanwire"), server::fanwire(address)?, address, self.server_core)
+                Server::start(&name("fanwire"), server::fanwire(address, options)?, address, self.server_core)
             }
         }
     }

@@ -81,6 +81,20 @@ impl Server {
         ProcessTree::of(self.root, self.core).map_err(|e| format!("cannot read /proc: {e}"))
     }
 
+    /// Stops a server that was started here until `resume`.
+    pub fn pause(&self) {
+        if self.started.is_some() {
+            sys::signal_group(self.root, libc::SIGSTOP);
+        }
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        if self.started.is_some() {
+            sys::signal_group(self.root, libc::SIGCONT);
+        }
+    }
+
     /// Tells a server that has ended, with the end of its output.
     pub fn check_alive(&mut self) -> Result<(), String> {
         let Some(started) = &mut self.started else {
@@ -106,6 +120,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let Some(mut started) = self.started.take() else { return };
         sys::signal_group(self.root, libc::SIGTERM);
+        // One that is paused would not hear it.
+        sys::signal_group(self.root, libc::SIGCONT);
         let begun = Instant::now();
         while begun.elapsed() < STOP_TIMEOUT && matches!(started.child.try_wait(), Ok(None)) {
             sleep(Duration::from_millis(10));
@@ -140,8 +156,8 @@ pub fn shell(line: &str, address: SocketAddrV4) -> Command {
     command
 }
 
-/// `fanwire serve` with one shard, from the directory of this program.
-pub fn fanwire(address: SocketAddrV4) -> Result<Command, String> {
+/// `fanwire serve` with one shard and `options`, from the directory of this program.
+pub fn fanwire(address: SocketAddrV4, options: &[&str]) -> Result<Command, String> {
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
     let binary = own.with_file_name("fanwire");
     if !binary.is_file() {
@@ -152,6 +168,7 @@ pub fn fanwire(address: SocketAddrV4) -> Result<Command, String> {
     }
     let mut command = Command::new(binary);
     command.args(["serve", "--listen", &address.to_string(), "--shards", "1"]);
+    command.args(options);
     Ok(command)
 }
 
@@ -180,6 +197,30 @@ mod tests {
         assert_eq!(parse_url("localhost:8080"), Ok(expected));
         assert!(parse_url("http://example:80").is_err());
         assert!(parse_url("https://127.0.0.1:80").is_err());
+    }
+
+    #[test]
+    fn a_paused_server_does_nothing_and_still_ends() {
+        let address = free_address().unwrap();
+        let mut command = Command::new(shell("", address).get_program());
+        command.arg("-c").arg(format!(
+            "exec python3 -c 'import socket; s = socket.create_server((\"127.0.0.1\", {}))\nwhile True: pass'",
+            address.port()
+        ));
+        let server = Server::start("spinner", command, address, 0).unwrap();
+        let cpu = || server.processes().unwrap().cpu_ns().unwrap().0;
+        server.pause();
+        sleep(Duration::from_millis(50));
+        let before = cpu();
+        sleep(Duration::from_millis(100));
+        assert_eq!(cpu(), before, "paused");
+        server.resume();
+        sleep(Duration::from_millis(300));
+        assert!(cpu() > before, "resumed");
+        server.pause();
+        let begun = Instant::now();
+        drop(server);
+        assert!(begun.elapsed() < STOP_TIMEOUT, "SIGTERM was not heard");
     }
 
     #[test]

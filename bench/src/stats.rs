@@ -1,5 +1,8 @@
 //! Medians and percentiles.
 
+use hdrhistogram::Histogram;
+use std::fmt;
+
 /// Median with the extremes it lies between.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
@@ -29,11 +32,47 @@ impl Spread {
     }
 }
 
-/// The smallest value that at least `percent` of all values do not exceed (nearest rank). `sorted` must be in
-/// ascending order; None for no values.
-pub fn percentile(sorted: &[u64], percent: f64) -> Option<u64> {
-    let rank = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
-    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied()
+/// Times in an HDR histogram: three digits, whatever their range.
+#[derive(Clone)]
+pub struct Latencies(Histogram<u64>);
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Latencies(Histogram::new(3).expect("three digits are within what a histogram can keep"))
+    }
+}
+
+impl fmt::Debug for Latencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Latencies({} times)", self.len())
+    }
+}
+
+impl Latencies {
+    /// Enters a time, nanoseconds.
+    pub fn record(&mut self, ns: u64) {
+        // Fails only where a histogram may not grow; this one may.
+        let _ = self.0.record(ns);
+    }
+
+    /// Enters all times of another.
+    pub fn add(&mut self, other: &Latencies) {
+        // As above.
+        let _ = self.0.add(&other.0);
+    }
+
+    /// Times entered.
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// The time that `percent` of all do not exceed, microseconds; NaN while there are none.
+    pub fn us(&self, percent: f64) -> f64 {
+        if self.0.is_empty() {
+            return f64::NAN;
+        }
+        self.0.value_at_quantile(percent / 100.0) as f64 / 1e3
+    }
 }
 
 #[cfg(test)]
@@ -55,14 +94,17 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_are_nearest_rank() {
-        let hundred: Vec<u64> = (1..=100).collect();
-        assert_eq!(percentile(&hundred, 50.0), Some(50));
-        assert_eq!(percentile(&hundred, 99.0), Some(99));
-        assert_eq!(percentile(&hundred, 100.0), Some(100));
-        assert_eq!(percentile(&hundred, 0.0), Some(1));
-        assert_eq!(percentile(&[5, 9], 50.0), Some(5));
-        assert_eq!(percentile(&[5, 9], 51.0), Some(9));
-        assert_eq!(percentile(&[], 50.0), None);
+    fn percentiles_keep_three_digits_over_any_range() {
+        let close = |a: f64, b: f64| (a / b - 1.0).abs() < 0.001;
+        let mut latencies = Latencies::default();
+        assert!(latencies.us(50.0).is_nan());
+        (1..=1000).for_each(|us| latencies.record(us * 1000));
+        let mut late = Latencies::default();
+        late.record(100_000_000_000);
+        latencies.add(&late);
+        assert_eq!(latencies.len(), 1001);
+        assert!(close(latencies.us(50.0), 501.0), "{}", latencies.us(50.0));
+        assert!(close(latencies.us(99.0), 991.0), "{}", latencies.us(99.0));
+        assert!(close(latencies.us(100.0), 1e8), "{}", latencies.us(100.0));
     }
 }

@@ -128,24 +128,47 @@ pub fn reset_on_close(fd: RawFd) -> io::Result<()> {
     checked(result).map(drop)
 }
 
+/// Gives a listening socket the longest queue the system allows.
+pub fn lengthen_backlog(fd: RawFd) -> io::Result<()> {
+    // SAFETY: listen takes integers only.
+    checked(unsafe { libc::listen(fd, libc::c_int::from(u16::MAX)) }).map(drop)
+}
+
 /// A blocking TCP connection to `target` from the address `source`. The local port is chosen at connect time, so
 /// each source address has the whole port range for itself.
 pub fn connect_from(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<OwnedFd> {
+    let (socket, _) = connect_socket(source, target, 0)?;
+    Ok(socket)
+}
+
+/// Begins a TCP connection as `connect_from` makes one, without waiting for it. The second value tells whether it is
+/// there already; otherwise the socket becomes writable when it is, or when `take_error` tells why not.
+pub fn begin_connect_from(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<(OwnedFd, bool)> {
+    connect_socket(source, target, libc::SOCK_NONBLOCK)
+}
+
+fn connect_socket(source: Ipv4Addr, target: SocketAddrV4, flags: libc::c_int) -> io::Result<(OwnedFd, bool)> {
     const LENGTH: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
     let (local, remote) = (to_sockaddr(SocketAddrV4::new(source, 0)), to_sockaddr(target));
     // SAFETY: a fresh descriptor is owned by nobody else; the addresses are locals of the length given.
     let socket = unsafe {
-        let fd = checked(libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0))?;
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;
+        let fd = checked(libc::socket(libc::AF_INET, kind, 0))?;
         OwnedFd::from_raw_fd(fd)
     };
-    set_flag(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
+    let fd = socket.as_raw_fd();
+    set_flag(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
+    set_flag(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
     // SAFETY: as above.
-    unsafe {
-        checked(libc::bind(socket.as_raw_fd(), (&raw const local).cast(), LENGTH))?;
-        checked(libc::connect(socket.as_raw_fd(), (&raw const remote).cast(), LENGTH))?;
+    let connected = unsafe {
+        checked(libc::bind(fd, (&raw const local).cast(), LENGTH))?;
+        checked(libc::connect(fd, (&raw const remote).cast(), LENGTH))
+    };
+    match connected {
+        Ok(_) => Ok((socket, true)),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok((socket, false)),
+        Err(error) => Err(error),
     }
-    set_flag(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
-    Ok(socket)
 }
 
 /// What a read that does not wait found.
@@ -188,6 +211,22 @@ pub fn send_now(fd: RawFd, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Sends all of `bytes`, waiting for room where the socket is full. False if it stays full for `timeout`, or fails.
+pub fn send_all(fd: RawFd, mut bytes: &[u8], timeout: Duration) -> bool {
+    while !bytes.is_empty() {
+        match send_now(fd, bytes) {
+            Ok(0) => {
+                if !matches!(wait_ready(fd, libc::POLLOUT, timeout), Ok(true)) {
+                    return false;
+                }
+            }
+            Ok(sent) => bytes = &bytes[sent..],
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
 /// Waits until `fd` is ready for `events` (poll(2) bits). False when the time is over.
 pub fn wait_ready(fd: RawFd, events: i16, timeout: Duration) -> io::Result<bool> {
     let mut entry = libc::pollfd { fd, events, revents: 0 };
@@ -216,18 +255,41 @@ impl Epoll {
 
     /// Watches `fd` for input. A closed descriptor leaves by itself.
     pub fn add(&self, fd: RawFd, tag: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: tag };
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, tag)
+    }
+
+    /// Watches `fd` for room to write, which for a connection under way means its end.
+    pub fn add_for_output(&self, fd: RawFd, tag: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLOUT, tag)
+    }
+
+    /// Watches `fd` for input from now on, not for room to write.
+    pub fn change_to_input(&self, fd: RawFd, tag: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, libc::EPOLLIN, tag)
+    }
+
+    fn control(&self, operation: libc::c_int, fd: RawFd, events: libc::c_int, tag: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: events as u32, u64: tag };
         // SAFETY: the event is a local the kernel only reads during the call.
-        let result = unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) };
-        checked(result).map(drop)
+        checked(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd, &mut event) }).map(drop)
     }
 
     /// Waits, appends the tags of what is ready to `tags`, and returns how many those are. `None` waits for ever.
+    /// Needs Linux 5.11: timeouts are not rounded to milliseconds.
     pub fn wait(&mut self, timeout: Option<Duration>, tags: &mut Vec<u64>) -> io::Result<usize> {
-        let millis = timeout.map_or(-1, |t| t.as_millis().min(i32::MAX as u128) as i32);
-        let room = self.events.len().min(i32::MAX as usize) as i32;
-        // SAFETY: the kernel writes at most `room` events to a vector of at least that length.
-        let result = unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), room, millis) };
+        let room = self.events.len().min(i32::MAX as usize) as libc::c_int;
+        let time = timeout.map(|timeout| libc::timespec {
+            tv_sec: timeout.as_secs().min(1 << 30) as libc::time_t,
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let time = time.as_ref().map_or(std::ptr::null(), |time| time as *const libc::timespec);
+        // SAFETY: the kernel writes at most `room` events to a vector of at least that length and reads a timespec that
+        // outlives the call; without a signal mask the size of one is not looked at.
+        let result = unsafe {
+            let (epoll, events) = (self.fd.as_raw_fd(), self.events.as_mut_ptr());
+            let mask: *const libc::sigset_t = std::ptr::null();
+            libc::syscall(libc::SYS_epoll_pwait2, epoll, events, room, time, mask, 0usize) as libc::c_int
+        };
         match checked(result) {
             Ok(ready) => {
                 tags.extend(self.events[..ready as usize].iter().map(|event| event.u64));

@@ -1,13 +1,15 @@
-//! The floor: the least a server can do for a fan-out. One thread, one epoll loop, one set of subscribers whatever
-//! their path. A publish is framed once and written to all of them; nothing is kept, checked or limited beyond what
+//! The floor: the least a server can do for a fan-out or an echo. One thread, one epoll loop, one set of subscribers whatever
+//! their path; `/echo` sends back what comes. A publish is framed once and written to all of them; nothing is kept, checked or limited beyond what
 //! keeps the program itself upright. What a real server costs above this is what it does for its users.
 
+mod echo;
 mod ring;
 
 use crate::frame;
 use crate::http;
 use crate::sys::{self, Epoll, Received};
 use base64::Engine;
+use echo::Replies;
 use ring::Ring;
 use sha1::{Digest, Sha1};
 use std::io;
@@ -55,7 +57,13 @@ pub fn uring_available() -> bool {
 /// Serves 127.0.0.1:`port` until the process is ended.
 pub fn run(port: u16, mode: Mode) -> io::Result<()> {
     sys::raise_fd_limit()?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    serve(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?, mode)
+}
+
+/// Serves what comes in at `listener`.
+pub fn serve(listener: TcpListener, mode: Mode) -> io::Result<()> {
+    // std asks for a backlog of 128; a storm needs more.
+    sys::lengthen_backlog(listener.as_raw_fd())?;
     listener.set_nonblocking(true)?;
     let epoll = Epoll::new(EPOLL_BATCH)?;
     epoll.add(listener.as_raw_fd(), listener.as_raw_fd() as u64)?;
@@ -66,11 +74,21 @@ pub fn run(port: u16, mode: Mode) -> io::Result<()> {
     Floor { listener, epoll, ring, connections: Vec::new(), subscribers: Vec::new() }.serve()
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Speaks HTTP so far.
+    Http,
+    /// Gets what is published.
+    Subscriber,
+    /// Gets back what it sends.
+    Echo,
+}
+
 struct Connection {
     stream: TcpStream,
     /// Bytes of a request that is not complete; without memory of its own once the connection subscribes.
     inbox: Vec<u8>,
-    subscribed: bool,
+    kind: Kind,
     /// Publishes of this turn, to be answered after the fan-out.
     published: usize,
 }
@@ -84,12 +102,20 @@ struct Floor {
     subscribers: Vec<RawFd>,
 }
 
+/// What one turn of the loop has read and is to write.
+#[derive(Default)]
+struct Turn {
+    /// Frames of all publishes.
+    frames: Vec<u8>,
+    publishers: Vec<RawFd>,
+    replies: Replies,
+}
+
 impl Floor {
     fn serve(mut self) -> io::Result<()> {
         let mut tags = Vec::new();
         let mut buffer = vec![0; READ_BYTES];
-        let mut frames = Vec::new();
-        let mut publishers = Vec::new();
+        let mut turn = Turn::default();
         loop {
             tags.clear();
             self.epoll.wait(None, &mut tags)?;
@@ -97,15 +123,19 @@ impl Floor {
                 let fd = tag as RawFd;
                 if fd == self.listener.as_raw_fd() {
                     self.accept()?;
-                } else if !self.read(fd, &mut buffer, &mut frames, &mut publishers) {
+                } else if !self.read(fd, &mut buffer, &mut turn) {
                     self.drop_connection(fd);
                 }
             }
-            if !frames.is_empty() {
-                self.fan_out(&frames)?;
-                frames.clear();
+            if !turn.frames.is_empty() {
+                self.fan_out(&turn.frames)?;
+                turn.frames.clear();
             }
-            for fd in publishers.drain(..) {
+            if !turn.replies.parts.is_empty() {
+                self.send_replies(&turn.replies)?;
+                turn.replies.clear();
+            }
+            for fd in turn.publishers.drain(..) {
                 self.answer(fd);
             }
         }
@@ -125,56 +155,63 @@ impl Floor {
             if self.connections.len() <= fd as usize {
                 self.connections.resize_with(fd as usize + 1, || None);
             }
-            let connection = Connection { stream, inbox: Vec::new(), subscribed: false, published: 0 };
+            let connection = Connection { stream, inbox: Vec::new(), kind: Kind::Http, published: 0 };
             self.connections[fd as usize] = Some(connection);
         }
     }
 
     /// Takes what has come. False if the connection is to be dropped.
-    fn read(
-        &mut self,
-        fd: RawFd,
-        buffer: &mut [u8],
-        frames: &mut Vec<u8>,
-        publishers: &mut Vec<RawFd>,
-    ) -> bool {
+    fn read(&mut self, fd: RawFd, buffer: &mut [u8], turn: &mut Turn) -> bool {
         let Some(Some(connection)) = self.connections.get_mut(fd as usize) else { return true };
         let got = match sys::recv_now(fd, buffer) {
             Ok(Received::Bytes(got)) => got,
             Ok(Received::Nothing) => return true,
             Ok(Received::Closed) | Err(_) => return false,
         };
-        if connection.subscribed {
+        match connection.kind {
             // A close frame ends it; whatever else a subscriber says is not heard.
-            return buffer[0] & 0x0f != 8;
-        }
-        connection.inbox.extend_from_slice(&buffer[..got]);
-        let was_silent = connection.published == 0;
-        let mut used = 0;
-        let alive = loop {
-            match take_request(&connection.inbox[used..], frames) {
-                Request::Incomplete => break true,
-                Request::Refused => break false,
-                Request::Published(length) => {
-                    used += length;
-                    connection.published += 1;
+            Kind::Subscriber => buffer[0] & 0x0f != 8,
+            Kind::Echo => {
+                let start = turn.replies.bytes.len();
+                if !connection.echo(&mut buffer[..got], &mut turn.replies.bytes) {
+                    turn.replies.bytes.truncate(start);
+                    return false;
                 }
-                Request::Subscribe(answer) => {
-                    connection.subscribed = true;
-                    self.subscribers.push(fd);
-                    break sys::send_now(fd, answer.as_bytes()).is_ok_and(|sent| sent == answer.len());
+                if self.ring.is_some() {
+                    turn.replies.parts.push((fd, start..turn.replies.bytes.len()));
+                    return true;
                 }
+                let sent = sys::send_all(fd, &turn.replies.bytes[start..], FULL_TIMEOUT);
+                turn.replies.bytes.truncate(start);
+                sent
             }
-        };
-        if connection.subscribed {
-            connection.inbox = Vec::new();
-        } else {
-            connection.inbox.drain(..used);
+            Kind::Http => {
+                connection.inbox.extend_from_slice(&buffer[..got]);
+                let was_silent = connection.published == 0;
+                let alive = connection.take_requests(&mut turn.frames);
+                if connection.kind == Kind::Subscriber {
+                    self.subscribers.push(fd);
+                }
+                if alive && was_silent && connection.published > 0 {
+                    turn.publishers.push(fd);
+                }
+                alive
+            }
         }
-        if alive && was_silent && connection.published > 0 {
-            publishers.push(fd);
+    }
+
+    fn send_replies(&mut self, replies: &Replies) -> io::Result<()> {
+        let Some(ring) = &mut self.ring else { return Ok(()) };
+        let mut short = Vec::new();
+        ring.send_to_each(&replies.parts, &replies.bytes, &mut short)?;
+        for (fd, sent) in short {
+            let part = replies.parts.iter().find(|part| part.0 == fd);
+            let rest = part.and_then(|part| replies.bytes[part.1.clone()].get(sent..)).unwrap_or_default();
+            if !sys::send_all(fd, rest, FULL_TIMEOUT) {
+                self.drop_connection(fd);
+            }
         }
-        alive
+        Ok(())
     }
 
     fn fan_out(&mut self, frames: &[u8]) -> io::Result<()> {
@@ -184,7 +221,7 @@ impl Floor {
                 let mut short = Vec::new();
                 ring.send_to_all(&self.subscribers, frames, &mut short)?;
                 for (fd, sent) in short {
-                    if !send_rest(fd, &frames[sent.min(frames.len())..]) {
+                    if !sys::send_all(fd, &frames[sent.min(frames.len())..], FULL_TIMEOUT) {
                         lost.push(fd);
                     }
                 }
@@ -193,7 +230,7 @@ impl Floor {
                 for &fd in &self.subscribers {
                     match sys::send_now(fd, frames) {
                         Ok(sent) if sent == frames.len() => {}
-                        Ok(sent) if send_rest(fd, &frames[sent..]) => {}
+                        Ok(sent) if sys::send_all(fd, &frames[sent..], FULL_TIMEOUT) => {}
                         _ => lost.push(fd),
                     }
                 }
@@ -209,34 +246,57 @@ impl Floor {
         let Some(Some(connection)) = self.connections.get_mut(fd as usize) else { return };
         let answers = "HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n".repeat(connection.published);
         connection.published = 0;
-        if !send_rest(fd, answers.as_bytes()) {
+        if !sys::send_all(fd, answers.as_bytes(), FULL_TIMEOUT) {
             self.drop_connection(fd);
         }
     }
 
     fn drop_connection(&mut self, fd: RawFd) {
         let Some(connection) = self.connections.get_mut(fd as usize).and_then(Option::take) else { return };
-        if connection.subscribed {
+        if connection.kind == Kind::Subscriber {
             self.subscribers.retain(|&subscriber| subscriber != fd);
         }
         drop(connection.stream);
     }
 }
 
-/// Sends all of `bytes`, waiting for room where the socket is full. False if it stays full or fails.
-fn send_rest(fd: RawFd, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match sys::send_now(fd, bytes) {
-            Ok(0) => {
-                if !matches!(sys::wait_ready(fd, libc::POLLOUT, FULL_TIMEOUT), Ok(true)) {
-                    return false;
+impl Connection {
+    /// Takes the requests that are complete. False if the connection is to be dropped.
+    fn take_requests(&mut self, frames: &mut Vec<u8>) -> bool {
+        let mut used = 0;
+        loop {
+            match take_request(&self.inbox[used..], frames) {
+                Request::Incomplete => {
+                    self.inbox.drain(..used);
+                    return true;
+                }
+                Request::Refused => return false,
+                Request::Published(length) => {
+                    used += length;
+                    self.published += 1;
+                }
+                Request::Upgrade(kind, answer) => {
+                    self.kind = kind;
+                    self.inbox = Vec::new();
+                    let sent = sys::send_now(self.stream.as_raw_fd(), answer.as_bytes());
+                    return sent.is_ok_and(|sent| sent == answer.len());
                 }
             }
-            Ok(sent) => bytes = &bytes[sent..],
-            Err(_) => return false,
         }
     }
-    true
+
+    /// Appends the echo of what has come to `out`. False if the connection is to be dropped.
+    fn echo(&mut self, bytes: &mut [u8], out: &mut Vec<u8>) -> bool {
+        if self.inbox.is_empty() {
+            let Some(used) = echo::echo_frames(bytes, out) else { return false };
+            self.inbox.extend_from_slice(&bytes[used..]);
+        } else {
+            self.inbox.extend_from_slice(bytes);
+            let Some(used) = echo::echo_frames(&mut self.inbox, out) else { return false };
+            self.inbox.drain(..used);
+        }
+        true
+    }
 }
 
 enum Request {
@@ -244,8 +304,8 @@ enum Request {
     Refused,
     /// A publish of so many bytes; its frame has been appended.
     Published(usize),
-    /// A WebSocket handshake, with the answer to it.
-    Subscribe(String),
+    /// A WebSocket handshake: what the connection becomes, and the answer.
+    Upgrade(Kind, String),
 }
 
 fn take_request(bytes: &[u8], frames: &mut Vec<u8>) -> Request {
@@ -253,13 +313,15 @@ fn take_request(bytes: &[u8], frames: &mut Vec<u8>) -> Request {
         return if bytes.len() > HEAD_BYTES { Request::Refused } else { Request::Incomplete };
     };
     let Ok(head) = std::str::from_utf8(&bytes[..head_bytes]) else { return Request::Refused };
-    if head.starts_with("GET /sub/") {
+    let kind = if head.starts_with("GET /echo") { Kind::Echo } else { Kind::Subscriber };
+    if kind == Kind::Echo || head.starts_with("GET /sub/") {
         let Some(key) = http::header(head, "sec-websocket-key") else { return Request::Refused };
         let accept = accept_key(key);
-        return Request::Subscribe(format!(
+        let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {accept}\r\n\r\n"
-        ));
+        );
+        return Request::Upgrade(kind, answer);
     }
     if !head.starts_with("POST /pub/") {
         return Request::Refused;
@@ -310,6 +372,7 @@ mod tests {
         let mut frames = Vec::new();
         for request in [
             "GET / HTTP/1.1\r\n\r\n",
+            "GET /echo HTTP/1.1\r\n\r\n",
             "GET /sub/x HTTP/1.1\r\n\r\n",
             "POST /pub/x HTTP/1.1\r\n\r\n",
             "POST /pub/x HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n",

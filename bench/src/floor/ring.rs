@@ -2,6 +2,7 @@
 
 use io_uring::{IoUring, opcode, squeue, types};
 use std::io;
+use std::ops::Range;
 use std::os::fd::RawFd;
 
 /// Sends per enter.
@@ -26,30 +27,54 @@ impl Ring {
         bytes: &[u8],
         short: &mut Vec<(RawFd, usize)>,
     ) -> io::Result<()> {
-        let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         for chunk in sockets.chunks(BATCH) {
-            let mut queue = self.ring.submission();
-            for &fd in chunk {
-                let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length)
-                    .flags(flags)
-                    .build()
-                    .flags(squeue::Flags::SKIP_SUCCESS)
-                    .user_data(fd as u64);
-                // SAFETY: the kernel reads `bytes` only during the enter below: with MSG_DONTWAIT a send is never
-                // kept for later. The queue is empty here and holds BATCH entries. If the enter fails,
-                // the ring is not entered again, so what is left in the queue is never looked at.
-                unsafe { queue.push(&entry) }.map_err(|_| io::Error::other("submission queue full"))?;
-            }
-            drop(queue);
-            let mut submitted = 0;
-            while submitted < chunk.len() {
-                submitted += self.ring.submit()?;
-            }
-            for completion in self.ring.completion() {
-                let sent = completion.result().max(0) as usize;
-                short.push((completion.user_data() as RawFd, sent));
-            }
+            self.send(chunk.iter().map(|&fd| (fd, bytes)), short)?;
+        }
+        Ok(())
+    }
+
+    /// Sends each socket its part of `bytes`; otherwise as `send_to_all`.
+    pub fn send_to_each(
+        &mut self,
+        parts: &[(RawFd, Range<usize>)],
+        bytes: &[u8],
+        short: &mut Vec<(RawFd, usize)>,
+    ) -> io::Result<()> {
+        for chunk in parts.chunks(BATCH) {
+            self.send(chunk.iter().map(|(fd, part)| (*fd, &bytes[part.clone()])), short)?;
+        }
+        Ok(())
+    }
+
+    /// At most BATCH sends.
+    fn send<'a>(
+        &mut self,
+        sends: impl ExactSizeIterator<Item = (RawFd, &'a [u8])>,
+        short: &mut Vec<(RawFd, usize)>,
+    ) -> io::Result<()> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let count = sends.len();
+        let mut queue = self.ring.submission();
+        for (fd, bytes) in sends {
+            let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), length)
+                .flags(flags)
+                .build()
+                .flags(squeue::Flags::SKIP_SUCCESS)
+                .user_data(fd as u64);
+            // SAFETY: the kernel reads `bytes` only during the enter below: with MSG_DONTWAIT a send is never
+            // kept for later. The queue is empty here and holds BATCH entries. If the enter fails,
+            // the ring is not entered again, so what is left in the queue is never looked at.
+            unsafe { queue.push(&entry) }.map_err(|_| io::Error::other("submission queue full"))?;
+        }
+        drop(queue);
+        let mut submitted = 0;
+        while submitted < count {
+            submitted += self.ring.submit()?;
+        }
+        for completion in self.ring.completion() {
+            let sent = completion.result().max(0) as usize;
+            short.push((completion.user_data() as RawFd, sent));
         }
         Ok(())
     }
@@ -78,6 +103,13 @@ mod tests {
             reader.read_exact(&mut got).unwrap();
             assert_eq!(&got, b"hello");
         }
+        ring.send_to_each(&[(sockets[0], 0..1), (sockets[1], 1..5)], b"hello", &mut short).unwrap();
+        let mut got = [0; 4];
+        (&pairs[0].1).read_exact(&mut got[..1]).unwrap();
+        assert_eq!(got[0], b'h');
+        (&pairs[1].1).read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"ello");
+        assert_eq!(short, []);
         let large = vec![b'x'; 4 << 20];
         ring.send_to_all(&sockets[..1], &large, &mut short).unwrap();
         assert_eq!(short.len(), 1);

@@ -1,0 +1,197 @@
+//! Servers under the same load in turn: A B C A B C, so that whatever disturbs the machine hits all alike.
+
+mod figures;
+mod meter;
+mod print;
+
+use crate::floor::{self, Mode};
+use crate::report::{JsonLine, progress};
+use crate::round::Work;
+use crate::server::{self, Server};
+use crate::stats::{Latencies, Spread};
+pub use figures::Figures;
+pub use meter::{CoreTime, Meter, SETTLE};
+pub use print::{print_against_first, print_brief, print_ratio, print_summaries, print_table, print_verdict};
+use std::net::SocketAddrV4;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Messages before the first round are not counted: buffers, caches and branch predictors fill.
+const WARM_UP: Duration = Duration::from_millis(300);
+/// What others leave on the core is cold; a turn before the clock starts warms it.
+const TURN: Duration = Duration::from_millis(30);
+/// What is measured, and how to call it.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the scenario.
+    pub scenario: &'static str,
+    /// What the costs are per, in singular: `delivery`.
+    pub unit: &'static str,
+    /// The same in plural.
+    pub units: &'static str,
+    /// The load, for the JSON lines.
+    pub facts: Vec<(&'static str, f64)>,
+    /// Rounds per server.
+    pub rounds: usize,
+    /// Length of a round, seconds.
+    pub seconds: f64,
+    /// Print JSON lines.
+    pub json: bool,
+}
+
+/// A server with its load and what the rounds against it brought.
+pub struct Contender {
+    /// The server.
+    pub server: Server,
+    work: Box<dyn Work>,
+    meter: Meter,
+    rounds: Vec<Figures>,
+    latencies: Latencies,
+    /// See [`crate::round::Round::lags`].
+    pub lags: Latencies,
+    /// See [`crate::round::Round::held`].
+    pub held: u64,
+}
+
+/// Plays all rounds of `plan`, the contenders in turn. Those whose turn it is not are stopped meanwhile: some servers
+/// poll, and all share one core.
+pub fn compete(contenders: &mut [Contender], plan: &Plan) -> Result<(), String> {
+    let alone = contenders.len() == 1;
+    for contender in contenders.iter().filter(|_| !alone) {
+        contender.server.pause();
+    }
+    for round in 1..=plan.rounds {
+        for contender in contenders.iter_mut() {
+            contender.server.resume();
+            let figures = contender.round(plan.seconds)?;
+            if !alone {
+                contender.server.pause();
+            }
+            progress(&format!(
+                "round {round}/{}  {:<14} {:.0} ns CPU per {}",
+                plan.rounds,
+                contender.server.name,
+                figures.cpu_ns(),
+                plan.unit
+            ));
+            if plan.json {
+                println!("{}", contender.round_json(round, plan));
+            }
+        }
+    }
+    for contender in contenders {
+        contender.server.resume();
+        contender.finish()?;
+    }
+    Ok(())
+}
+
+/// The floor program in every mode that works here.
+pub fn floors(core: usize) -> Result<Vec<Server>, String> {
+    let mut modes = vec![Mode::Send];
+    if floor::uring_available() {
+        modes.push(Mode::Uring);
+    }
+    let start = |mode: Mode| {
+        let address = server::free_address()?;
+        let name = format!("floor ({})", mode.name());
+        Server::start(&name, server::floor(address, mode)?, address, core)
+    };
+    modes.into_iter().map(start).collect()
+}
+
+/// Tells this run's messages from others'.
+pub fn run_number() -> u32 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u32)
+}
+
+impl Contender {
+    /// Connects the load and warms the server up.
+    pub fn start(
+        mut server: Server,
+        connect: impl FnOnce(SocketAddrV4) -> Result<Box<dyn Work>, String>,
+    ) -> Result<Contender, String> {
+        progress(&format!("{}: the load connects", server.name));
+        let mut work = connect(server.address).map_err(|error| explain(&mut server, error))?;
+        work.round(WARM_UP).map_err(|error| explain(&mut server, error))?;
+        let meter = Meter::new(&server)?;
+        let (latencies, lags) = (Latencies::default(), Latencies::default());
+        Ok(Contender { server, work, meter, rounds: Vec::new(), latencies, lags, held: 0 })
+    }
+
+    fn round(&mut self, seconds: f64) -> Result<Figures, String> {
+        let time = Duration::from_secs_f64(seconds);
+        self.work.round(TURN).map_err(|error| explain(&mut self.server, error))?;
+        sleep(SETTLE);
+        let before = self.meter.read()?;
+        let round = self.work.round(time).map_err(|error| explain(&mut self.server, error))?;
+        sleep(SETTLE);
+        let core = self.meter.read()?.since(&before);
+        // The server may be stopped for a while now: no ping of its may wait for a pong meanwhile.
+        self.work.check_nothing_left().map_err(|error| explain(&mut self.server, error))?;
+        let figures = Figures::of(&round, core);
+        self.rounds.push(figures);
+        self.latencies.add(&round.latencies);
+        self.lags.add(&round.lags);
+        self.held += round.held;
+        Ok(figures)
+    }
+
+    fn finish(&mut self) -> Result<(), String> {
+        self.work.check_nothing_left().map_err(|error| explain(&mut self.server, error))
+    }
+
+    /// A figure over all rounds.
+    pub fn spread(&self, figure: impl Fn(&Figures) -> f64) -> Spread {
+        let nothing = Spread { median: f64::NAN, min: f64::NAN, max: f64::NAN };
+        Spread::of(self.rounds.iter().map(figure)).unwrap_or(nothing)
+    }
+
+    /// Latency over all rounds, microseconds.
+    pub fn latency_us(&self, percent: f64) -> f64 {
+        self.latencies.us(percent)
+    }
+
+    /// Ratio of its CPU cost to that of `other`, round by round.
+    pub fn ratio_to(&self, other: &Contender) -> Option<Spread> {
+        let pairs = self.rounds.iter().zip(&other.rounds);
+        Spread::of(pairs.map(|(own, others)| own.cpu_ns() / others.cpu_ns()))
+    }
+
+    fn round_json(&self, round: usize, plan: &Plan) -> String {
+        let Some(figures) = self.rounds.last() else { return String::new() };
+        let mut line = JsonLine::new(plan.scenario, &self.server.name).number("round", round as f64);
+        for (name, value) in &plan.facts {
+            line = line.number(name, *value);
+        }
+        line.number("messages", figures.messages)
+            .number(&format!("cpu_ns_per_{}", plan.unit), figures.cpu_ns())
+            .number(&format!("ksoftirqd_ns_per_{}", plan.unit), figures.softirq_ns)
+            .number(&format!("{}_per_second", plan.units), figures.per_second)
+            .number(&format!("{}_per_read", plan.units), figures.joined)
+            .number("latency_p50_us", figures.p50_us)
+            .number("latency_p99_us", figures.p99_us)
+            .number("latency_max_us", figures.max_us)
+            .number("server_core_share", figures.server_share)
+            .number("client_core_share", figures.client_share)
+            .number("client_delay_share", figures.client_delay_share)
+            .number("others_on_server_core_share", figures.others_share)
+            .end()
+    }
+}
+
+/// The cheapest of `floors`.
+fn cheapest(floors: &[Contender]) -> Option<&Contender> {
+    let median = |floor: &Contender| floor.spread(Figures::cpu_ns).median;
+    floors.iter().min_by(|a, b| median(a).total_cmp(&median(b)))
+}
+
+/// A failure is often the server's end: then that is what to tell.
+pub fn explain(server: &mut Server, error: String) -> String {
+    // The process may need a moment to be gone after its sockets are.
+    sleep(Duration::from_millis(100));
+    match server.check_alive() {
+        Ok(()) => format!("{}: {error}", server.name),
+        Err(death) => format!("{death}\n({error})"),
+    }
+}

@@ -1,0 +1,148 @@
+//! The results of a contest, for people and as JSON.
+
+use super::{Contender, Figures, Plan, cheapest};
+use crate::procfs;
+use crate::report::{JsonLine, table};
+
+/// A client that wants to run for this share of the time counts as the bottleneck.
+const SATURATED: f64 = 0.9;
+/// Others on the server's core with more than this share of it spoil the figures: they take its caches.
+const DISTURBED: f64 = 0.1;
+
+/// Two numbers: cost, and its ratio to the cheapest floor.
+pub fn print_brief(first: &Contender, floors: &[Contender], plan: &Plan) {
+    println!("CPU per {}   {} ns", plan.unit, first.spread(Figures::cpu_ns).text(0));
+    let Some(floor) = cheapest(floors) else { return };
+    let Some(ratio) = first.ratio_to(floor) else { return };
+    let least = floor.spread(Figures::cpu_ns).text(0);
+    println!("ratio to the floor {}   {}: {least} ns", ratio.text(2), floor.server.name);
+}
+
+/// A row per contender.
+pub fn print_table(contenders: &[Contender], plan: &Plan) {
+    let titles = [
+        "".to_owned(),
+        format!("CPU ns/{}", plan.unit),
+        "of it ksoftirqd".to_owned(),
+        format!("{}/s", plan.units),
+    ];
+    let titles =
+        titles.into_iter().chain(["per read", "p50 us", "p99 us", "p99.9 us", "max us"].map(str::to_owned));
+    let mut rows = vec![titles.collect()];
+    for contender in contenders {
+        let latency = |percent| format!("{:.0}", contender.latencies.us(percent));
+        rows.push(vec![
+            contender.server.name.clone(),
+            contender.spread(Figures::cpu_ns).text(0),
+            contender.spread(|f| f.softirq_ns).text(0),
+            contender.spread(|f| f.per_second).text(0),
+            format!("{:.1}", contender.spread(|f| f.joined).median),
+            latency(50.0),
+            latency(99.0),
+            latency(99.9),
+            latency(100.0),
+        ]);
+    }
+    print!("{}", table(&rows));
+}
+
+/// The first contender against the cheapest floor.
+pub fn print_ratio(first: &Contender, floors: &[Contender]) {
+    let Some(floor) = cheapest(floors) else { return };
+    if let Some(ratio) = first.ratio_to(floor) {
+        println!("{} / {}: {}, compared round by round", first.server.name, floor.server.name, ratio.text(2));
+    }
+}
+
+/// Everybody else against the first contender.
+pub fn print_against_first(first: &Contender, others: &[Contender]) {
+    for other in others {
+        if let Some(ratio) = other.ratio_to(first) {
+            println!(
+                "{} / {}: {}, CPU compared round by round",
+                other.server.name,
+                first.server.name,
+                ratio.text(2)
+            );
+        }
+    }
+}
+
+/// Whether the figures are the server's or the harness's, and whether the machine was quiet enough.
+pub fn print_verdict(contenders: &[Contender], plan: &Plan) {
+    let percent = |share: f64| share * 100.0;
+    let mut disturbed = false;
+    for contender in contenders {
+        let client = contender.spread(|f| f.client_share).median;
+        let delay = contender.spread(|f| f.client_delay_share).median;
+        let server = contender.spread(|f| f.server_share).median;
+        let others = contender.spread(|f| f.others_share).median;
+        disturbed |= others > DISTURBED;
+        let verdict = if client + delay < SATURATED {
+            "the harness was not the bottleneck".to_owned()
+        } else {
+            format!("THE HARNESS WAS THE BOTTLENECK of {}/s (not of CPU per {})", plan.units, plan.unit)
+        };
+        println!(
+            "{}: client core {:.0} % (kept waiting {:.0} %), server core {:.0} % (others there {:.0} %): {verdict}",
+            contender.server.name,
+            percent(client),
+            percent(delay),
+            percent(server),
+            percent(others)
+        );
+    }
+    if disturbed {
+        println!("OTHER WORK SHARED THE SERVER'S CORE: costs are inflated, measure again on a quiet machine");
+    }
+    if let Some(load) = procfs::load_average() {
+        println!("load average of the machine {load:.2}; differences below 5 % mean nothing");
+    }
+}
+
+/// A JSON line per contender. Ratios are against the cheapest floor, and where there are peers against the first one.
+pub fn print_summaries(first: &Contender, floors: &[Contender], peers: &[Contender], plan: &Plan) {
+    let to_first = format!("ratio_to_{}", first.server.name);
+    for contender in std::iter::once(first).chain(floors).chain(peers) {
+        let first = (!peers.is_empty()).then_some(first);
+        let ratios = [("ratio_to_floor", cheapest(floors)), (&*to_first, first)];
+        println!("{}", summary_json(contender, plan, &ratios));
+    }
+}
+
+/// The summary of one contender; `ratios` are against others, by the name of the key.
+fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Contender>)]) -> String {
+    let cpu = contender.spread(Figures::cpu_ns);
+    let mut line = JsonLine::new(plan.scenario, &contender.server.name).text("kind", "summary");
+    for (name, value) in &plan.facts {
+        line = line.number(name, *value);
+    }
+    let cost = format!("cpu_ns_per_{}", plan.unit);
+    line = line
+        .number(&cost, cpu.median)
+        .number(&format!("{cost}_min"), cpu.min)
+        .number(&format!("{cost}_max"), cpu.max)
+        .number(&format!("{}_per_second", plan.units), contender.spread(|f| f.per_second).median);
+    for (name, percent) in [("p50", 50.0), ("p99", 99.0), ("p999", 99.9), ("max", 100.0)] {
+        line = line.number(&format!("latency_{name}_us"), contender.latencies.us(percent));
+    }
+    if contender.lags.len() > 0 {
+        line = line
+            .number("publishes_held_by_full_window", contender.held as f64)
+            .number("publish_lag_p99_us", contender.lags.us(99.0))
+            .number("publish_lag_max_us", contender.lags.us(100.0));
+    }
+    line = line
+        .number("client_core_share", contender.spread(|f| f.client_share).median)
+        .number("client_delay_share", contender.spread(|f| f.client_delay_share).median)
+        .number("others_on_server_core_share", contender.spread(|f| f.others_share).median);
+    for (name, other) in ratios {
+        if let Some(ratio) = other.and_then(|other| contender.ratio_to(other)) {
+            line = line
+                .number(name, ratio.median)
+                .number(&format!("{name}_min"), ratio.min)
+                .number(&format!("{name}_max"), ratio.max);
+        }
+    }
+    line.end()
+}

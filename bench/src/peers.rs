@@ -1,0 +1,130 @@
+//! Other servers to compare with: each is a script that installs and starts it. `peers/common.sh` says what a script
+//! and its server must do; a script put beside it is a new peer.
+
+use std::fs::{self, File};
+use std::net::SocketAddrV4;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Builds from source take minutes.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// Sourced by the scripts, and no peer.
+const COMMON: &str = "common";
+
+/// A peer's script.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Name of the script without `.sh`.
+    pub name: String,
+    script: PathBuf,
+}
+
+/// The folder of the scripts in the source tree this program was built from.
+pub fn default_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+/// The peers in `folder` with these names, in their order; all of them, by name, without any.
+pub fn find(folder: &Path, names: &[String]) -> Result<Vec<Peer>, String> {
+    let entries = fs::read_dir(folder).map_err(|e| format!("no peers in {}: {e}", folder.display()))?;
+    let mut all: Vec<Peer> = entries.flatten().filter_map(|entry| peer_at(entry.path())).collect();
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    if names.is_empty() {
+        return Ok(all);
+    }
+    let by_name = |name: &String| {
+        all.iter().find(|peer| peer.name == *name).cloned().ok_or_else(|| {
+            let known: Vec<&str> = all.iter().map(|peer| &*peer.name).collect();
+            format!("no peer {name}; there are {}", known.join(", "))
+        })
+    };
+    names.iter().map(by_name).collect()
+}
+
+fn peer_at(script: PathBuf) -> Option<Peer> {
+    let name = script.file_name()?.to_str()?.strip_suffix(".sh")?.to_owned();
+    (name != COMMON).then_some(Peer { name, script })
+}
+
+impl Peer {
+    /// Installs what is missing. The error is the last thing the script has said.
+    pub fn install(&self) -> Result<(), String> {
+        let name = format!("fanwire-bench-{}-{}.install.log", std::process::id(), self.name);
+        let log = std::env::temp_dir().join(name);
+        let outcome = self.install_with(&log);
+        let _ = fs::remove_file(&log);
+        outcome
+    }
+
+    fn install_with(&self, log: &Path) -> Result<(), String> {
+        let file = File::create(log).map_err(|e| format!("cannot write {}: {e}", log.display()))?;
+        let twin = file.try_clone().map_err(|e| e.to_string())?;
+        let mut command = Command::new(&self.script);
+        command.arg("install").stdin(Stdio::null()).stdout(file).stderr(twin);
+        let mut child = command.spawn().map_err(|e| format!("cannot start its script: {e}"))?;
+        let begun = Instant::now();
+        loop {
+            match child.try_wait().map_err(|e| e.to_string())? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    let output = fs::read(log).unwrap_or_default();
+                    let said = last_line(&String::from_utf8_lossy(&output)).to_owned();
+                    return Err(if said.is_empty() { format!("install: {status}") } else { said });
+                }
+                None if begun.elapsed() > INSTALL_TIMEOUT => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(format!("not installed within {INSTALL_TIMEOUT:?}"));
+                }
+                None => sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    /// Starts it at `address`.
+    pub fn command(&self, address: SocketAddrV4) -> Command {
+        let mut command = Command::new(&self.script);
+        command.arg("serve").env("PORT", address.port().to_string());
+        command
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_peers_of_the_source_tree_are_found_and_strangers_are_told() {
+        let names = |peers: Vec<Peer>| peers.into_iter().map(|peer| peer.name).collect::<Vec<_>>();
+        let all = names(find(&default_folder(), &[]).unwrap());
+        assert!(all.is_sorted() && all.contains(&"nchan".to_owned()) && !all.contains(&COMMON.to_owned()));
+        let some = ["ws".to_owned(), "nchan".to_owned()];
+        assert_eq!(names(find(&default_folder(), &some).unwrap()), some);
+        let error = find(&default_folder(), &["common".to_owned()]).unwrap_err();
+        assert!(error.contains("no peer common; there are nchan"), "{error}");
+        assert!(find(Path::new("/nonexistent"), &[]).is_err());
+    }
+
+    #[test]
+    fn an_install_that_fails_is_told_in_its_own_words() {
+        let script = std::env::temp_dir().join(format!("fanwire-bench-test-{}.sh", std::process::id()));
+        let peer = Peer { name: "test".to_owned(), script: script.clone() };
+        let mut outcomes = Vec::new();
+        for line in ["echo fine", "echo wait; echo no licence >&2; echo; exit 1", "exit 3"] {
+            fs::write(&script, format!("#!/bin/sh\n{line}\n")).unwrap();
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+            outcomes.push(peer.install());
+        }
+        fs::remove_file(&script).unwrap();
+        assert_eq!(outcomes[0], Ok(()));
+        assert_eq!(outcomes[1], Err("no licence".to_owned()));
+        assert!(outcomes[2].clone().unwrap_err().contains("exit status: 3"));
+    }
+}
