@@ -28,6 +28,7 @@ use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::{error, info};
@@ -156,13 +157,10 @@ pub struct ShardConfig {
 
 /// Starts a shard's thread and waits until it has built its rings and listens, or could not.
 pub fn start(config: ShardConfig) -> Result<(thread::JoinHandle<()>, NetKind), String> {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = channel();
     let id = config.id;
     let body = move || match Shard::build(config) {
-        Ok((runtime, shard, bell, kind)) => {
-            let _ = tell.send(Ok(kind));
-            runtime.run(shard.run(bell));
-        }
+        Ok((runtime, shard, bell, kind)) => runtime.run(shard.run(bell, kind, tell)),
         Err(message) => {
             let _ = tell.send(Err(message));
         }
@@ -268,19 +266,22 @@ impl Shard {
     }
 
     /// The drain task: turns until there is nothing to do, sleeps until there is.
-    async fn run(mut self, bell: Arc<Bell>) {
+    async fn run(mut self, bell: Arc<Bell>, kind: NetKind, tell: Sender<Result<NetKind, String>>) {
         let waits = match self.net.epoll_fd() {
             Some(epoll) => Waitable::new(epoll),
             None => Waitable::new(&**bell.eventfd()),
         };
         let always = Bell::new();
         let (Ok(wait), Ok(always)) = (waits, always) else {
-            return error!(shard = self.id, "out of file descriptors while starting");
+            let _ = tell.send(Err("out of file descriptors while starting".into()));
+            return;
         };
         always.signal();
         let Ok(breath) = Waitable::new(&**always.eventfd()) else {
-            return error!(shard = self.id, "out of file descriptors while starting");
+            let _ = tell.send(Err("out of file descriptors while starting".into()));
+            return;
         };
+        let _ = tell.send(Ok(kind));
         let stop = Rc::new(Cell::new(false));
         let (ticker_stop, ticker_bell) = (stop.clone(), bell.clone());
         let ticker = spawn_ticker(Duration::from_millis(TICK_MS), move || {
