@@ -208,6 +208,21 @@ fn what_is_not_kept_is_delivered_and_owned_up_to() {
     assert_eq!((b.delivered(), b.home.stored()), (vec![0, 1], 0));
 }
 
+/// nchan counts with 16 bits and starts again after 32,767 messages of a second (nchan sheet, trap 1).
+#[test]
+fn a_second_has_room_for_more_messages_than_sixteen_bits_count() {
+    let mut b = Bench::new();
+    let mut last = Position::ZERO;
+    for _ in 0..70_000 {
+        let (position, _) = b.publish("a", &keep(5)).unwrap();
+        assert!(position > last);
+        last = position;
+    }
+    assert_eq!(last, Position { time: 100, tag: 69_999 });
+    let rest = b.subscribe("a", 0, poll(Position { time: 100, tag: 69_997 })).unwrap();
+    assert_eq!(positions(&rest).first(), Some(&Position { time: 100, tag: 69_998 }));
+}
+
 #[test]
 fn the_published_answer_counts_what_is_left_after_delivery() {
     let mut b = Bench::new();
