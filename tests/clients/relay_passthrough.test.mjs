@@ -1,4 +1,4 @@
-// Subscribe and unsubscribe announcements to the application (relay sheet, section 8; traps 12, 13).
+// Subscribe and unsubscribe announcements to the application (relay sheet, section 8; traps 12, 13, 15).
 import assert from 'node:assert/strict';
 import { after as atEnd } from 'node:test';
 import { App } from '../support/app.mjs';
@@ -63,6 +63,18 @@ fanwireOnly(WHY, 'a held poll: subscribe with the client headers, unsubscribe wh
   await told(name, ['subscribe', 'unsubscribe']);
   assert.deepEqual(parse(calls(name)[1]), { channel_id: name, unsubscribe: '1' });
   assert.equal(calls(name)[1].headers.cookie, 'sessionid=abc; csrftoken=x');
+  held.destroy();
+});
+
+fanwireOnly('py-hbpush crashes there (trap 15)', 'an id that is not ASCII is announced as UTF-8, percent-encoded', async () => {
+  const name = `ž/${channel()}`;
+  const path = encodeURIComponent(name);
+  const held = await open(server, 'GET', `/sub/${path}`);
+  await told(name, ['subscribe']);
+  assert.match(calls(name)[0].body, /^channel_id=%C5%BE%2F[^&]+&subscribe=1$/);
+  assert.equal((await server.request('POST', `/pub/${path}`, { body: 'x' })).status, 201);
+  assert.equal((await held.response()).text, 'x');
+  await told(name, ['subscribe', 'unsubscribe']);
   held.destroy();
 });
 
