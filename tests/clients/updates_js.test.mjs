@@ -160,7 +160,7 @@ both('each poll has its own preflight, and sends cookie and both ids', async () 
 both('after DELETE the page polls on and gets what comes next', async () => {
   const name = channel();
   const page = new Page(name);
-  await server.subscribers(name, 1, '/send-update');
+  await server.subscribers(name, 1, { prefix: '/send-update' });
   await server.request('DELETE', `/send-update/${name}`);
   await eventually(() => page.failures.length > 0, 'the page notices');
   await send(name, 'after');
@@ -173,8 +173,8 @@ both('three pages on one channel, one on another', async () => {
   const [name, other] = [channel(), channel()];
   const three = [new Page(name), new Page(name), new Page(name)];
   const alone = new Page(other);
-  await server.subscribers(name, 3, '/send-update');
-  await server.subscribers(other, 1, '/send-update');
+  await server.subscribers(name, 3, { prefix: '/send-update' });
+  await server.subscribers(other, 1, { prefix: '/send-update' });
   assert.equal((await send(name, 'x')).status, 201);
   for (const page of three) await page.has(['x']);
   await sleep(30);

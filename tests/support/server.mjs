@@ -52,8 +52,11 @@ export function freePort() {
   });
 }
 
+// Far longer than anything here takes: Chromium's EventSource alone waits three seconds before it connects again.
+const EVENTUALLY_MS = 10000;
+
 /** Polls `check` until it holds; for the few things a server does a moment after it answered. */
-export async function eventually(check, what, timeoutMs = 3000) {
+export async function eventually(check, what, timeoutMs = EVENTUALLY_MS) {
   const deadline = Date.now() + timeoutMs;
   let last;
   for (;;) {
@@ -101,7 +104,7 @@ class Server {
   }
 
   /** Waits until exactly `count` subscribers are attached. */
-  async subscribers(name, count, prefix = '/pub') {
+  async subscribers(name, count, { prefix = '/pub' } = {}) {
     await eventually(
       async () => ((await this.info(name, prefix))?.subscribers ?? 0) === count,
       `${count} subscribers on ${name}`,
