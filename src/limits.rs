@@ -364,6 +364,8 @@ pub const MAILS_PER_TURN: usize = 256;
 pub const MAILBOX_RESERVE_PART: usize = 8;
 /// Emptied queues kept for reuse by a shard.
 pub const SPARE_QUEUES: usize = 1_024;
+/// Channel keys a shard keeps for the next publisher of the same channel.
+pub const KEYS_CACHED: usize = 256;
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
 /// Connections shed at once when file descriptors run out.
