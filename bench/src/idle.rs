@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn only_what_is_above_bare_sockets_is_the_servers() {
-        let memory = |pss| UserMemory { pss, private_dirty: pss, huge: 0 };
+        let memory = |pss| UserMemory { rss: pss, pss, private_dirty: pss, huge: 0 };
         let before = (memory(1000), caches(&[("TCP", 500), ("eventpoll_epi", 100)]));
         let now = [
             ("TCP", 48_500),

@@ -24,19 +24,30 @@ mod publish;
 mod report;
 mod round;
 mod server;
+mod slow;
 mod stats;
 mod storm;
 mod sys;
+mod vitals;
+mod watchdog;
 
 use clap::{Parser, Subcommand};
 use options::{CompareArgs, EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// Longest time limit: a month.
+const LONGEST_LIMIT: Duration = Duration::from_secs(31 * 86_400);
 
 /// Measures fanwire, or any server with its routes. Without a command: the canonical fan-out against fanwire and the
 /// floor, in two numbers.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
+    /// Ends the run with status 1 when it takes longer, seconds. Default: 600 beyond what the scenario plans; none for
+    /// the programs that serve.
+    #[arg(long, global = true, value_name = "SECONDS")]
+    time_limit: Option<f64>,
     #[command(subcommand)]
     scenario: Option<Scenario>,
 }
@@ -57,6 +68,9 @@ enum Scenario {
     Storm(StormArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
+    /// Some of the subscribers stop reading, in every other round: latency and CPU of the others with and without, what
+    /// becomes of those that stall, memory.
+    Slow(slow::SlowArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -76,13 +90,22 @@ enum Scenario {
 }
 
 fn run() -> Result<(), String> {
-    match Arguments::parse().scenario {
+    let arguments = Arguments::parse();
+    if !matches!(arguments.scenario, Some(Scenario::Floor { .. } | Scenario::Bare { .. })) {
+        let limit = arguments.time_limit.map(|seconds| {
+            let limit = Duration::try_from_secs_f64(seconds).ok().filter(|limit| *limit <= LONGEST_LIMIT);
+            limit.ok_or_else(|| format!("--time-limit must lie between 0 and {}", LONGEST_LIMIT.as_secs()))
+        });
+        watchdog::guard(limit.transpose()?);
+    }
+    match arguments.scenario {
         Some(Scenario::Fanout(args)) => fanout::run(&args, false),
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
         Some(Scenario::Compare(args)) => compare::run(&args),
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
+        Some(Scenario::Slow(args)) => slow::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
         None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {
