@@ -5,6 +5,7 @@
 //! that of its core's ksoftirqd, because on loopback the receiving half of a send runs there. Every delivery is checked
 //! byte for byte; a run with anything missing, doubled or out of order fails.
 
+mod churn;
 mod client;
 mod compare;
 mod contest;
@@ -71,6 +72,9 @@ enum Scenario {
     /// Some of the subscribers stop reading, in every other round: latency and CPU of the others with and without, what
     /// becomes of those that stall, memory.
     Slow(slow::SlowArgs),
+    /// Connections come and go in every way they do: what the server holds after each cycle must be what it held after the
+    /// first.
+    Churn(churn::ChurnArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -106,6 +110,7 @@ fn run() -> Result<(), String> {
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Slow(args)) => slow::run(&args),
+        Some(Scenario::Churn(args)) => churn::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
         None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {

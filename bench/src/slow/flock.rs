@@ -17,8 +17,8 @@ const OVERRUN_TIMEOUT: Duration = Duration::from_secs(20);
 const WINDOW: usize = 1024;
 /// Bytes taken per read.
 const READ_BYTES: usize = 256 * 1024;
-/// Descriptors told per epoll wait.
-const EPOLL_BATCH: usize = 1024;
+/// Descriptors told per epoll wait: few, so that a message that is due does not wait for all of the last one's readers.
+const EPOLL_BATCH: usize = 64;
 /// The observer is called this often.
 const OBSERVE_EVERY: Duration = Duration::from_millis(20);
 

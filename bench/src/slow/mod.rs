@@ -54,10 +54,10 @@ pub struct SlowArgs {
     #[arg(long, default_value_t = 4096, value_name = "BYTES")]
     receive_buffer: usize,
     /// Bytes that fanwire lets wait for one connection, where it is started here (`limits.outbox_bytes`).
-    #[arg(long, default_value_t = 512 * 1024, value_name = "BYTES")]
+    #[arg(long, default_value_t = 256 * 1024, value_name = "BYTES")]
     outbox: usize,
     /// Messages per second, each at its time.
-    #[arg(long, default_value_t = 100.0)]
+    #[arg(long, default_value_t = 50.0)]
     rate: f64,
     /// Size of a message, bytes.
     #[arg(long, default_value_t = 1024)]
@@ -65,7 +65,7 @@ pub struct SlowArgs {
     /// Pairs of rounds.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Length of a round, seconds. With the defaults an outbox is full after about 6.
+    /// Length of a round, seconds. With the defaults an outbox is full after about 5.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
     /// Fails when the median of p99 with stalled readers is more than so many times that without, and above 5 ms.
