@@ -113,9 +113,8 @@ fn sign(state: &State, signs: &mut u32) -> Option<String> {
     let seconds = state.since?.elapsed();
     let due = (seconds.as_nanos() / SIGN_EVERY.as_nanos()) as u32;
     let sign = (due > *signs).then(|| {
-        let counted = TOTAL.load(Ordering::Relaxed) > 0;
-        let word = if counted { "since the start of it" } else { "since" };
-        format!("    {}, {:.0} s {word}", describe(state), seconds.as_secs_f64())
+        let word = if TOTAL.load(Ordering::Relaxed) > 0 { "after" } else { "still, after" };
+        format!("    {} {word} {:.0} s", describe(state), seconds.as_secs_f64())
     });
     *signs = due;
     sign
