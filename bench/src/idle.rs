@@ -101,7 +101,7 @@ pub fn run(args: &IdleArgs) -> Result<(), String> {
     connect(&mut connections, args.subscribers, args, &mut server, &mut pongs)?;
     let connect_us = begun.elapsed().as_secs_f64() * 1e6 / args.subscribers as f64;
     let after = quiet_snapshot(&processes, || pongs.sweep(&connections))?;
-    progress(&format!("idle for {seconds} s"));
+    progress(&format!("idle for {seconds:.0} s"));
     let calm = stay_calm(&processes, &connections, &mut pongs, seconds);
     let calm = calm.map_err(|error| explain(&mut server, error))?;
     server.check_alive()?;
@@ -178,11 +178,16 @@ fn measure_bare(args: &IdleArgs, core: usize) -> Result<PerConnection, String> {
     let server = Server::start("bare sockets", server::bare(address)?, address, core)?;
     let processes = server.processes()?;
     let open = |from: usize, count: usize| -> Result<Vec<OwnedFd>, String> {
-        (from..from + count).map(|index| connect_bare(address, index, args.sources)).collect()
+        let connect = |index| {
+            watchdog::at(index - from);
+            connect_bare(address, index, args.sources)
+        };
+        (from..from + count).map(connect).collect()
     };
     let _warm = open(0, WARM_UP_CONNECTIONS)?;
     let before = quiet_snapshot(&processes, || Ok(()))?.1;
     progress(&format!("bare sockets: {} connections", args.subscribers));
+    watchdog::phase("bare sockets: connections", args.subscribers);
     let _held = open(WARM_UP_CONNECTIONS, args.subscribers)?;
     let after = quiet_snapshot(&processes, || Ok(()))?.1;
     Ok(per_connection(&before, &after, args.subscribers))
@@ -238,6 +243,7 @@ fn quiet_snapshot(
     let cpu = || processes.cpu_ns().map(|(own, _)| own).map_err(|e| format!("CPU time of the server: {e}"));
     let caches = || procfs::slab_caches().unwrap_or_default();
     let (mut kernel, mut cpu_before) = (caches(), cpu()?);
+    watchdog::phase("the server and the kernel's sockets come to rest", 0);
     for _ in 0..QUIET_STEPS {
         sleep(QUIET_STEP);
         look()?;

@@ -62,9 +62,13 @@ pub struct ChurnArgs {
     /// Messages per second in the channel that WebSockets share.
     #[arg(long, default_value_t = 20.0, value_name = "PER_SECOND")]
     messages: f64,
-    /// Length of all judged cycles together, seconds. The warm-up is one more.
+    /// Length of all judged cycles together, seconds.
     #[arg(long, default_value_t = 60.0)]
     seconds: f64,
+    /// Length of the warm-up cycle, seconds. Default: that of a judged one. Fanwire's timers have buffers that grow to their
+    /// size in the first 103 s of load.
+    #[arg(long, value_name = "SECONDS")]
+    warm_up: Option<f64>,
     /// Cycles that are judged.
     #[arg(long, default_value_t = 6)]
     cycles: usize,
@@ -99,14 +103,17 @@ pub fn run(args: &ChurnArgs) -> Result<(), String> {
     let present = args.connections * args.lifetime as f64 / 1e3 * 2.0;
     setup.check_descriptors(present as usize + 1)?;
     let cycle_s = args.seconds / args.cycles as f64;
-    watchdog::plan(Duration::from_secs_f64((cycle_s + args.settle) * (args.cycles + 1) as f64));
+    let warm_up_s = args.warm_up.unwrap_or(cycle_s);
+    let settles_s = args.settle * (args.cycles + 1) as f64;
+    watchdog::plan(Duration::from_secs_f64(warm_up_s + args.seconds + settles_s));
     let config = ConfigFile::new("churn", CONFIG)?;
     let mut server = setup.server(&["--config", &config.path()])?;
     let mut trial = Trial::new(&server, args)?;
     let mut cycles = Vec::new();
     for number in 0..=args.cycles {
         let name = if number == 0 { "warm-up".to_owned() } else { format!("cycle {number}/{}", args.cycles) };
-        let cycle = trial.cycle(&name, cycle_s).map_err(|error| explain(&mut server, error))?;
+        let length = if number == 0 { warm_up_s } else { cycle_s };
+        let cycle = trial.cycle(&name, length).map_err(|error| explain(&mut server, error))?;
         trial.tell(&server, number, &name, &cycle);
         cycles.push(cycle);
         server.check_alive()?;
@@ -122,6 +129,7 @@ fn check(args: &ChurnArgs) -> Result<(), String> {
         ("--connections", args.connections, 1e5),
         ("--messages", args.messages, 1e4),
         ("--seconds", args.seconds, 1e6),
+        ("--warm-up", args.warm_up.unwrap_or(1.0), 1e6),
         ("--settle", args.settle, 3600.0),
     ] {
         if !(0.1..=most).contains(&value) {

@@ -134,6 +134,7 @@ impl Storm {
         let gust = self.surge("connect", &ask, &book)?;
         self.connects.push(gust.0);
         self.connect_times.add(&gust.1);
+        watchdog::phase(&format!("{}: everybody gets a message and is cut", self.server.name), 0);
         // From this one everybody has an id.
         publish(&mut publisher, &mut book, 1)?;
         self.crowd.receive(&ask, &book)?;
@@ -143,6 +144,7 @@ impl Storm {
         let gust = self.surge("reconnect and recover", &ask, &book)?;
         self.recoveries.push(gust.0);
         self.recovery_times.add(&gust.1);
+        watchdog::phase(&format!("{}: everybody gets one more message", self.server.name), 0);
         // Whoever got a message twice or lives in the past would show it now.
         publish(&mut publisher, &mut book, 1)?;
         self.crowd.receive(&ask, &book)?;
