@@ -37,6 +37,10 @@ use options::{CompareArgs, EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArg
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// Installing and building what a server is compared with may take so long.
+const PEERS_BUILD: Duration = Duration::from_secs(2400);
+/// A storm round is over within this, seconds.
+const STORM_ROUND_S: f64 = 30.0;
 /// Longest time limit: a month.
 const LONGEST_LIMIT: Duration = Duration::from_secs(31 * 86_400);
 
@@ -93,6 +97,25 @@ enum Scenario {
     },
 }
 
+/// How long a scenario's rounds take; those that know better tell the watchdog themselves.
+fn planned(scenario: &Option<Scenario>) -> Duration {
+    // Whoever competes has a turn each: at most the server and two floors.
+    let rounds = |rounds: usize, seconds: f64| {
+        Duration::from_secs_f64(rounds as f64 * seconds.clamp(0.0, 3600.0) * 3.0)
+    };
+    match scenario {
+        Some(Scenario::Fanout(args)) => rounds(args.load.rounds, args.load.seconds),
+        Some(Scenario::Echo(args)) => {
+            rounds(args.rounds * args.connections.len() * args.payload.len(), args.seconds)
+        }
+        Some(Scenario::Publish(args)) => rounds(args.rounds, args.seconds),
+        Some(Scenario::Storm(args)) => rounds(args.rounds, STORM_ROUND_S),
+        // Peers are built first.
+        Some(Scenario::Compare(args)) => PEERS_BUILD + rounds(args.load.rounds, args.load.seconds) * 4,
+        _ => Duration::ZERO,
+    }
+}
+
 fn run() -> Result<(), String> {
     let arguments = Arguments::parse();
     if !matches!(arguments.scenario, Some(Scenario::Floor { .. } | Scenario::Bare { .. })) {
@@ -101,6 +124,7 @@ fn run() -> Result<(), String> {
             limit.ok_or_else(|| format!("--time-limit must lie between 0 and {}", LONGEST_LIMIT.as_secs()))
         });
         watchdog::guard(limit.transpose()?);
+        watchdog::plan(planned(&arguments.scenario));
     }
     match arguments.scenario {
         Some(Scenario::Fanout(args)) => fanout::run(&args, false),

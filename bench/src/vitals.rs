@@ -17,8 +17,10 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 pub struct Vitals {
     /// Resident set size of all its processes, bytes.
     pub rss: i64,
-    /// Proportional set size, bytes.
+    /// Proportional set size, bytes. It moves when other processes begin or cease to map the same files.
     pub pss: i64,
+    /// Pages that only it has and has written to, bytes: its own doing.
+    pub private: i64,
     /// Open files.
     pub files: u64,
     /// Fanwire's own figures.
@@ -46,7 +48,7 @@ impl Vitals {
         let gauges = Gauges::read(address)?;
         let memory = processes.memory().map_err(|e| format!("memory of the server: {e}"))?;
         let files = processes.open_files().map_err(|e| format!("open files of the server: {e}"))?;
-        Ok(Vitals { rss: memory.rss, pss: memory.pss, files, gauges })
+        Ok(Vitals { rss: memory.rss, pss: memory.pss, private: memory.private_dirty, files, gauges })
     }
 
     /// What must not grow, with its names.

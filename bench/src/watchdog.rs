@@ -124,7 +124,7 @@ fn end(after: Duration) -> ! {
     let what = describe(&state());
     let stopped = stop_children();
     let reason = format!(
-        "fanwire-bench: the time limit of {:.0} s is over (--time-limit SECONDS moves it); last: {what}; {}",
+        "fanwire-bench: the time limit is over after {:.1} s (--time-limit SECONDS moves it); last: {what}; {}",
         after.as_secs_f64(),
         match stopped {
             Ok(0) => "no process was to be stopped".to_owned(),

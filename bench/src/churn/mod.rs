@@ -207,6 +207,7 @@ impl<'a> Trial<'a> {
             sleep(LOOK_EVERY);
             let memory = self.processes.memory().map_err(|e| format!("memory of the server: {e}"))?;
             (now.rss, now.pss) = (now.rss.min(memory.rss), now.pss.min(memory.pss));
+            now.private = now.private.min(memory.private_dirty);
         }
         Ok(now)
     }
@@ -215,12 +216,12 @@ impl<'a> Trial<'a> {
         let counts: Vec<String> =
             cycle.level.counts().iter().map(|(name, count)| format!("{name} {count}")).collect();
         progress(&format!(
-            "{name}: {} connections, {} deliveries; back after {:.1} s: {}, PSS {}{}",
+            "{name}: {} connections, {} deliveries; back after {:.1} s: {}, private memory {}{}",
             cycle.passed.visitors,
             cycle.passed.deliveries,
             cycle.settled.as_secs_f64(),
             counts.join(", "),
-            mib(cycle.level.pss),
+            mib(cycle.level.private),
             cycle.left.as_ref().map(|left| format!(": LEFT BEHIND {left}")).unwrap_or_default()
         ));
         if self.args.server.json {
@@ -234,6 +235,7 @@ impl<'a> Trial<'a> {
                 .number("settled_after_s", cycle.settled.as_secs_f64())
                 .number("rss_bytes", cycle.level.rss as f64)
                 .number("pss_bytes", cycle.level.pss as f64)
+                .number("private_bytes", cycle.level.private as f64)
                 .number("cpu_us_per_connection", cycle.cpu_us)
                 .number("client_core_share", cycle.client_share);
             for (name, count) in cycle.level.counts() {
@@ -244,10 +246,10 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Growth of PSS over the judged cycles.
+/// Growth of the server's private memory over the judged cycles.
 fn growth(cycles: &[Cycle]) -> Option<Growth> {
     let judged = cycles.get(1..)?;
-    let levels: Vec<i64> = judged.iter().map(|cycle| cycle.level.pss).collect();
+    let levels: Vec<i64> = judged.iter().map(|cycle| cycle.level.private).collect();
     let visitors: u64 = judged.iter().map(|cycle| cycle.passed.visitors).sum();
     Growth::of(&levels, visitors as f64 / judged.len() as f64)
 }
@@ -282,8 +284,8 @@ fn print_results(args: &ChurnArgs, server: &Server, cycles: &[Cycle], result: &R
             .text("kind", "summary")
             .number("cycles", args.cycles as f64)
             .number("connections_per_second", args.connections)
-            .number("pss_growth_bytes_per_connection", growth.per_visitor)
-            .number("pss_growth_bytes", growth.total)
+            .number("private_growth_bytes_per_connection", growth.per_visitor)
+            .number("private_growth_bytes", growth.total)
             .number("tolerance_bytes_per_connection", args.tolerance_bytes)
             .number("flat", f64::from(u8::from(result.is_ok())))
             .number("client_core_share_max", share);
@@ -302,7 +304,8 @@ fn print_results(args: &ChurnArgs, server: &Server, cycles: &[Cycle], result: &R
     let names = cycles.first().map(|cycle| cycle.level.counts()).unwrap_or_default();
     let titles = ["", "connections", "at a time", "deliveries", "CPU us each"].map(str::to_owned);
     let titles = titles.into_iter().chain(names.iter().map(|(name, _)| (*name).to_owned()));
-    let mut rows = vec![titles.chain(["RSS", "PSS", "back after"].map(str::to_owned)).collect::<Vec<_>>()];
+    let mut rows =
+        vec![titles.chain(["RSS", "PSS", "private", "back after"].map(str::to_owned)).collect::<Vec<_>>()];
     for (number, cycle) in cycles.iter().enumerate() {
         let name = if number == 0 { "warm-up".to_owned() } else { format!("cycle {number}") };
         let mut row = vec![
@@ -313,16 +316,17 @@ fn print_results(args: &ChurnArgs, server: &Server, cycles: &[Cycle], result: &R
             format!("{:.1}", cycle.cpu_us),
         ];
         row.extend(cycle.level.counts().iter().map(|(_, count)| count.to_string()));
-        row.extend([mib(cycle.level.rss), mib(cycle.level.pss)]);
+        row.extend([mib(cycle.level.rss), mib(cycle.level.pss), mib(cycle.level.private)]);
         row.push(format!("{:.1} s", cycle.settled.as_secs_f64()));
         rows.push(row);
     }
     print!("{}", table(&rows));
     println!(
-        "levels are those after everybody was gone; the client's publisher and the look itself are two connections"
+        "levels are those after everybody was gone; the client's publisher and the look itself are two connections; PSS \
+         also moves when others map the same files"
     );
     println!(
-        "PSS grows by {:.1} B per connection, {} over the judged cycles (a leak: above {} B and {}): {}",
+        "private memory grows by {:.1} B per connection, {} over the judged cycles (a leak: above {} B and {}): {}",
         growth.per_visitor,
         mib(growth.total as i64),
         args.tolerance_bytes,
