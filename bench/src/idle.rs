@@ -403,6 +403,34 @@ fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, calm: &Cal
 mod tests {
     use super::*;
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: IdleArgs,
+    }
+
+    #[test]
+    fn idle_fails_without_pings_and_above_its_share_of_cpu() {
+        let judge = |options: &str, percent: f64, fewest: u32| {
+            let words = std::iter::once("idle").chain(options.split_whitespace());
+            let args = <Line as clap::Parser>::parse_from(words).args;
+            judge(&args, &Calm { seconds: 55.0, cpu_share: percent / 100.0, pings: (fewest, 3, 9) })
+        };
+        assert_eq!(judge("", 50.0, 0), Ok(()));
+        assert_eq!(judge("--pings", 0.9, 2), Ok(()));
+        assert!(judge("--pings", 0.9, 1).unwrap_err().contains("does not ping every 25 s"));
+        assert!(judge("--pings", 1.1, 2).unwrap_err().contains("--max-cpu allows 1"));
+        assert_eq!(judge("--pings --max-cpu 2", 1.1, 2), Ok(()));
+        assert!(judge("--max-cpu 0.5", 0.6, 0).is_err());
+    }
+
+    #[test]
+    fn pings_are_configured_within_what_the_node_takes() {
+        let text = |interval| std::fs::read_to_string(ping_config(interval).unwrap().path()).unwrap();
+        assert!(text(25.0).contains("ping_interval = \"25000ms\"\nwebsocket_pong_timeout = \"10000ms\""));
+        assert!(text(0.5).contains("ping_interval = \"500ms\"\nwebsocket_pong_timeout = \"500ms\""));
+    }
+
     fn caches(list: &[(&str, i64)]) -> Caches {
         list.iter().map(|(name, bytes)| (name.to_string(), *bytes)).collect()
     }
