@@ -53,6 +53,9 @@ pub struct ChurnArgs {
     /// The same for publishers.
     #[arg(long, default_value = "/pub/")]
     publish_path: String,
+    /// Kinds of connections that come, in turn: to find out which one it is that leaks. Default: all.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KINDS")]
+    kinds: Vec<Kind>,
     /// Connections that come per second, of each kind as many.
     #[arg(long, default_value_t = 400.0, value_name = "PER_SECOND")]
     connections: f64,
@@ -158,7 +161,7 @@ impl<'a> Trial<'a> {
     fn new(server: &Server, args: &'a ChurnArgs) -> Result<Trial<'a>, String> {
         let (subscribe, publish) = (args.path.clone(), args.publish_path.clone());
         let paths = Paths { target: server.address, subscribe, publish };
-        let crowd = Crowd::new(paths, args.sources, contest::run_number())?;
+        let crowd = Crowd::new(paths, &args.kinds, args.sources, contest::run_number())?;
         let (processes, meter) = (server.processes()?, Meter::new(server)?);
         // What connected while the server started has been accepted by now, and is gone.
         sleep(LOOK_EVERY);
@@ -292,7 +295,8 @@ fn print_results(args: &ChurnArgs, server: &Server, cycles: &[Cycle], result: &R
         println!("{}", line.end());
         return;
     }
-    let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    let kinds = if args.kinds.is_empty() { &Kind::ALL[..] } else { &args.kinds };
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     println!(
         "churn: {} connections/s for {} s in {} cycles after a warm-up, each {} ms in the mean: {}; every message checked",
         args.connections,
