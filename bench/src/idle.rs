@@ -7,7 +7,7 @@
 use crate::client::{Subscriber, source_address};
 use crate::options::{Channels, IdleArgs, Setup};
 use crate::procfs::{self, ProcessTree, UserMemory};
-use crate::report::{JsonLine, progress, table};
+use crate::report::{self, JsonLine, progress, table};
 use crate::server::{self, Server};
 use crate::sys::{self, Received};
 use std::collections::BTreeMap;
@@ -78,9 +78,8 @@ pub fn run(args: &IdleArgs) -> Result<(), String> {
         ));
     }
     let growth = Growth::new(&before, &after, bare, args.subscribers);
-    if args.server.json {
-        println!("{}", json(&server, args, &growth, after.0.huge, cpu_share));
-    } else {
+    report::emit(json(&server, args, &growth, after.0.huge, cpu_share), args.server.json);
+    if !args.server.json {
         print_results(&server, args, &growth, after.0.huge, cpu_share, connect_us);
     }
     Ok(())
@@ -294,7 +293,7 @@ fn print_results(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, s
     println!("connect and handshake {connect_us:.0} us each, one by one");
 }
 
-fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, share: f64) -> String {
+fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, share: f64) -> JsonLine {
     let mut line = JsonLine::new("idle", &server.name)
         .number("connections", args.subscribers as f64)
         .text("channels", if args.channels == Channels::One { "one" } else { "each" })
@@ -315,7 +314,7 @@ fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, share: f64
             line = line.number(&format!("other_{name}_bytes"), bytes);
         }
     }
-    line.end()
+    line
 }
 
 #[cfg(test)]

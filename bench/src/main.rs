@@ -12,14 +12,19 @@ mod echo;
 mod fanout;
 mod floor;
 mod frame;
+mod host;
 mod http;
 mod idle;
 mod inbox;
+mod invocation;
 mod ledger;
 mod load;
+mod node;
 mod options;
+mod page;
 mod peers;
 mod procfs;
+mod profiles;
 mod publish;
 mod report;
 mod round;
@@ -29,7 +34,10 @@ mod storm;
 mod sys;
 
 use clap::{Parser, Subcommand};
+use invocation::Invocation;
 use options::{CompareArgs, EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use page::PageArgs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Measures fanwire, or any server with its routes. Without a command: the canonical fan-out against fanwire and the
@@ -39,6 +47,12 @@ use std::process::ExitCode;
 struct Arguments {
     #[command(subcommand)]
     scenario: Option<Scenario>,
+    /// Write a page with charts of all figures, one HTML file without scripts.
+    #[arg(long, global = true, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Named load of the scenario; see the end of its help.
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -57,6 +71,8 @@ enum Scenario {
     Storm(StormArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
+    /// Makes one page of the JSON lines that earlier runs have printed.
+    Page(PageArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -75,25 +91,23 @@ enum Scenario {
     },
 }
 
-fn run() -> Result<(), String> {
-    match Arguments::parse().scenario {
-        Some(Scenario::Fanout(args)) => fanout::run(&args, false),
+fn dispatch(arguments: Arguments, brief: bool) -> Result<(), String> {
+    match arguments.scenario {
+        Some(Scenario::Fanout(args)) => fanout::run(&args, brief),
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
         Some(Scenario::Compare(args)) => compare::run(&args),
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
+        Some(Scenario::Page(args)) => page::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
-        None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {
-            Some(Scenario::Fanout(args)) => fanout::run(&args, true),
-            _ => Err("no canonical scenario".to_owned()),
-        },
+        None => Err("no scenario".to_owned()),
     }
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match Invocation::parse().and_then(|invocation| invocation.run(dispatch)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fanwire-bench: {error}");

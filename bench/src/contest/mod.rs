@@ -5,7 +5,7 @@ mod meter;
 mod print;
 
 use crate::floor::{self, Mode};
-use crate::report::{JsonLine, progress};
+use crate::report::{self, JsonLine, progress};
 use crate::round::Work;
 use crate::server::{self, Server};
 use crate::stats::{Latencies, Spread};
@@ -20,6 +20,9 @@ use std::time::Duration;
 const WARM_UP: Duration = Duration::from_millis(300);
 /// What others leave on the core is cold; a turn before the clock starts warms it.
 const TURN: Duration = Duration::from_millis(30);
+/// Every floor's name begins so.
+const FLOOR: &str = "floor";
+
 /// What is measured, and how to call it.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -74,9 +77,7 @@ pub fn compete(contenders: &mut [Contender], plan: &Plan) -> Result<(), String> 
                 figures.cpu_ns(),
                 plan.unit
             ));
-            if plan.json {
-                println!("{}", contender.round_json(round, plan));
-            }
+            report::emit(contender.round_json(&figures, round, plan), plan.json);
         }
     }
     for contender in contenders {
@@ -94,7 +95,7 @@ pub fn floors(core: usize) -> Result<Vec<Server>, String> {
     }
     let start = |mode: Mode| {
         let address = server::free_address()?;
-        let name = format!("floor ({})", mode.name());
+        let name = format!("{FLOOR} ({})", mode.name());
         Server::start(&name, server::floor(address, mode)?, address, core)
     };
     modes.into_iter().map(start).collect()
@@ -158,8 +159,12 @@ impl Contender {
         Spread::of(pairs.map(|(own, others)| own.cpu_ns() / others.cpu_ns()))
     }
 
-    fn round_json(&self, round: usize, plan: &Plan) -> String {
-        let Some(figures) = self.rounds.last() else { return String::new() };
+    /// Whether it is a floor program in one of its modes.
+    fn is_floor(&self) -> bool {
+        self.server.name.starts_with(FLOOR)
+    }
+
+    fn round_json(&self, figures: &Figures, round: usize, plan: &Plan) -> JsonLine {
         let mut line = JsonLine::new(plan.scenario, &self.server.name).number("round", round as f64);
         for (name, value) in &plan.facts {
             line = line.number(name, *value);
@@ -170,20 +175,21 @@ impl Contender {
             .number(&format!("{}_per_second", plan.units), figures.per_second)
             .number(&format!("{}_per_read", plan.units), figures.joined)
             .number("latency_p50_us", figures.p50_us)
+            .number("latency_p90_us", figures.p90_us)
             .number("latency_p99_us", figures.p99_us)
+            .number("latency_p999_us", figures.p999_us)
             .number("latency_max_us", figures.max_us)
             .number("server_core_share", figures.server_share)
             .number("client_core_share", figures.client_share)
             .number("client_delay_share", figures.client_delay_share)
             .number("others_on_server_core_share", figures.others_share)
-            .end()
     }
 }
 
 /// The cheapest of `floors`.
-fn cheapest(floors: &[Contender]) -> Option<&Contender> {
+fn cheapest<'a>(floors: impl IntoIterator<Item = &'a Contender>) -> Option<&'a Contender> {
     let median = |floor: &Contender| floor.spread(Figures::cpu_ns).median;
-    floors.iter().min_by(|a, b| median(a).total_cmp(&median(b)))
+    floors.into_iter().min_by(|a, b| median(a).total_cmp(&median(b)))
 }
 
 /// A failure is often the server's end: then that is what to tell.
