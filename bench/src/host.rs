@@ -178,9 +178,8 @@ impl During {
             self.others_share.map(|share| format!("other processes {} of the machine", percent(share))),
         );
         parts.extend(self.load.map(|load| format!("load average {load:.2}")));
-        let spoiled = self.steal_share.is_some_and(|share| share > STOLEN)
-            || self.others_share.is_some_and(|share| share > DISTURBED);
-        format!("{}{}", parts.join(", "), if spoiled { ": THE MACHINE WAS NOT QUIET" } else { "" })
+        let quiet = is_quiet(self.steal_share.unwrap_or(0.0), self.others_share.unwrap_or(0.0));
+        format!("{}{}", parts.join(", "), if quiet { "" } else { ": THE MACHINE WAS NOT QUIET" })
     }
 
     fn json(&self, complete: bool) -> JsonLine {
@@ -193,6 +192,11 @@ impl During {
         }
         line.flag("complete", complete)
     }
+}
+
+/// Whether so much steal time and so much work of others leave the figures of a run as they would be without.
+pub fn is_quiet(steal_share: f64, others_share: f64) -> bool {
+    steal_share <= STOLEN && others_share <= DISTURBED
 }
 
 /// Name of the processor: `model name` on x86, `CPU implementer` and part elsewhere.

@@ -11,6 +11,7 @@ use crate::server::{self, Server};
 use crate::stats::{Latencies, Spread};
 pub use figures::Figures;
 pub use meter::{CoreTime, Meter, SETTLE};
+pub use print::{DISTURBED, SATURATED};
 pub use print::{print_against_first, print_brief, print_ratio, print_summaries, print_table, print_verdict};
 use std::net::SocketAddrV4;
 use std::thread::sleep;

@@ -5,11 +5,11 @@ use crate::procfs;
 use crate::report::{self, JsonLine, table};
 
 /// A client that wants to run for this share of the time counts as the bottleneck.
-const SATURATED: f64 = 0.9;
+pub const SATURATED: f64 = 0.9;
 /// Last columns of the table.
 const TIMES: [&str; 6] = ["per read", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us"];
 /// Others on the server's core with more than this share of it spoil the figures: they take its caches.
-const DISTURBED: f64 = 0.1;
+pub const DISTURBED: f64 = 0.1;
 
 /// Two numbers: the rate, and the cost with its ratio to the cheapest floor.
 pub fn print_brief(first: &Contender, floors: &[Contender], plan: &Plan) {

@@ -1,6 +1,17 @@
 //! The page: one HTML file of a run's figures, a pure function of its JSON lines.
 
+mod bars;
+mod charts;
+mod html;
+mod lines;
+mod model;
+mod scale;
+mod svg;
+mod tables;
+mod text;
+
 use clap::Args;
+use model::Model;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +43,7 @@ pub fn write(file: &Path, html: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The page.
+/// The page of these JSON lines.
 pub fn render(lines: &str) -> Result<String, String> {
-    Ok(lines.to_owned())
+    Ok(html::page(&Model::read(lines)?))
 }
