@@ -38,6 +38,7 @@ impl Invocation {
         matches_of: &dyn Fn(&[OsString]) -> ArgMatches,
     ) -> Result<Invocation, String> {
         let typed = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        globals_first(&mut words);
         let mut matches = matches_of(&words);
         let brief = matches.subcommand().is_none();
         if brief {
@@ -86,6 +87,9 @@ impl Invocation {
     /// Every scenario that measures has the options of a server under load.
     fn setting(&self) -> Option<Setting> {
         let options = self.matches.subcommand()?.1;
+        if let Ok(Some(words)) = options.try_get_many::<OsString>("options") {
+            return Setting::of(&words.filter_map(|word| word.to_str()).collect::<Vec<_>>());
+        }
         let json = *options.try_get_one::<bool>("json").ok()??;
         let core = |name: &str| options.try_get_one::<usize>(name).ok().flatten().copied();
         let is_given = |name: &str| options.try_contains_id(name).unwrap_or(false);
@@ -105,6 +109,53 @@ struct Setting {
     /// The server runs already.
     foreign: bool,
     starts_fanwire: bool,
+}
+
+impl Setting {
+    /// From the words of a scenario that reads its options itself. None where it is only asked for help.
+    fn of(words: &[&str]) -> Option<Setting> {
+        if words.iter().any(|word| ["-h", "--help"].contains(word)) {
+            return None;
+        }
+        let value = |name: &str| {
+            let assigned = |word: &&str| word.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
+            let next =
+                || words.get(words.iter().position(|word| *word == name)? + 1).map(|word| word.to_string());
+            words.iter().find_map(assigned).or_else(next)
+        };
+        let core = |name: &str, usual| value(name).and_then(|core| core.parse().ok()).unwrap_or(usual);
+        let foreign = value("--pid").is_some();
+        Some(Setting {
+            json: words.contains(&"--json"),
+            cores: (core("--server-core", 0), core("--client-core", 1)),
+            foreign,
+            starts_fanwire: !foreign && value("--server").is_none(),
+        })
+    }
+}
+
+/// Moves options that every scenario has to the front: one that reads its options itself would take them for its own.
+fn globals_first(words: &mut [OsString]) {
+    let command = Arguments::command();
+    let globals: Vec<String> = command
+        .get_arguments()
+        .filter(|option| option.is_global_set())
+        .filter_map(|option| Some(format!("--{}", option.get_long()?)))
+        .collect();
+    let (mut front, mut at) = (1, 1);
+    while at < words.len() && words[at] != "--" {
+        let word = words[at].to_string_lossy().into_owned();
+        let assigned =
+            globals.iter().any(|name| word.strip_prefix(name).is_some_and(|rest| rest.starts_with('=')));
+        let length = if assigned { 1 } else { 2 };
+        if (assigned || globals.contains(&word)) && at + length <= words.len() {
+            words[front..at + length].rotate_right(length);
+            front += length;
+            at += length;
+        } else {
+            at += 1;
+        }
+    }
 }
 
 fn write_page(file: &Path, lines: &[String]) -> Result<(), String> {
@@ -144,6 +195,36 @@ mod tests {
         assert_eq!((shape.subscribers, shape.payload_bytes), (5000, 64));
         let setting = invocation.setting().unwrap();
         assert!(setting.json && !invocation.brief && setting.cores == (3, 1));
+    }
+
+    #[test]
+    fn scenarios_may_read_their_options_themselves() {
+        let of = |line: &str| Setting::of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
+        let setting = of("--peers ws --json --server-core=2 --client-core 3");
+        assert!(setting.json && setting.starts_fanwire && !setting.foreign);
+        assert_eq!((setting.cores, of("").cores), ((2, 3), (0, 1)));
+        assert!(!of("--server x").starts_fanwire && of("--pid=7").foreign);
+        assert!(Setting::of(&["--peers", "ws", "--help"]).is_none());
+    }
+
+    #[test]
+    fn options_of_every_scenario_go_first() {
+        let first = |line: &str| {
+            let mut words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            globals_first(&mut words);
+            words.join(std::ffi::OsStr::new(" ")).into_string().unwrap()
+        };
+        assert_eq!(
+            first("x compare --json --report a.html --peers ws"),
+            "x --report a.html compare --json --peers ws"
+        );
+        assert_eq!(
+            first("x compare --report=a --peers ws --profile b"),
+            "x --report=a --profile b compare --peers ws"
+        );
+        assert_eq!(first("x compare -- --report a"), "x compare -- --report a");
+        assert_eq!(first("x compare --report"), "x compare --report");
+        assert_eq!(first("x"), "x");
     }
 
     #[test]

@@ -47,10 +47,7 @@ impl Looks {
 pub fn page(model: &Model) -> String {
     let mut names: Vec<String> = model.sections().map(|section| scenario(&section.scenario)).collect();
     names.dedup();
-    let title = match &names[..] {
-        [name] => name.clone(),
-        _ => format!("{} measurements", names.len()),
-    };
+    let title = if let [name] = &names[..] { name.clone() } else { "Measurements".to_owned() };
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -58,6 +55,9 @@ pub fn page(model: &Model) -> String {
          <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n<p class=\"soft\">fanwire-bench</p>\n<h1>{0}</h1>\n",
         escape(&title)
     );
+    if names.len() > 1 {
+        let _ = writeln!(out, "<p class=\"soft\">{}</p>", escape(&names.join(" · ")));
+    }
     header(&mut out, model);
     out.push_str("</header>\n");
     let sections = model.sections().count();
@@ -70,7 +70,7 @@ pub fn page(model: &Model) -> String {
         let alone = model.runs.len() == 1;
         if !alone {
             out.push_str("<div class=\"run\">\n");
-            begin_run(&mut out, run);
+            begin_run(&mut out, run, same_machine(model));
         }
         for section in &run.sections {
             self::section(&mut out, section, number, sections == 1, &mut looks);
@@ -88,12 +88,16 @@ pub fn page(model: &Model) -> String {
     out
 }
 
+fn same_machine(model: &Model) -> bool {
+    let mut machines = model.runs.iter().map(tables::machine);
+    let first = machines.next();
+    machines.all(|machine| Some(machine) == first)
+}
+
 /// The machine, and if there is but one run, what reproduces it.
 fn header(out: &mut String, model: &Model) {
     let Some(first) = model.runs.first() else { return };
-    let machine = tables::machine(first);
-    let same = model.runs.iter().all(|run| tables::machine(run) == machine);
-    let mut facts = if same { machine } else { Vec::new() };
+    let mut facts = if same_machine(model) { tables::machine(first) } else { Vec::new() };
     if model.runs.len() == 1 {
         facts.extend(tables::during(first));
     }
@@ -111,10 +115,12 @@ fn header(out: &mut String, model: &Model) {
     }
 }
 
-/// Command and circumstances of one run of several.
-fn begin_run(out: &mut String, run: &Run) {
+/// Command and circumstances of one run of several, with the machine if it is not that of all.
+fn begin_run(out: &mut String, run: &Run, same: bool) {
+    let mut facts = if same { Vec::new() } else { tables::machine(run) };
+    facts.extend(tables::during(run));
     out.push_str("<div class=\"card\">");
-    out.push_str(&tables::list(&tables::during(run)));
+    out.push_str(&tables::list(&facts));
     command(out, run);
     out.push_str("</div>\n");
     quiet(out, run);
@@ -154,11 +160,11 @@ fn note(out: &mut String, bad: bool, head: &str, what: &str) {
 
 /// A row per section.
 fn overview(out: &mut String, model: &Model) {
-    let titles = ["Load", "Server", "CPU", "× floor", "p50", "p99"].map(str::to_owned);
+    let titles = ["Load", "CPU", "× floor", "p50", "p99", "Server"].map(str::to_owned);
     let dash = || "–".to_owned();
     let row = |(at, section): (usize, &Section)| {
         let load = format!(
-            "<a href=\"#s{at}\">{}</a> <small class=\"soft\">{}</small>",
+            "<a href=\"#s{at}\">{}</a><small>{}</small>",
             escape(&scenario(&section.scenario)),
             escape(&load(section))
         );
@@ -170,11 +176,11 @@ fn overview(out: &mut String, model: &Model) {
         let latency = |name| first.latency_us(name).map_or_else(dash, time_us);
         Some(vec![
             load,
-            escape(&first.name),
             cost.or_else(memory).unwrap_or_else(dash),
             ratio.map_or_else(dash, |ratio| tables::spread(Some(ratio.1))),
             latency("p50"),
             latency("p99"),
+            escape(&first.name),
         ])
     };
     let rows: Vec<_> = model.sections().enumerate().filter_map(row).collect();
@@ -255,6 +261,9 @@ fn tiles(out: &mut String, section: &Section) {
             value.map(|value| (unit_apart(&bytes(value)), name.to_owned(), "per connection".to_owned())),
         );
     }
+    if let Some(share) = first.figure("idle_cpu_share") {
+        tiles.push((unit_apart(&percent(share)), "CPU while idle".to_owned(), "of a core".to_owned()));
+    }
     if tiles.is_empty() {
         let figures = first.others().into_iter().take(4).map(|(key, value)| figure(&key, value));
         tiles.extend(figures.map(|(name, value)| (escape(&value), name, String::new())));
@@ -310,7 +319,7 @@ fn verdict(out: &mut String, section: &Section) {
     let disturbed = named(&|entry| share(entry, key) > DISTURBED);
     if !disturbed.is_empty() {
         let most = section.entries.iter().map(|entry| share(entry, key)).fold(0.0, f64::max);
-        let what = format!("Others had up to {} of it ({disturbed}): costs are inflated.", percent(most));
+        let what = format!("Others had up to {} of it: costs of {disturbed} are inflated.", percent(most));
         note(out, true, "Other work shared the server's core.", &what);
     }
 }

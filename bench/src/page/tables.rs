@@ -12,6 +12,15 @@ pub const LATENCIES: [(&str, &str); 5] =
 
 /// A table: titles of the columns, then rows of which the first cell is the title. Cells are HTML.
 pub fn table(caption: &str, titles: &[String], rows: &[Vec<String>]) -> String {
+    build(caption, titles, rows, "<tr>")
+}
+
+/// As `table`, with a row per server, of which the first is the one under test.
+fn by_server(caption: &str, titles: &[String], rows: &[Vec<String>]) -> String {
+    build(caption, titles, rows, r#"<tr class="own">"#)
+}
+
+fn build(caption: &str, titles: &[String], rows: &[Vec<String>], first: &str) -> String {
     let mut out = format!(
         r#"<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table><caption>{0}</caption><thead><tr>"#,
         escape(caption)
@@ -21,7 +30,7 @@ pub fn table(caption: &str, titles: &[String], rows: &[Vec<String>]) -> String {
     }
     out.push_str("</tr></thead><tbody>");
     for (at, row) in rows.iter().enumerate() {
-        out.push_str(if at == 0 { r#"<tr class="own">"# } else { "<tr>" });
+        out.push_str(if at == 0 { first } else { "<tr>" });
         for (column, cell) in row.iter().enumerate() {
             let _ = if column == 0 {
                 write!(out, r#"<th scope="row">{cell}</th>"#)
@@ -88,7 +97,7 @@ pub fn summaries(section: &Section) -> String {
         row
     };
     let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
-    table("Median [least..most] of all rounds", &titles, &rows)
+    by_server("Median [least..most] of all rounds", &titles, &rows)
 }
 
 fn has_figures(entry: &Entry) -> bool {
@@ -106,7 +115,7 @@ pub fn costs(section: &Section, unit: &str) -> String {
         Some(row)
     });
     let titles = ["Server", "median", "least", "most"].map(str::to_owned);
-    table(&format!("CPU, {unit}"), &titles, &rows.collect::<Vec<_>>())
+    by_server(&format!("CPU, {unit}"), &titles, &rows.collect::<Vec<_>>())
 }
 
 /// All points of the percentile curves.
@@ -132,7 +141,7 @@ pub fn curves(section: &Section) -> String {
         row.extend(percents.iter().map(at));
         row
     };
-    table("Latency by percentile", &titles, &curves.iter().map(row).collect::<Vec<_>>())
+    by_server("Latency by percentile", &titles, &curves.iter().map(row).collect::<Vec<_>>())
 }
 
 /// The cost in every round.
@@ -153,7 +162,7 @@ pub fn rounds(section: &Section, unit: &str) -> String {
             |round: &f64| points.iter().find(|point| point.0 == *round).map_or(f64::NAN, |point| point.1);
         std::iter::once(escape(&entry.name)).chain(numbers.iter().map(|round| number(at(round)))).collect()
     };
-    table(&format!("CPU in each round, {unit}"), &titles, &costs.iter().map(row).collect::<Vec<_>>())
+    by_server(&format!("CPU in each round, {unit}"), &titles, &costs.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Parts of memory.
@@ -169,7 +178,7 @@ pub fn memory(parts: &[&str], stacks: &[Stack]) -> String {
         let cells = stack.values.iter().copied().chain([together]).map(bytes);
         std::iter::once(escape(&stack.name)).chain(cells).collect()
     };
-    table("Memory per connection", &titles, &stacks.iter().map(row).collect::<Vec<_>>())
+    by_server("Memory per connection", &titles, &stacks.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Figures that stand nowhere else: a row each, a column per server. Nothing without any.
