@@ -48,19 +48,6 @@ pub const PROFILES: &[Profile] = &[
     profile("publish", "single", "one publisher alone", &[("connections", "1"), ("pipeline", "1")]),
     profile("echo", "small", "100 connections, 64 B", &[("connections", "100"), ("payload", "64")]),
     profile("echo", "large", "1,000 connections, 512 B", &[("connections", "1000"), ("payload", "512")]),
-    profile(
-        "compare",
-        "canonical",
-        "the same load as fanout's",
-        &[("subscribers", "1000"), ("payload", "128")],
-    ),
-    profile("compare", "busy", "everything coalesces", &[("busy", "8"), ("inflight", "8")]),
-    profile(
-        "compare",
-        "steady",
-        "latency by the clock, 20 messages/s",
-        &[("subscribers", "5000"), ("rate", "20"), ("seconds", "4"), ("rounds", "5")],
-    ),
     profile("storm", "quick", "a look in seconds", &[("connections", "1000"), ("rounds", "3")]),
     profile(
         "storm",

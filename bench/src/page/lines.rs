@@ -5,8 +5,14 @@ use super::svg::{Plot, Style, WIDTH, frame};
 use super::text::{number, time_us};
 use std::fmt::Write as _;
 
-/// Height of the plot.
+/// Height of a plot with few servers.
 const HEIGHT: f64 = 210.0;
+/// Servers that are few.
+const FEW: usize = 5;
+/// More height for each server more.
+const HEIGHT_EACH: f64 = 24.0;
+/// Greatest height.
+const HEIGHT_MAX: f64 = 400.0;
 /// Room that the maximum has beyond the last percentile, nines.
 const BEYOND: f64 = 0.35;
 /// So many rounds have a label each.
@@ -26,6 +32,13 @@ impl Series {
     fn finite(&self) -> impl Iterator<Item = (f64, f64)> {
         self.points.iter().copied().filter(|point| point.0.is_finite() && point.1.is_finite())
     }
+}
+
+/// Where a chart of `series` draws.
+fn plot(series: &[Series]) -> Plot {
+    let more = series.len().saturating_sub(FEW) as f64 * HEIGHT_EACH;
+    let top = 30.0;
+    Plot { left: 58.0, right: WIDTH - 14.0, top, bottom: top + (HEIGHT + more).min(HEIGHT_MAX) }
 }
 
 fn all(series: &[Series]) -> impl Iterator<Item = (f64, f64)> {
@@ -50,7 +63,7 @@ pub fn percentiles(id: &str, title: &str, series: &[Series]) -> Option<String> {
         .collect();
     let widest = lines.iter().flat_map(|line| line.1.iter().map(|point| point.0)).fold(1.0, f64::max);
     let axis = Log::of(all(series).map(|point| point.1));
-    let plot = Plot { left: 58.0, right: WIDTH - 14.0, top: 30.0, bottom: 30.0 + HEIGHT };
+    let plot = plot(series);
     let mut out = String::new();
     plot.rows(&mut out, axis.ticks().iter().map(|&tick| (axis.at(tick), time_us(tick))));
     let ticks = [50.0, 90.0, 99.0, 99.9, 99.99, 99.999];
@@ -75,7 +88,7 @@ pub fn rounds(id: &str, title: &str, unit: &str, series: &[Series]) -> Option<St
     let axis = Linear::of(all(series).map(|point| point.1));
     let (first, last) = all(series)
         .fold((f64::INFINITY, 0.0_f64), |(first, last), (round, _)| (first.min(round), last.max(round)));
-    let plot = Plot { left: 58.0, right: WIDTH - 14.0, top: 30.0, bottom: 30.0 + HEIGHT };
+    let plot = plot(series);
     // Half a round of room at both ends, where the servers stand side by side.
     let place = |round: f64| (round - first + 0.5) / (last - first + 1.0);
     let mut out = String::new();

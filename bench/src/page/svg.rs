@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 /// Width of a chart in its own units. A card on a phone is nearly as wide in pixels, so text keeps its size.
 pub const WIDTH: f64 = 400.0;
-/// Colours that the style sheet has for servers.
-const COLOURS: usize = 8;
+/// Colours that the style sheet has for servers besides the first, whose colour nobody else has.
+const COLOURS: usize = 7;
 /// Shapes of marks.
 const SHAPES: usize = 7;
 
@@ -23,16 +23,25 @@ pub struct Style {
 impl Style {
     /// Class that sets the colour.
     pub fn class(self) -> String {
-        if self.floor { format!("f{}", self.index % 2) } else { format!("c{}", self.index % COLOURS) }
+        match (self.floor, self.index) {
+            (true, index) => format!("f{}", index % 2),
+            (false, 0) => "c0".to_owned(),
+            (false, index) => format!("c{}", 1 + (index - 1) % COLOURS),
+        }
     }
 
     /// Class that sets the dashes of a line.
     pub fn dash(self) -> &'static str {
-        match (self.floor, self.index / COLOURS) {
+        match (self.floor, self.cycle()) {
             (true, _) => "d1",
             (false, 0) => "d0",
             (false, _) => "d2",
         }
+    }
+
+    /// How often the colours have been used up.
+    fn cycle(self) -> usize {
+        self.index.saturating_sub(1) / COLOURS
     }
 
     /// A mark at a place.
@@ -45,7 +54,7 @@ impl Style {
             format!(r#"<polygon class="m {class}" points="{}"/>"#, points.join(" "))
         };
         // Floors begin elsewhere, lest the first of them look like the first server.
-        match (self.index + if self.floor { 4 } else { 0 }) % SHAPES {
+        match (self.index + if self.floor { 4 } else { self.cycle() }) % SHAPES {
             0 => format!(r#"<circle class="m {class}" cx="{x:.1}" cy="{y:.1}" r="{r}"/>"#),
             1 => path(&[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]),
             2 => path(&[(0.0, -1.15), (1.1, 0.85), (-1.1, 0.85)]),
