@@ -66,7 +66,12 @@ impl Invocation {
                 None => scenario(self.arguments, self.brief),
             };
         };
-        if report.is_some() {
+        if let Some(file) = &report {
+            // Better now than after the run.
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if folder.is_some_and(|folder| !folder.is_dir()) {
+                return Err(format!("--report {}: there is no such folder", file.display()));
+            }
             report::keep_lines();
         }
         let node = if setting.starts_fanwire { Some(node::ensure()?) } else { None };
@@ -159,6 +164,10 @@ fn globals_first(words: &mut [OsString]) {
 }
 
 fn write_page(file: &Path, lines: &[String]) -> Result<(), String> {
+    let hosts = |line: &&String| line.starts_with(r#"{"scenario":"host""#);
+    if lines.iter().filter(hosts).count() == lines.len() {
+        return Err("--report: this scenario has figures for a page with --json only".to_owned());
+    }
     page::write(file, &page::render(&lines.join("\n"))?)
 }
 

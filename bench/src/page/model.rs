@@ -23,6 +23,8 @@ const FACTS: [&str; 14] = [
 ];
 /// Texts that tell several measurements of one server in one scenario apart.
 const LABELS: [&str; 3] = ["phase", "dialect", "carrier"];
+/// What a key ends in that tells something about a cost, not the cost.
+const NOT_COSTS: [&str; 5] = ["_min", "_max", "_ratio", "_with", "_without"];
 /// Keys that are not figures.
 const NAMES: [&str; 4] = ["scenario", "server", "kind", "round"];
 
@@ -307,7 +309,7 @@ impl Entry {
     fn cost_key(&self) -> Option<(String, &'static str)> {
         self.lines().flat_map(Map::keys).find_map(|key| {
             let unit = match key {
-                _ if key.ends_with("_min") || key.ends_with("_max") => return None,
+                _ if NOT_COSTS.iter().any(|end| key.ends_with(end)) => return None,
                 _ if key.starts_with("cpu_ns_per_") => "ns",
                 _ if key.starts_with("cpu_us_per_") => "µs",
                 _ => return None,
@@ -425,6 +427,10 @@ pub mod tests {
             .map(|section| section.entries.iter().map(|entry| &*entry.name).collect())
             .collect();
         assert_eq!(names, [vec!["a, connect", "a, recover", "a, recover, heat 2"], vec!["a"], vec!["a"]]);
+        let slow = r#"{"scenario":"slow","server":"a","kind":"summary","cpu_ns_per_delivery_ratio":1.1,"cpu_ns_per_delivery_with":5}"#;
+        let slow = Model::read(slow).unwrap();
+        let slow = slow.sections().next().unwrap();
+        assert_eq!((slow.cost_unit(), slow.entries[0].others().len()), (None, 2));
         let sections: Vec<&Section> = model.sections().collect();
         assert_eq!(
             (sections[1].common_labels(), sections[2].cost_unit()),
