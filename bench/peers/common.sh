@@ -6,7 +6,9 @@
 #   GET  /sub/CHANNEL  WebSocket: the channel's messages, each as one text message
 #   POST /pub/CHANNEL  publishes the body; any 2xx answer
 #   GET  /echo         WebSocket: what it sends comes back (optional)
-# without TLS, compression or authentication, and on as many cores as it is pinned to.
+# without TLS, compression or authentication, and on as many cores as it is pinned to. A server with a protocol of its
+# own names it in a line `# dialect: NAME` of its script, as the client's option --dialect calls it; the dialect says
+# how to subscribe and publish then.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 NAME=$(basename "${BASH_SOURCE[1]}" .sh)
@@ -25,4 +27,21 @@ debian() {
   need apt-get
   [ "$(id -u)" = 0 ] || give_up "needs root for: apt-get install $*"
   apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@"
+}
+
+# plain_cargo ARGUMENT...: cargo as the peer's own manifest has it, whatever profile the harness was built with
+plain_cargo() {
+  need cargo
+  env -u CARGO_TARGET_DIR $(env | sed -n 's/^\(CARGO_PROFILE_[A-Z_]*\)=.*/-u \1/p') cargo "$@"
+}
+
+# crate FILE...: builds the crate of these files. Only what has changed is copied, so that cargo builds only then.
+crate() {
+  mkdir -p "$DIR/crate"
+  local file
+  for file in "$@"; do
+    cmp -s "$file" "$DIR/crate/${file##*/}" || cp "$file" "$DIR/crate/"
+  done
+  cd "$DIR/crate"
+  plain_cargo build --release --target-dir "$DIR/target"
 }
