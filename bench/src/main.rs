@@ -29,7 +29,8 @@ mod storm;
 mod sys;
 
 use clap::{Parser, Subcommand};
-use options::{CompareArgs, EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use options::{EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Measures fanwire, or any server with its routes. Without a command: the canonical fan-out against fanwire and the
@@ -49,9 +50,14 @@ enum Scenario {
     Echo(EchoArgs),
     /// HTTP publishes over keep-alive connections to one subscriber: CPU per publish with its delivery, rate, latency.
     Publish(PublishArgs),
-    /// The fan-out against other servers and the floor, all in turn: CPU per delivery and its ratios. Installs the other
-    /// servers where they are missing, and says which it skips and why.
-    Compare(CompareArgs),
+    /// A scenario against other servers and the floor, all in turn: CPU, rate, latency and their ratios. Installs the
+    /// other servers where they are missing, and says which it skips and why.
+    #[command(disable_help_flag = true, override_usage = compare::HELP)]
+    Compare {
+        /// `compare --help` tells them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
     /// everything, refused connections.
     Storm(StormArgs),
@@ -80,7 +86,7 @@ fn run() -> Result<(), String> {
         Some(Scenario::Fanout(args)) => fanout::run(&args, false),
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
-        Some(Scenario::Compare(args)) => compare::run(&args),
+        Some(Scenario::Compare { options }) => compare::run(&options),
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),

@@ -5,7 +5,6 @@ use crate::load::{ClientMode, Shape};
 use crate::server::{self, Server};
 use crate::sys;
 use clap::Args;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which server, and where it and the client run.
@@ -35,6 +34,8 @@ pub struct ServerArgs {
     pub json: bool,
 }
 
+/// Open files of the program itself.
+const OWN_DESCRIPTORS: u64 = 64;
 /// Where subscribers open their WebSocket, unless told otherwise.
 pub const PATH: &str = "/sub/bench";
 /// Where messages are posted, unless told otherwise.
@@ -228,24 +229,6 @@ pub struct PublishArgs {
     pub floor: bool,
 }
 
-/// Options of `compare`.
-#[derive(Args, Clone, Debug)]
-pub struct CompareArgs {
-    /// Server under load.
-    #[command(flatten)]
-    pub server: ServerArgs,
-    /// The load.
-    #[command(flatten)]
-    pub load: FanoutLoad,
-    /// Servers to compare with. Missing ones are installed first, system packages included when run as root. Default: all
-    /// that have a script.
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub peers: Vec<String>,
-    /// Folder with the peers' scripts. Default: `bench/peers` of the source tree this program was built from.
-    #[arg(long, value_name = "FOLDER")]
-    pub peers_folder: Option<PathBuf>,
-}
-
 /// Options of `storm`.
 #[derive(Args, Clone, Debug)]
 pub struct StormArgs {
@@ -335,10 +318,14 @@ impl Setup {
         Ok(Setup { args: args.clone(), descriptors, server_core: args.server_core })
     }
 
+    /// To how many servers this process can have so many connections each.
+    pub fn servers_at_once(&self, connections: usize) -> usize {
+        (self.descriptors.saturating_sub(OWN_DESCRIPTORS) as usize) / connections.max(1)
+    }
+
     /// Refuses what this process has not enough descriptors for.
     pub fn check_descriptors(&self, connections: usize) -> Result<(), String> {
-        // Some for the program itself.
-        let needed = connections as u64 + 64;
+        let needed = connections as u64 + OWN_DESCRIPTORS;
         if needed > self.descriptors {
             let limit = self.descriptors;
             return Err(format!(

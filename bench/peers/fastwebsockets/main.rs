@@ -79,7 +79,10 @@ async fn echo(stream: TcpStream) -> Outcome {
     loop {
         let frame = socket.read_frame().await?;
         match frame.opcode {
-            OpCode::Text | OpCode::Binary => socket.write_frame(frame).await?,
+            OpCode::Text | OpCode::Binary => {
+                // As it came it would go back with its mask.
+                socket.write_frame(Frame::new(frame.fin, frame.opcode, None, frame.payload)).await?
+            }
             OpCode::Close => return Ok(()),
             _ => {}
         }
