@@ -35,13 +35,14 @@ plain_cargo() {
   env -u CARGO_TARGET_DIR $(env | sed -n 's/^\(CARGO_PROFILE_[A-Z_]*\)=.*/-u \1/p') cargo "$@"
 }
 
-# crate FILE...: builds the crate of these files. Only what has changed is copied, so that cargo builds only then.
+# crate FOLDER...: builds the crate in the first of these folders beside the script. What has changed is copied, and
+# only that, so that cargo builds only then.
 crate() {
-  mkdir -p "$DIR/crate"
   local file
-  for file in "$@"; do
-    cmp -s "$file" "$DIR/crate/${file##*/}" || cp "$file" "$DIR/crate/"
+  for file in $(cd "$HERE" && find "$@" -type f); do
+    mkdir -p "$DIR/crate/$(dirname "$file")"
+    cmp -s "$HERE/$file" "$DIR/crate/$file" || cp "$HERE/$file" "$DIR/crate/$file"
   done
-  cd "$DIR/crate"
+  cd "$DIR/crate/$1"
   plain_cargo build --release --target-dir "$DIR/target"
 }

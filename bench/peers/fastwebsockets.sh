@@ -1,8 +1,8 @@
 #!/bin/bash
-# tokio with fastwebsockets, one thread: a small server built from the folder beside this script.
+# tokio with fastwebsockets, one thread: a small server built from the folders beside this script.
 . "$(dirname "$0")/common.sh"
 if installing; then
-  crate "$HERE/fastwebsockets/Cargo.toml" "$HERE/fastwebsockets/main.rs" "$HERE/tokio/front.rs"
+  crate fastwebsockets tokio
   exit
 fi
 exec "$DIR/target/release/peer-fastwebsockets"

@@ -1,5 +1,6 @@
 //! A broadcast server as one writes it on tokio and fastwebsockets: a task per connection, a broadcast channel per name.
 
+#[path = "../tokio/front.rs"]
 mod front;
 
 use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket, WebSocketError, WebSocketRead};

@@ -1,5 +1,6 @@
 //! A broadcast server as one writes it on tokio and tungstenite: a task per connection, a broadcast channel per name.
 
+#[path = "../tokio/front.rs"]
 mod front;
 
 use front::{Outcome, Upgraded};
