@@ -18,8 +18,9 @@ pub fn run(args: &CompareArgs) -> Result<(), String> {
     let peers = installed(args, &mut skipped)?;
     let setup = Setup::prepare(&args.server)?;
     setup.check_descriptors((shape.subscribers + shape.publishers) * (3 + peers.len()))?;
-    let mut contenders =
-        vec![Contender::start(setup.server(&[])?, |address| fanout::connect(address, shape.clone(), run))?];
+    let mut contenders = vec![Contender::start(setup.server_with(shape.locations())?, |address| {
+        fanout::connect(address, shape.clone(), run)
+    })?];
     let common = shape.clone().at_default_paths();
     for floor in contest::floors(setup.server_core)? {
         contenders.push(Contender::start(floor, |address| fanout::connect(address, common.clone(), run))?);

@@ -16,7 +16,7 @@ pub fn run(args: &FanoutArgs, brief: bool) -> Result<(), String> {
     setup.check_descriptors((shape.subscribers + shape.publishers) * contenders)?;
     let seed = contest::run_number();
     let plan = plan("fanout", args, &shape);
-    let server = setup.server(&[])?;
+    let server = setup.server_with(shape.locations())?;
     let mut contenders = vec![Contender::start(server, |address| connect(address, shape.clone(), seed))?];
     if args.floor {
         for floor in contest::floors(setup.server_core)? {
@@ -79,8 +79,13 @@ pub fn print_head(shape: &Shape, plan: &Plan) {
         None => format!("{} in flight", shape.window),
     };
     println!(
-        "{} subscribers, {} publisher(s), {} B, {loop_kind}; {} rounds of {} s; every delivery checked",
-        shape.subscribers, shape.publishers, shape.payload_bytes, plan.rounds, plan.seconds
+        "{} subscribers{}, {} publisher(s), {} B, {loop_kind}; {} rounds of {} s; every delivery checked",
+        shape.subscribers,
+        shape.spoken(),
+        shape.publishers,
+        shape.payload_bytes,
+        plan.rounds,
+        plan.seconds
     );
 }
 

@@ -2,8 +2,10 @@
 
 use crate::ledger::{PUBLISHERS_MAX, TAG_BYTES};
 use crate::load::{ClientMode, Shape};
+use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
+use crate::wire::{Carrier, Wire, WireArgs};
 use clap::Args;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,13 +59,16 @@ pub struct FanoutArgs {
 /// Shape of a fan-out.
 #[derive(Args, Clone, Debug)]
 pub struct FanoutLoad {
-    /// Where subscribers open their WebSocket.
-    #[arg(long, default_value = PATH)]
-    path: String,
-    /// Where messages are posted.
-    #[arg(long, default_value = PUBLISH_PATH)]
-    publish_path: String,
-    /// WebSocket connections.
+    /// What the subscribers speak.
+    #[command(flatten)]
+    wire: WireArgs,
+    /// Where subscribers connect. Default: as usual for the dialect, /sub/CHANNEL for the relay.
+    #[arg(long)]
+    path: Option<String>,
+    /// Where messages are posted. Default: /pub/CHANNEL, for all but pusher.
+    #[arg(long)]
+    publish_path: Option<String>,
+    /// Subscribers, a connection each.
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
     /// Size of a message, bytes.
@@ -131,6 +136,8 @@ impl FanoutLoad {
         if self.rate.is_some_and(|rate| !(0.1..=1e7).contains(&rate)) {
             return Err("--rate must lie between 0.1 and 10000000".to_owned());
         }
+        let wire = self.wire.wire(self.path.as_deref())?;
+        let publish_path = self.publish_path.clone().unwrap_or_else(|| format!("/pub/{}", wire.channel));
         Ok(Shape {
             subscribers: self.subscribers,
             publishers,
@@ -138,8 +145,8 @@ impl FanoutLoad {
             batch: self.busy.is_some(),
             rate: self.rate,
             payload_bytes: self.payload,
-            path: self.path.clone(),
-            publish_path: self.publish_path.clone(),
+            wires: vec![wire],
+            publish_path,
             sources: self.sources,
             client: self.client.unwrap_or(client),
             pause: Duration::from_micros(self.pause_us),
@@ -148,9 +155,18 @@ impl FanoutLoad {
 }
 
 impl Shape {
+    /// What a fanwire started for this load has to be set up for.
+    pub fn locations(&self) -> Locations {
+        Locations {
+            deflate: self.wires.iter().any(|wire| wire.deflate),
+            raw: self.wires.iter().all(|wire| wire.carrier == Carrier::Raw),
+            raw_beside: false,
+        }
+    }
+
     /// The same load at the paths that the floor and the peers have.
     pub fn at_default_paths(self) -> Shape {
-        Shape { path: PATH.to_owned(), publish_path: PUBLISH_PATH.to_owned(), ..self }
+        Shape { wires: vec![Wire::relay(PATH)], publish_path: PUBLISH_PATH.to_owned(), ..self }
     }
 }
 
@@ -346,6 +362,13 @@ impl Setup {
             ));
         }
         Ok(())
+    }
+
+    /// As `server`, with a fanwire that is started here set up as `locations` says.
+    pub fn server_with(&self, locations: Locations) -> Result<Server, String> {
+        let file = locations.write()?;
+        let options = file.as_ref().map(ConfigFile::options);
+        self.server(options.as_ref().map_or(&[], |options| options))
     }
 
     /// Starts or attaches the server the options name. `options` go to fanwire if it is fanwire.

@@ -5,6 +5,7 @@ use crate::fanout;
 use crate::ledger::{PUBLISHERS_MAX, TAG_BYTES};
 use crate::load::Shape;
 use crate::options::{PublishArgs, Setup, at_least, check_rounds};
+use crate::wire::Wire;
 use std::time::Duration;
 
 /// Runs the scenario.
@@ -72,7 +73,7 @@ fn shape(args: &PublishArgs) -> Result<Shape, String> {
         batch: args.pipeline > 1,
         rate: None,
         payload_bytes: args.payload,
-        path: args.path.clone(),
+        wires: vec![Wire::relay(&args.path)],
         publish_path: args.publish_path.clone(),
         sources: 1,
         client: args.client,
