@@ -5,8 +5,8 @@ mod load;
 use crate::contest::{self, Bout, Plan, Side};
 use crate::load::ClientMode;
 use crate::options::{EchoArgs, Setup, at_least, check_rounds};
-use crate::peers::Dialect;
 use crate::round::Work;
+use crate::wire::Dialect;
 use load::{EchoLoad, EchoShape, TAG_BYTES};
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -73,7 +73,7 @@ fn bout(scenario: &'static str, args: &EchoArgs, connections: usize, payload_byt
             json: args.server.json,
         },
         connections,
-        options: &["--echo"],
+        start: Box::new(|setup| setup.server(&["--echo"])),
         head: format!(
             "echo: {connections} connections, {payload_bytes} B, one message in flight each; {} rounds of {} s; \
              every echo checked",

@@ -18,12 +18,18 @@ pub fn bout(scenario: &'static str, args: &FanoutArgs) -> Result<Bout, String> {
     let plan = plan(scenario, args, &shape);
     Ok(Bout {
         connections: shape.subscribers + shape.publishers,
-        options: &[],
+        start: starter(&shape),
         head: head(&shape, &plan),
         latency: latency_note(&shape),
         connect: connector(shape),
         plan,
     })
+}
+
+/// Starts the server of the options, set up for `shape` if it is fanwire.
+pub fn starter(shape: &Shape) -> Box<contest::Start> {
+    let shape = shape.clone();
+    Box::new(move |setup| setup.server_with(shape.locations()))
 }
 
 /// Connects the subscribers and publishers of `shape`.
@@ -32,7 +38,7 @@ pub fn connector(shape: Shape) -> Box<contest::Connect> {
     Box::new(move |address: SocketAddrV4, side: Side| {
         let shape = match side {
             Side::Own => shape.clone(),
-            Side::Other(_) => shape.clone().at_default_paths(),
+            Side::Other(dialect) => shape.clone().spoken_in(dialect),
         };
         Ok(Box::new(Load::connect(address, shape, run)?) as Box<dyn Work>)
     })
@@ -64,8 +70,13 @@ fn head(shape: &Shape, plan: &Plan) -> String {
         None => format!("{} in flight", shape.window),
     };
     format!(
-        "{} subscribers, {} publisher(s), {} B, {loop_kind}; {} rounds of {} s; every delivery checked",
-        shape.subscribers, shape.publishers, shape.payload_bytes, plan.rounds, plan.seconds
+        "{} subscribers{}, {} publisher(s), {} B, {loop_kind}; {} rounds of {} s; every delivery checked",
+        shape.subscribers,
+        shape.spoken(),
+        shape.publishers,
+        shape.payload_bytes,
+        plan.rounds,
+        plan.seconds
     )
 }
 

@@ -2,11 +2,11 @@
 //! publishes by a clock (open loop).
 
 use crate::client::{Publisher, Subscriber, source_address};
-use crate::frame;
 use crate::inbox::Events;
 use crate::ledger::Ledger;
 use crate::round::{Round, Stopwatch, Work};
 use crate::sys::{Epoll, Received};
+use crate::wire::Wire;
 use std::net::SocketAddrV4;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -46,8 +46,8 @@ pub struct Shape {
     pub rate: Option<f64>,
     /// Size of a message.
     pub payload_bytes: usize,
-    /// Where the subscribers listen.
-    pub path: String,
+    /// What the subscribers speak, and where. Several go round: subscriber `i` has number `i % wires.len()`.
+    pub wires: Vec<Wire>,
     /// Where the publishers post.
     pub publish_path: String,
     /// Source addresses used.
@@ -56,6 +56,19 @@ pub struct Shape {
     pub client: ClientMode,
     /// Pause between sweeps.
     pub pause: Duration,
+}
+
+impl Shape {
+    /// What is spoken, for people: nothing where it is plain WebSocket.
+    pub fn spoken(&self) -> String {
+        let names: Vec<&str> =
+            self.wires.iter().map(Wire::name).filter(|name| *name != "websocket").collect();
+        if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+    }
+
+    fn wire(&self, subscriber: usize) -> &Wire {
+        &self.wires[subscriber % self.wires.len()]
+    }
 }
 
 /// See the module.
@@ -88,14 +101,16 @@ impl Load {
         let mut subscribers = Vec::with_capacity(shape.subscribers);
         for index in 0..shape.subscribers {
             let source = source_address(target, index, shape.sources);
-            let subscriber = Subscriber::connect(source, target, &shape.path)
-                .map_err(|e| format!("subscriber {index}: {e}"))?;
+            let wire = shape.wire(index);
+            let subscriber = Subscriber::open(source, target, wire)
+                .map_err(|e| format!("subscriber {index} ({}): {e}", wire.name()))?;
             watch(subscriber.fd(), index)?;
             subscribers.push(subscriber);
         }
         let mut publishers = Vec::with_capacity(shape.publishers);
         for index in 0..shape.publishers {
-            let publisher = Publisher::connect(target, &shape.publish_path, shape.payload_bytes)?;
+            let post = shape.wire(0).post(target, &shape.publish_path, shape.payload_bytes);
+            let publisher = Publisher::open(target, post)?;
             watch(publisher.fd(), shape.subscribers + index)?;
             publishers.push(publisher);
         }
@@ -244,15 +259,22 @@ impl Load {
         let taken =
             subscriber.inbox.take(index, &buffer[..got], self.shape.payload_bytes.max(125), ledger, events);
         taken.map_err(|fault| name(fault.to_string(), ledger))?;
-        for ping in events.pings.drain(..) {
-            subscriber.send_control(&frame::pong(&ping))?;
-        }
+        subscriber.answer(&mut events.desk.replies).map_err(|what| name(what, ledger))?;
         if !events.complete.is_empty() {
             let now = Instant::now();
             for done in events.complete.drain(..) {
                 let at = self.published_at[done.publisher][(done.number % self.shape.window as u64) as usize];
                 round.latencies.record(now.saturating_duration_since(at).as_nanos() as u64);
             }
+        }
+        Ok(())
+    }
+
+    /// A server that agrees to compression and then sends nothing compressed has not been measured with it.
+    fn check_compressed(&self) -> Result<(), String> {
+        let desk = &self.events.desk;
+        if desk.plain > 0 && desk.inflater.messages == 0 {
+            return Err("the server has agreed to permessage-deflate and sends nothing compressed".to_owned());
         }
         Ok(())
     }
@@ -348,6 +370,7 @@ impl Work for Load {
             }
         }
         watch.stop(&mut round)?;
+        self.check_compressed()?;
         round.messages = self.ledger.complete() - first;
         round.deliveries = round.messages * self.subscribers.len() as u64;
         Ok(round)
@@ -390,7 +413,7 @@ pub mod tests {
             batch,
             rate: None,
             payload_bytes,
-            path: "/sub/test".to_owned(),
+            wires: vec![Wire::relay("/sub/test")],
             publish_path: "/pub/test".to_owned(),
             sources: 2,
             client,

@@ -17,6 +17,7 @@ mod idle;
 mod inbox;
 mod ledger;
 mod load;
+mod locations;
 mod options;
 mod peers;
 mod procfs;
@@ -27,6 +28,7 @@ mod server;
 mod stats;
 mod storm;
 mod sys;
+mod wire;
 
 use clap::{Parser, Subcommand};
 use options::{EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};

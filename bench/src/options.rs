@@ -2,8 +2,10 @@
 
 use crate::ledger::{PUBLISHERS_MAX, TAG_BYTES};
 use crate::load::{ClientMode, Shape};
+use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
+use crate::wire::{App, Carrier, Dialect, Wire, WireArgs};
 use clap::Args;
 use std::time::Duration;
 
@@ -36,6 +38,8 @@ pub struct ServerArgs {
 
 /// Open files of the program itself.
 const OWN_DESCRIPTORS: u64 = 64;
+/// Channel of the paths below.
+const CHANNEL: &str = "bench";
 /// Where subscribers open their WebSocket, unless told otherwise.
 pub const PATH: &str = "/sub/bench";
 /// Where messages are posted, unless told otherwise.
@@ -58,13 +62,16 @@ pub struct FanoutArgs {
 /// Shape of a fan-out.
 #[derive(Args, Clone, Debug)]
 pub struct FanoutLoad {
-    /// Where subscribers open their WebSocket.
-    #[arg(long, default_value = PATH)]
-    path: String,
-    /// Where messages are posted.
-    #[arg(long, default_value = PUBLISH_PATH)]
-    publish_path: String,
-    /// WebSocket connections.
+    /// What the subscribers speak.
+    #[command(flatten)]
+    wire: WireArgs,
+    /// Where subscribers connect. Default: as usual for the dialect, /sub/CHANNEL for the relay.
+    #[arg(long)]
+    path: Option<String>,
+    /// Where messages are posted. Default: /pub/CHANNEL, for all but pusher.
+    #[arg(long)]
+    publish_path: Option<String>,
+    /// Subscribers, a connection each.
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
     /// Size of a message, bytes.
@@ -132,6 +139,8 @@ impl FanoutLoad {
         if self.rate.is_some_and(|rate| !(0.1..=1e7).contains(&rate)) {
             return Err("--rate must lie between 0.1 and 10000000".to_owned());
         }
+        let wire = self.wire.wire(self.path.as_deref())?;
+        let publish_path = self.publish_path.clone().unwrap_or_else(|| format!("/pub/{}", wire.channel));
         Ok(Shape {
             subscribers: self.subscribers,
             publishers,
@@ -139,8 +148,8 @@ impl FanoutLoad {
             batch: self.busy.is_some(),
             rate: self.rate,
             payload_bytes: self.payload,
-            path: self.path.clone(),
-            publish_path: self.publish_path.clone(),
+            wires: vec![wire],
+            publish_path,
             sources: self.sources,
             client: self.client.unwrap_or(client),
             pause: Duration::from_micros(self.pause_us),
@@ -149,9 +158,24 @@ impl FanoutLoad {
 }
 
 impl Shape {
+    /// What a fanwire started for this load has to be set up for.
+    pub fn locations(&self) -> Locations {
+        Locations {
+            deflate: self.wires.iter().any(|wire| wire.deflate),
+            raw: self.wires.iter().all(|wire| wire.carrier == Carrier::Raw),
+            raw_beside: false,
+        }
+    }
+
     /// The same load at the paths that the floor and the peers have.
     pub fn at_default_paths(self) -> Shape {
-        Shape { path: PATH.to_owned(), publish_path: PUBLISH_PATH.to_owned(), ..self }
+        Shape { wires: vec![Wire::relay(PATH)], publish_path: PUBLISH_PATH.to_owned(), ..self }
+    }
+
+    /// The same load at a server of `dialect`, where such servers have it.
+    pub fn spoken_in(self, dialect: Dialect) -> Shape {
+        let wires = vec![Wire::of(dialect, CHANNEL, &App::default())];
+        Shape { wires, ..self.at_default_paths() }
     }
 }
 
@@ -333,6 +357,13 @@ impl Setup {
             ));
         }
         Ok(())
+    }
+
+    /// As `server`, with a fanwire that is started here set up as `locations` says.
+    pub fn server_with(&self, locations: Locations) -> Result<Server, String> {
+        let file = locations.write()?;
+        let options = file.as_ref().map(ConfigFile::options);
+        self.server(options.as_ref().map_or(&[], |options| options))
     }
 
     /// Starts or attaches the server the options name. `options` go to fanwire if it is fanwire.

@@ -1,6 +1,7 @@
 //! Other servers to compare with: each is a script that installs and starts it. `peers/common.sh` says what a script
 //! and its server must do; a script put beside it is a new peer.
 
+use crate::wire::Dialect;
 use clap::ValueEnum as _;
 use std::fs::{self, File};
 use std::net::SocketAddrV4;
@@ -15,15 +16,6 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 const COMMON: &str = "common";
 /// Begins the line of a script that names its dialect.
 const DIALECT: &str = "# dialect: ";
-
-/// TODO-WIRE
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Dialect {
-    Relay,
-    Pusher,
-    Socketio,
-    Centrifuge,
-}
 
 /// A peer's script.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use crate::fanout;
 use crate::ledger::{PUBLISHERS_MAX, TAG_BYTES};
 use crate::load::Shape;
 use crate::options::{PublishArgs, Setup, at_least, check_rounds};
+use crate::wire::Wire;
 use std::time::Duration;
 
 /// Runs the scenario.
@@ -35,7 +36,7 @@ pub fn bout(scenario: &'static str, args: &PublishArgs) -> Result<Bout, String> 
     };
     Ok(Bout {
         connections: shape.publishers + 1,
-        options: &[],
+        start: fanout::starter(&shape),
         head: format!(
             "{scenario}: {} keep-alive connections, {in_flight}, {} B, one subscriber; {} rounds of {} s; \
              every answer and delivery checked",
@@ -62,7 +63,7 @@ fn shape(args: &PublishArgs) -> Result<Shape, String> {
         batch: args.pipeline > 1,
         rate: None,
         payload_bytes: args.payload,
-        path: args.path.clone(),
+        wires: vec![Wire::relay(&args.path)],
         publish_path: args.publish_path.clone(),
         sources: 1,
         client: args.client,

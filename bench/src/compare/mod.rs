@@ -5,9 +5,10 @@ mod table;
 
 use crate::contest::{self, Bout, Contender};
 use crate::options::Setup;
-use crate::peers::{self, Dialect, Peer};
+use crate::peers::{self, Peer};
 use crate::report::progress;
 use crate::server::{self, Server};
+use crate::wire::Dialect;
 pub use profile::HELP;
 use profile::{Field, Load};
 use std::ffi::OsString;

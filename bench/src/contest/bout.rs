@@ -2,9 +2,9 @@
 
 use super::{Contender, Plan};
 use crate::options::Setup;
-use crate::peers::Dialect;
 use crate::round::Work;
 use crate::server::Server;
+use crate::wire::Dialect;
 use std::net::SocketAddrV4;
 
 /// Whom a load is for.
@@ -16,6 +16,8 @@ pub enum Side {
     Other(Dialect),
 }
 
+/// Starts or attaches the server of the options.
+pub type Start = dyn Fn(&Setup) -> Result<Server, String>;
 /// Connects a load to a server.
 pub type Connect = dyn Fn(SocketAddrV4, Side) -> Result<Box<dyn Work>, String>;
 
@@ -25,8 +27,8 @@ pub struct Bout {
     pub plan: Plan,
     /// Connections to each server.
     pub connections: usize,
-    /// What fanwire is started with.
-    pub options: &'static [&'static str],
+    /// How the server of the options is started.
+    pub start: Box<Start>,
     /// The load in a line.
     pub head: String,
     /// What the latencies mean, in a line.
@@ -38,7 +40,7 @@ pub struct Bout {
 impl Bout {
     /// The server of the options under this load.
     pub fn own(&self, setup: &Setup) -> Result<Contender, String> {
-        Contender::start(setup.server(self.options)?, |address| (self.connect)(address, Side::Own))
+        Contender::start((self.start)(setup)?, |address| (self.connect)(address, Side::Own))
     }
 
     /// Another server under this load.

@@ -10,7 +10,7 @@ use crate::report::{JsonLine, progress};
 use crate::round::Work;
 use crate::server::{self, Server};
 use crate::stats::{Latencies, Spread};
-pub use bout::{Bout, Connect, Side};
+pub use bout::{Bout, Connect, Side, Start};
 pub use figures::Figures;
 pub use meter::{CoreTime, Meter, SETTLE};
 pub use print::{print_brief, print_lags, print_ratio, print_summaries, print_table, print_verdict};
