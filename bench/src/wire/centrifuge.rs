@@ -1,4 +1,5 @@
-//! Centrifugo's JSON protocol, the client's side: connect, subscribe, publications.
+//! The JSON protocol of centrifuge and Centrifugo, the client's side: connect, subscribe, publications. Version 2 and,
+//! for libraries before 0.24, version 1: both answer the same first command, each in its own form.
 
 use super::talk::{Heard, Step, excerpt};
 use serde::Deserialize;
@@ -19,6 +20,17 @@ struct Reply<'a> {
     subscribe: Option<IgnoredAny>,
     #[serde(borrow)]
     push: Option<Push<'a>>,
+    /// Version 1: any answer, and without an id a push.
+    #[serde(borrow)]
+    result: Option<Outcome<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Outcome<'a> {
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<Publication<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,6 +54,7 @@ impl Reply<'_> {
             && self.connect.is_none()
             && self.subscribe.is_none()
             && self.push.is_none()
+            && self.result.is_none()
     }
 }
 
@@ -55,7 +68,11 @@ pub fn step(channel: &str, text: &[u8]) -> Result<Step, String> {
             let channel = super::pusher::json_string(channel);
             Ok(Step::Say(format!(r#"{{"id":2,"subscribe":{{"channel":{channel}}}}}"#)))
         }
-        Reply { id: 2, subscribe: Some(_), .. } => Ok(Step::Open),
+        Reply { id: 1, result: Some(_), .. } => {
+            let channel = super::pusher::json_string(channel);
+            Ok(Step::Say(format!(r#"{{"id":2,"method":1,"params":{{"channel":{channel}}}}}"#)))
+        }
+        Reply { id: 2, subscribe: Some(_), .. } | Reply { id: 2, result: Some(_), .. } => Ok(Step::Open),
         reply if reply.is_ping() => Ok(Step::Say(PING.to_owned())),
         _ => Err(refused()),
     }
@@ -69,11 +86,14 @@ pub fn hear<E: From<String>>(
 ) -> Result<(), E> {
     let unexpected = || format!("a reply nobody asked for: {}", excerpt(line));
     let reply: Reply<'_> = serde_json::from_slice(line).map_err(|_| unexpected())?;
-    match &reply.push {
-        Some(Push { channel: of, publication: Some(publication) }) if of == channel => {
+    match &reply {
+        Reply { push: Some(Push { channel: of, publication: Some(publication) }), .. }
+        | Reply { id: 0, result: Some(Outcome { channel: Some(of), data: Some(publication) }), .. }
+            if of == channel =>
+        {
             on(Heard::Message(publication.data.as_bytes()))
         }
-        None if reply.is_ping() => on(Heard::Answer(PING)),
+        reply if reply.is_ping() => on(Heard::Answer(PING)),
         _ => Err(unexpected().into()),
     }
 }
@@ -95,6 +115,10 @@ mod tests {
         let subscribe = r#"{"id":2,"subscribe":{"channel":"bench"}}"#.to_owned();
         assert_eq!(talk().step(connected), Ok(Step::Say(subscribe)));
         assert_eq!(talk().step(br#"{"id":2,"subscribe":{}}"#), Ok(Step::Open));
+        let connected = br#"{"id":1,"result":{"client":"c","version":""}}"#;
+        let subscribe = r#"{"id":2,"method":1,"params":{"channel":"bench"}}"#.to_owned();
+        assert_eq!(talk().step(connected), Ok(Step::Say(subscribe)), "version 1");
+        assert_eq!(talk().step(br#"{"id":2,"result":{}}"#), Ok(Step::Open), "version 1");
         assert_eq!(talk().step(b"{}"), Ok(Step::Say("{}".to_owned())));
         assert!(talk().step(br#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#).is_err());
         assert!(talk().step(br#"{"id":3,"subscribe":{}}"#).is_err());
@@ -106,11 +130,16 @@ mod tests {
             |text: &str| format!(r#"{{"push":{{"channel":"bench","pub":{{"data":"{text}"}}}}}}"#);
         let frame = format!("{}\n{{}}\n{}\n", publication("fw-1"), publication("fw-2"));
         assert_eq!(heard(&talk(), &frame).unwrap(), ["fw-1", "> {}", "fw-2"]);
+        let first = r#"{"result":{"channel":"bench","data":{"data":"fw-1"}}}"#;
+        assert_eq!(heard(&talk(), &format!("{first}\n{first}\n")).unwrap(), ["fw-1", "fw-1"], "version 1");
         for bad in [
             r#"{"push":{"channel":"other","pub":{"data":"fw-1"}}}"#,
             r#"{"push":{"channel":"bench","unsubscribe":{}}}"#,
             r#"{"push":{"channel":"bench","pub":{"data":{"a":1}}}}"#,
             r#"{"id":3}"#,
+            r#"{"result":{"channel":"other","data":{"data":"fw-1"}}}"#,
+            r#"{"id":3,"result":{"channel":"bench","data":{"data":"fw-1"}}}"#,
+            r#"{"result":{"type":1,"channel":"bench","data":{"info":{}}}}"#,
             r#"{"error":{"code":1}}"#,
             "fw-1",
         ] {
