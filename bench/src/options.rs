@@ -267,9 +267,9 @@ pub struct StormArgs {
     #[arg(long, default_value = PUBLISH_PATH)]
     pub publish_path: String,
     /// Clients.
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 15_000)]
     pub connections: usize,
-    /// Attempts under way at any time. More than the server's listen queue holds wait for TCP to try again.
+    /// Attempts under way at any time; 0: all. More than the server's listen queue holds wait for TCP to try again.
     #[arg(long, default_value_t = 512)]
     pub concurrency: usize,
     /// Messages that everybody misses while cut. The server must store one more.
@@ -299,14 +299,23 @@ pub struct IdleArgs {
     #[arg(long, default_value = PATH)]
     pub path: String,
     /// Idle WebSocket connections.
-    #[arg(long, default_value_t = 9000)]
+    #[arg(long, default_value_t = 10_000)]
     pub subscribers: usize,
     /// One channel for all, or one each.
     #[arg(long, value_enum, default_value_t = Channels::One)]
     pub channels: Channels,
-    /// Length of the look at idle CPU, seconds.
+    /// Length of the look at idle CPU, seconds. With --pings at least a little more than two intervals.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
+    /// Look for at least two ping intervals, and count the pings: every connection must get them. All are answered.
+    #[arg(long)]
+    pub pings: bool,
+    /// How often the server pings, seconds. Fanwire is set to it where it is started here with --pings.
+    #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
+    pub ping_interval: f64,
+    /// Fails when idle CPU is more, percent of a core. Default: with --pings 1, else any.
+    #[arg(long, value_name = "PERCENT")]
+    pub max_cpu: Option<f64>,
     /// Source addresses used, 127.0.0.1 and up: 28,000 connections each.
     #[arg(long, default_value_t = 4)]
     pub sources: usize,
