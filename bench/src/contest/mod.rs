@@ -51,6 +51,8 @@ pub struct Contender {
     pub lags: Latencies,
     /// See [`crate::round::Round::held`].
     pub held: u64,
+    /// See [`crate::round::Round::parts`].
+    pub parts: Vec<Latencies>,
 }
 
 /// Plays all rounds of `plan`, the contenders in turn. Those whose turn it is not are stopped meanwhile: some servers
@@ -116,7 +118,7 @@ impl Contender {
         work.round(WARM_UP).map_err(|error| explain(&mut server, error))?;
         let meter = Meter::new(&server)?;
         let (latencies, lags) = (Latencies::default(), Latencies::default());
-        Ok(Contender { server, work, meter, rounds: Vec::new(), latencies, lags, held: 0 })
+        Ok(Contender { server, work, meter, rounds: Vec::new(), latencies, lags, held: 0, parts: Vec::new() })
     }
 
     fn round(&mut self, seconds: f64) -> Result<Figures, String> {
@@ -134,6 +136,8 @@ impl Contender {
         self.latencies.add(&round.latencies);
         self.lags.add(&round.lags);
         self.held += round.held;
+        self.parts.resize_with(self.parts.len().max(round.parts.len()), Latencies::default);
+        self.parts.iter_mut().zip(&round.parts).for_each(|(all, part)| all.add(part));
         Ok(figures)
     }
 

@@ -15,7 +15,7 @@ mod socketio;
 mod stream;
 mod talk;
 
-pub use args::WireArgs;
+pub use args::{AppArgs, WireArgs};
 pub use deflate::Inflater;
 #[cfg(test)]
 pub use deflate::tests::deflated;
