@@ -1,4 +1,6 @@
-//! Centrifugo's JSON protocol, the client's side: connect, subscribe, publications.
+//! JSON protocol of the centrifuge library, the client's side: connect, subscribe, publications. The server's answer to
+//! the first command, which both versions of the protocol take, tells the version: the second names each kind of reply
+//! and push, the first (library releases before 0.21) has a `result` for all of them.
 
 use super::talk::{Heard, Step, excerpt};
 use serde::Deserialize;
@@ -19,6 +21,20 @@ struct Reply<'a> {
     subscribe: Option<IgnoredAny>,
     #[serde(borrow)]
     push: Option<Push<'a>>,
+    #[serde(borrow)]
+    result: Option<FirstResult<'a>>,
+}
+
+/// A reply or a push of version 1.
+#[derive(Debug, Deserialize)]
+struct FirstResult<'a> {
+    /// 0, or missing, is a publication.
+    #[serde(default, rename = "type")]
+    kind: u32,
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<Publication<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,6 +58,17 @@ impl Reply<'_> {
             && self.connect.is_none()
             && self.subscribe.is_none()
             && self.push.is_none()
+            && self.result.is_none()
+    }
+
+    /// The publication in it, if it is one of `channel`.
+    fn publication(&self, channel: &str) -> Option<&str> {
+        let publication = match (&self.push, &self.result) {
+            (Some(Push { channel: of, publication }), None) if of == channel => publication,
+            (None, Some(FirstResult { kind: 0, channel: Some(of), data })) if of == channel => data,
+            _ => return None,
+        };
+        publication.as_ref().filter(|_| self.id == 0).map(|publication| &*publication.data)
     }
 }
 
@@ -55,7 +82,11 @@ pub fn step(channel: &str, text: &[u8]) -> Result<Step, String> {
             let channel = super::pusher::json_string(channel);
             Ok(Step::Say(format!(r#"{{"id":2,"subscribe":{{"channel":{channel}}}}}"#)))
         }
-        Reply { id: 2, subscribe: Some(_), .. } => Ok(Step::Open),
+        Reply { id: 1, result: Some(_), .. } => {
+            let channel = super::pusher::json_string(channel);
+            Ok(Step::Say(format!(r#"{{"id":2,"method":1,"params":{{"channel":{channel}}}}}"#)))
+        }
+        Reply { id: 2, subscribe: Some(_), .. } | Reply { id: 2, result: Some(_), .. } => Ok(Step::Open),
         reply if reply.is_ping() => Ok(Step::Say(PING.to_owned())),
         _ => Err(refused()),
     }
@@ -69,12 +100,10 @@ pub fn hear<E: From<String>>(
 ) -> Result<(), E> {
     let unexpected = || format!("a reply nobody asked for: {}", excerpt(line));
     let reply: Reply<'_> = serde_json::from_slice(line).map_err(|_| unexpected())?;
-    match &reply.push {
-        Some(Push { channel: of, publication: Some(publication) }) if of == channel => {
-            on(Heard::Message(publication.data.as_bytes()))
-        }
+    match reply.publication(channel) {
+        Some(data) => on(Heard::Message(data.as_bytes())),
         None if reply.is_ping() => on(Heard::Answer(PING)),
-        _ => Err(unexpected().into()),
+        None => Err(unexpected().into()),
     }
 }
 
@@ -98,6 +127,24 @@ mod tests {
         assert_eq!(talk().step(b"{}"), Ok(Step::Say("{}".to_owned())));
         assert!(talk().step(br#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#).is_err());
         assert!(talk().step(br#"{"id":3,"subscribe":{}}"#).is_err());
+    }
+
+    #[test]
+    fn version_1_has_results() {
+        let connected = br#"{"id":1,"result":{"client":"c","version":""}}"#;
+        let subscribe = r#"{"id":2,"method":1,"params":{"channel":"bench"}}"#.to_owned();
+        assert_eq!(talk().step(connected), Ok(Step::Say(subscribe)));
+        assert_eq!(talk().step(br#"{"id":2,"result":{}}"#), Ok(Step::Open));
+        let publication = r#"{"result":{"channel":"bench","data":{"data":"fw-1"}}}"#;
+        assert_eq!(heard(&talk(), publication).unwrap(), ["fw-1"]);
+        for bad in [
+            r#"{"result":{"channel":"other","data":{"data":"fw-1"}}}"#,
+            r#"{"result":{"type":1,"channel":"bench","data":{"data":"fw-1"}}}"#,
+            r#"{"id":3,"result":{"channel":"bench","data":{"data":"fw-1"}}}"#,
+            r#"{"result":{}}"#,
+        ] {
+            assert!(heard(&talk(), bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
