@@ -24,6 +24,7 @@ pub fn run(args: &FanoutArgs, brief: bool) -> Result<(), String> {
             contenders.push(Contender::start(floor, connect)?);
         }
     }
+    contenders[0].wire = shape.label();
     contest::compete(&mut contenders, &plan)?;
     let Some((first, floors)) = contenders.split_first() else { return Ok(()) };
     if plan.json {

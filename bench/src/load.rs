@@ -63,9 +63,16 @@ pub struct Shape {
 impl Shape {
     /// What is spoken, for people: nothing where it is plain WebSocket.
     pub fn spoken(&self) -> String {
-        let names: Vec<&str> =
-            self.wires.iter().map(Wire::name).filter(|name| *name != "websocket").collect();
-        if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+        match &*self.label() {
+            "websocket" => String::new(),
+            label => format!(" ({label})"),
+        }
+    }
+
+    /// What is spoken.
+    pub fn label(&self) -> String {
+        let labels: Vec<String> = self.wires.iter().map(Wire::label).collect();
+        labels.join(",")
     }
 
     fn wire(&self, subscriber: usize) -> &Wire {

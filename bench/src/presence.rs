@@ -101,6 +101,7 @@ pub fn run(args: &PresenceArgs) -> Result<(), String> {
     };
     let mut contenders = [Contender::start(setup.server(&[])?, connect)?];
     let crowd = crowd.ok_or("no crowd")?;
+    contenders[0].wire = "pusher".to_owned();
     contest::compete(&mut contenders, &plan)?;
     progress("everybody comes once more and is cut without a goodbye");
     let [contender] = &mut contenders;

@@ -116,6 +116,7 @@ pub fn run(args: &RoomsArgs) -> Result<(), String> {
     let server = setup.server_with(Locations::of(std::slice::from_ref(&shape.wire)))?;
     let connect = |address| Ok(Box::new(RoomsLoad::connect(address, shape.clone(), run)?) as _);
     let mut contenders = [Contender::start(server, connect)?];
+    contenders[0].wire = shape.wire.label();
     contest::compete(&mut contenders, &plan)?;
     let [contender] = &contenders;
     // Every publish is delivered to all of its room, so this is exact.

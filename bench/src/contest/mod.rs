@@ -53,6 +53,8 @@ pub struct Contender {
     pub held: u64,
     /// See [`crate::round::Round::parts`].
     pub parts: Vec<Latencies>,
+    /// What its subscribers speak, for the JSON lines. Empty: not told.
+    pub wire: String,
 }
 
 /// Plays all rounds of `plan`, the contenders in turn. Those whose turn it is not are stopped meanwhile: some servers
@@ -118,7 +120,8 @@ impl Contender {
         work.round(WARM_UP).map_err(|error| explain(&mut server, error))?;
         let meter = Meter::new(&server)?;
         let (latencies, lags) = (Latencies::default(), Latencies::default());
-        Ok(Contender { server, work, meter, rounds: Vec::new(), latencies, lags, held: 0, parts: Vec::new() })
+        let (rounds, parts, wire) = (Vec::new(), Vec::new(), String::new());
+        Ok(Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire })
     }
 
     fn round(&mut self, seconds: f64) -> Result<Figures, String> {
@@ -162,9 +165,15 @@ impl Contender {
         Spread::of(pairs.map(|(own, others)| own.cpu_ns() / others.cpu_ns()))
     }
 
+    /// The beginning of a JSON line.
+    fn json(&self, plan: &Plan) -> JsonLine {
+        let line = JsonLine::new(plan.scenario, &self.server.name);
+        if self.wire.is_empty() { line } else { line.text("wire", &self.wire) }
+    }
+
     fn round_json(&self, round: usize, plan: &Plan) -> String {
         let Some(figures) = self.rounds.last() else { return String::new() };
-        let mut line = JsonLine::new(plan.scenario, &self.server.name).number("round", round as f64);
+        let mut line = self.json(plan).number("round", round as f64);
         for (name, value) in &plan.facts {
             line = line.number(name, *value);
         }

@@ -144,6 +144,12 @@ impl Wire {
         }
     }
 
+    /// Name for JSON lines: all that is spoken.
+    pub fn label(&self) -> String {
+        let more = if self.deflate && self.dialect != Dialect::Relay { "+deflate" } else { "" };
+        format!("{}{more}", self.name())
+    }
+
     /// Refuses what does not go together.
     pub fn check(&self) -> Result<(), String> {
         if self.carrier != Carrier::Websocket && (self.deflate || self.dialect != Dialect::Relay) {
