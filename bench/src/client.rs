@@ -1,7 +1,8 @@
 //! Connections of the load client: subscribers and publishers.
 
 use crate::http;
-use crate::inbox::Inbox;
+use crate::inbox::{Events, Inbox};
+use crate::ledger::Ledger;
 use crate::sys::{self, Received};
 #[cfg(test)]
 pub use crate::wire::ACCEPT;
@@ -54,6 +55,32 @@ impl Subscriber {
     /// Reads what is there.
     pub fn receive(&self, buffer: &mut [u8]) -> Result<Received, String> {
         sys::recv_now(self.fd(), buffer).map_err(|e| e.to_string())
+    }
+
+    /// Reads the socket once, enters what came as deliveries to `index` in `ledger`, and answers what is to be answered.
+    /// False if nothing had come. `limit` bounds a message, bytes.
+    pub fn read(
+        &mut self,
+        index: usize,
+        buffer: &mut [u8],
+        limit: usize,
+        ledger: &mut Ledger,
+        events: &mut Events,
+    ) -> Result<bool, String> {
+        let outcome = match self.receive(buffer) {
+            Ok(Received::Nothing) => return Ok(false),
+            Ok(Received::Bytes(got)) => self
+                .inbox
+                .take(index, &buffer[..got], limit, ledger, events)
+                .map_err(|fault| fault.to_string())
+                .and_then(|()| self.answer(&mut events.desk.replies)),
+            Ok(Received::Closed) => Err("the server closed the connection".to_owned()),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(what) => Err(format!("subscriber {index}, after {} deliveries: {what}", ledger.got(index))),
+        }
     }
 
     /// Sends a control frame. One that does not fit at once is given up: it answers a ping of an idle socket.

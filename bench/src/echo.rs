@@ -80,6 +80,7 @@ fn bout(scenario: &'static str, args: &EchoArgs, connections: usize, payload_byt
             args.rounds, args.seconds
         ),
         latency,
+        wire: String::new(),
         connect: Box::new(connect),
     }
 }

@@ -21,6 +21,7 @@ pub fn bout(scenario: &'static str, args: &FanoutArgs) -> Result<Bout, String> {
         start: starter(&shape),
         head: head(&shape, &plan),
         latency: latency_note(&shape),
+        wire: shape.label(),
         connect: connector(shape),
         plan,
     })
@@ -40,8 +41,13 @@ pub fn connector(shape: Shape) -> Box<contest::Connect> {
             Side::Own => shape.clone(),
             Side::Other(dialect) => shape.clone().spoken_in(dialect),
         };
-        Ok(Box::new(Load::connect(address, shape, run)?) as Box<dyn Work>)
+        connect(address, shape, run)
     })
+}
+
+/// Connects the subscribers and publishers of a fan-out. `run` tells its messages from others'.
+pub fn connect(address: SocketAddrV4, shape: Shape, run: u32) -> Result<Box<dyn Work>, String> {
+    Ok(Box::new(Load::connect(address, shape, run)?))
 }
 
 fn plan(scenario: &'static str, args: &FanoutArgs, shape: &Shape) -> Plan {

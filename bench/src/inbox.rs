@@ -72,6 +72,16 @@ pub struct Desk {
     inflated: Vec<u8>,
 }
 
+impl Desk {
+    /// A server that agrees to compression and then sends nothing compressed has not been measured with it.
+    pub fn check_compressed(&self) -> Result<(), String> {
+        if self.plain > 0 && self.inflater.messages == 0 {
+            return Err("the server has agreed to permessage-deflate and sends nothing compressed".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// How a subscriber reads.
 #[derive(Debug, Default)]
 pub enum Mode {

@@ -5,7 +5,8 @@ use crate::client::{Publisher, Subscriber, source_address};
 use crate::inbox::Events;
 use crate::ledger::Ledger;
 use crate::round::{Round, Stopwatch, Work};
-use crate::sys::{Epoll, Received};
+use crate::stats::Latencies;
+use crate::sys::Epoll;
 use crate::wire::Wire;
 use std::net::SocketAddrV4;
 use std::thread::sleep;
@@ -47,6 +48,7 @@ pub struct Shape {
     /// Size of a message.
     pub payload_bytes: usize,
     /// What the subscribers speak, and where. Several go round: subscriber `i` has number `i % wires.len()`.
+    /// Then there must be one publisher, and deliveries are told by wire.
     pub wires: Vec<Wire>,
     /// Where the publishers post.
     pub publish_path: String,
@@ -61,9 +63,16 @@ pub struct Shape {
 impl Shape {
     /// What is spoken, for people: nothing where it is plain WebSocket.
     pub fn spoken(&self) -> String {
-        let names: Vec<&str> =
-            self.wires.iter().map(Wire::name).filter(|name| *name != "websocket").collect();
-        if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
+        match &*self.label() {
+            "websocket" => String::new(),
+            label => format!(" ({label})"),
+        }
+    }
+
+    /// What is spoken.
+    pub fn label(&self) -> String {
+        let labels: Vec<String> = self.wires.iter().map(Wire::label).collect();
+        labels.join(",")
     }
 
     fn wire(&self, subscriber: usize) -> &Wire {
@@ -90,6 +99,9 @@ pub struct Load {
 impl Load {
     /// Connects everybody. `run` tells this run's messages from others'.
     pub fn connect(target: SocketAddrV4, shape: Shape, run: u32) -> Result<Load, String> {
+        if shape.wires.len() > 1 && shape.publishers != 1 {
+            return Err("several wires need exactly one publisher".to_owned());
+        }
         let epoll = match shape.client {
             ClientMode::Sweep => None,
             ClientMode::Epoll => Some(Epoll::new(EPOLL_BATCH).map_err(|e| format!("epoll: {e}"))?),
@@ -245,21 +257,16 @@ impl Load {
     /// Reads one subscriber's socket once and enters what came.
     fn read(&mut self, index: usize, round: &mut Round) -> Result<(), String> {
         let Load { subscribers, ledger, buffer, events, .. } = self;
-        let subscriber = &mut subscribers[index];
-        let name = |what: String, ledger: &Ledger| {
-            format!("subscriber {index}, after {} deliveries: {what}", ledger.got(index))
-        };
-        let got = match subscriber.receive(buffer) {
-            Ok(Received::Nothing) => return Ok(()),
-            Ok(Received::Bytes(got)) => got,
-            Ok(Received::Closed) => return Err(name("the server closed the connection".to_owned(), ledger)),
-            Err(error) => return Err(name(error, ledger)),
-        };
+        let before = ledger.got(index);
+        let limit = self.shape.payload_bytes.max(125);
+        if !subscribers[index].read(index, buffer, limit, ledger, events)? {
+            return Ok(());
+        }
         round.reads += 1;
-        let taken =
-            subscriber.inbox.take(index, &buffer[..got], self.shape.payload_bytes.max(125), ledger, events);
-        taken.map_err(|fault| name(fault.to_string(), ledger))?;
-        subscriber.answer(&mut events.desk.replies).map_err(|what| name(what, ledger))?;
+        if self.shape.wires.len() > 1 {
+            self.tell_parts(index, before, round);
+        }
+        let Load { events, .. } = self;
         if !events.complete.is_empty() {
             let now = Instant::now();
             for done in events.complete.drain(..) {
@@ -270,13 +277,15 @@ impl Load {
         Ok(())
     }
 
-    /// A server that agrees to compression and then sends nothing compressed has not been measured with it.
-    fn check_compressed(&self) -> Result<(), String> {
-        let desk = &self.events.desk;
-        if desk.plain > 0 && desk.inflater.messages == 0 {
-            return Err("the server has agreed to permessage-deflate and sends nothing compressed".to_owned());
+    /// Enters the deliveries that `index` has got beyond `before` for its wire. There is one publisher.
+    fn tell_parts(&self, index: usize, before: u64, round: &mut Round) {
+        let wires = self.shape.wires.len();
+        round.parts.resize_with(wires, Latencies::default);
+        let now = Instant::now();
+        for number in before..self.ledger.got(index) {
+            let at = self.published_at[0][(number % self.shape.window as u64) as usize];
+            round.parts[index % wires].record(now.saturating_duration_since(at).as_nanos() as u64);
         }
-        Ok(())
     }
 
     fn describe_stall(&self) -> String {
@@ -370,7 +379,7 @@ impl Work for Load {
             }
         }
         watch.stop(&mut round)?;
-        self.check_compressed()?;
+        self.events.desk.check_compressed()?;
         round.messages = self.ledger.complete() - first;
         round.deliveries = round.messages * self.subscribers.len() as u64;
         Ok(round)

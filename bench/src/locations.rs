@@ -1,5 +1,6 @@
 //! A configuration for the fanwire that is started here, where its own defaults do not do what a scenario needs.
 
+use crate::wire::{Carrier, Wire};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,15 @@ pub struct Locations {
 pub struct ConfigFile(PathBuf);
 
 impl Locations {
+    /// For subscribers on `wires`, which may be raw streams only if all are.
+    pub fn of(wires: &[Wire]) -> Locations {
+        Locations {
+            deflate: wires.iter().any(|wire| wire.deflate),
+            raw: wires.iter().all(|wire| wire.carrier == Carrier::Raw),
+            raw_beside: false,
+        }
+    }
+
     /// As TOML.
     fn toml(self) -> String {
         let subscribers = |raw: &str| {

@@ -19,11 +19,14 @@ mod inbox;
 mod ledger;
 mod load;
 mod locations;
+mod mixed;
 mod options;
 mod peers;
+mod presence;
 mod procfs;
 mod publish;
 mod report;
+mod rooms;
 mod round;
 mod server;
 mod slow;
@@ -77,6 +80,12 @@ enum Scenario {
     /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
     /// everything, refused connections.
     Storm(StormArgs),
+    /// Many channels with few subscribers each: CPU per delivery and per publish, rate, latency.
+    Rooms(rooms::RoomsArgs),
+    /// One channel with subscribers of every transport at once: CPU per delivery, latency by transport.
+    Mixed(mixed::MixedArgs),
+    /// Members of a Pusher presence channel come and go: CPU per announcement, latency.
+    Presence(presence::PresenceArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
     /// Some of the subscribers stop reading, in every other round: latency and CPU of the others with and without, what
@@ -136,6 +145,9 @@ fn run() -> Result<(), String> {
         Some(Scenario::Publish(args)) => publish::run(&args),
         Some(Scenario::Compare { options }) => compare::run(&options),
         Some(Scenario::Storm(args)) => storm::run(&args),
+        Some(Scenario::Rooms(args)) => rooms::run(&args),
+        Some(Scenario::Mixed(args)) => mixed::run(&args),
+        Some(Scenario::Presence(args)) => presence::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Slow(args)) => slow::run(&args),
         Some(Scenario::Churn(args)) => churn::run(&args),

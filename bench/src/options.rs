@@ -5,7 +5,7 @@ use crate::load::{ClientMode, Shape};
 use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
-use crate::wire::{App, Carrier, Dialect, Wire, WireArgs};
+use crate::wire::{App, Dialect, Wire, WireArgs};
 use clap::Args;
 use std::time::Duration;
 
@@ -160,11 +160,7 @@ impl FanoutLoad {
 impl Shape {
     /// What a fanwire started for this load has to be set up for.
     pub fn locations(&self) -> Locations {
-        Locations {
-            deflate: self.wires.iter().any(|wire| wire.deflate),
-            raw: self.wires.iter().all(|wire| wire.carrier == Carrier::Raw),
-            raw_beside: false,
-        }
+        Locations::of(&self.wires)
     }
 
     /// The same load at the paths that the floor and the peers have.

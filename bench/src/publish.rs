@@ -43,6 +43,7 @@ pub fn bout(scenario: &'static str, args: &PublishArgs) -> Result<Bout, String> 
             shape.publishers, shape.payload_bytes, plan.rounds, plan.seconds
         ),
         latency: fanout::latency_note(&shape),
+        wire: shape.label(),
         connect: fanout::connector(shape),
         plan,
     })

@@ -4,7 +4,7 @@ use super::{Contender, Plan};
 use crate::options::Setup;
 use crate::round::Work;
 use crate::server::Server;
-use crate::wire::Dialect;
+use crate::wire::{App, Dialect, Wire};
 use std::net::SocketAddrV4;
 
 /// Whom a load is for.
@@ -33,6 +33,8 @@ pub struct Bout {
     pub head: String,
     /// What the latencies mean, in a line.
     pub latency: String,
+    /// What subscribers of the server of the options speak, for the JSON lines. Empty: not told, of anybody.
+    pub wire: String,
     /// How the load is connected.
     pub connect: Box<Connect>,
 }
@@ -40,12 +42,20 @@ pub struct Bout {
 impl Bout {
     /// The server of the options under this load.
     pub fn own(&self, setup: &Setup) -> Result<Contender, String> {
-        Contender::start((self.start)(setup)?, |address| (self.connect)(address, Side::Own))
+        let server = (self.start)(setup)?;
+        let mut contender = Contender::start(server, |address| (self.connect)(address, Side::Own))?;
+        contender.wire = self.wire.clone();
+        Ok(contender)
     }
 
     /// Another server under this load.
     pub fn other(&self, server: Server, dialect: Dialect) -> Result<Contender, String> {
-        Contender::start(server, |address| (self.connect)(address, Side::Other(dialect)))
+        let mut contender =
+            Contender::start(server, |address| (self.connect)(address, Side::Other(dialect)))?;
+        if !self.wire.is_empty() {
+            contender.wire = Wire::of(dialect, "", &App::default()).label();
+        }
+        Ok(contender)
     }
 
     /// Plays it: the server of the options, and with `floor` the floors. `brief` prints two numbers instead of the table.

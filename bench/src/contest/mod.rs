@@ -58,6 +58,10 @@ pub struct Contender {
     pub spare: bool,
     /// Why it has left.
     pub failure: Option<String>,
+    /// See [`crate::round::Round::parts`].
+    pub parts: Vec<Latencies>,
+    /// What its subscribers speak, for the JSON lines. Empty: not told.
+    pub wire: String,
 }
 
 /// Plays all rounds of `plan`, the contenders in turn. Those whose turn it is not are stopped meanwhile: some servers
@@ -133,8 +137,9 @@ impl Contender {
         work.round(WARM_UP).map_err(|error| explain(&mut server, error))?;
         let meter = Meter::new(&server)?;
         let (latencies, lags) = (Latencies::default(), Latencies::default());
-        let (work, rounds, failure) = (Some(work), Vec::new(), None);
-        Ok(Contender { server, work, meter, rounds, latencies, lags, held: 0, spare: false, failure })
+        let (rounds, parts, wire) = (Vec::new(), Vec::new(), String::new());
+        let (work, spare, failure) = (Some(work), false, None);
+        Ok(Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, failure })
     }
 
     /// Gives back its server and connections; the figures stay.
@@ -165,6 +170,8 @@ impl Contender {
         self.latencies.add(&round.latencies);
         self.lags.add(&round.lags);
         self.held += round.held;
+        self.parts.resize_with(self.parts.len().max(round.parts.len()), Latencies::default);
+        self.parts.iter_mut().zip(&round.parts).for_each(|(all, part)| all.add(part));
         Ok(figures)
     }
 
@@ -190,9 +197,15 @@ impl Contender {
         Spread::of(pairs.map(|(own, others)| own.cpu_ns() / others.cpu_ns()))
     }
 
+    /// The beginning of a JSON line.
+    fn json(&self, plan: &Plan) -> JsonLine {
+        let line = JsonLine::new(plan.scenario, &self.server.name);
+        if self.wire.is_empty() { line } else { line.text("wire", &self.wire) }
+    }
+
     fn round_json(&self, round: usize, plan: &Plan) -> String {
         let Some(figures) = self.rounds.last() else { return String::new() };
-        let mut line = JsonLine::new(plan.scenario, &self.server.name).number("round", round as f64);
+        let mut line = self.json(plan).number("round", round as f64);
         for (name, value) in &plan.facts {
             line = line.number(name, *value);
         }
@@ -248,17 +261,8 @@ pub mod tests {
             figures.push(Figures::of(&round, core));
             latencies.add(&round.latencies);
         }
-        let lags = Latencies::default();
-        Contender {
-            server,
-            work: None,
-            meter,
-            rounds: figures,
-            latencies,
-            lags,
-            held: 0,
-            spare,
-            failure: None,
-        }
+        let (lags, parts, wire) = (Latencies::default(), Vec::new(), String::new());
+        let (work, rounds, failure) = (None, figures, None);
+        Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, failure }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Contender, Figures, Plan, cheapest};
 use crate::procfs;
-use crate::report::{JsonLine, table};
+use crate::report::table;
 
 /// A client that wants to run for this share of the time counts as the bottleneck.
 const SATURATED: f64 = 0.9;
@@ -124,7 +124,7 @@ pub fn print_summaries(first: &Contender, floors: &[Contender], peers: &[Contend
 /// The summary of one contender; `ratios` are against others, by the name of the key.
 fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Contender>)]) -> String {
     let cpu = contender.spread(Figures::cpu_ns);
-    let mut line = JsonLine::new(plan.scenario, &contender.server.name).text("kind", "summary");
+    let mut line = contender.json(plan).text("kind", "summary");
     for (name, value) in &plan.facts {
         line = line.number(name, *value);
     }

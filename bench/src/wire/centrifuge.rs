@@ -1,5 +1,6 @@
-//! The JSON protocol of centrifuge and Centrifugo, the client's side: connect, subscribe, publications. Version 2 and,
-//! for libraries before 0.24, version 1: both answer the same first command, each in its own form.
+//! JSON protocol of the centrifuge library, the client's side: connect, subscribe, publications. The server's answer to
+//! the first command, which both versions of the protocol take, tells the version: the second names each kind of reply
+//! and push, the first (library releases before 0.21) has a `result` for all of them.
 
 use super::talk::{Heard, Step, excerpt};
 use serde::Deserialize;
@@ -20,13 +21,16 @@ struct Reply<'a> {
     subscribe: Option<IgnoredAny>,
     #[serde(borrow)]
     push: Option<Push<'a>>,
-    /// Version 1: any answer, and without an id a push.
     #[serde(borrow)]
-    result: Option<Outcome<'a>>,
+    result: Option<FirstResult<'a>>,
 }
 
+/// A reply or a push of version 1.
 #[derive(Debug, Deserialize)]
-struct Outcome<'a> {
+struct FirstResult<'a> {
+    /// 0, or missing, is a publication.
+    #[serde(default, rename = "type")]
+    kind: u32,
     #[serde(borrow)]
     channel: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -55,6 +59,16 @@ impl Reply<'_> {
             && self.subscribe.is_none()
             && self.push.is_none()
             && self.result.is_none()
+    }
+
+    /// The publication in it, if it is one of `channel`.
+    fn publication(&self, channel: &str) -> Option<&str> {
+        let publication = match (&self.push, &self.result) {
+            (Some(Push { channel: of, publication }), None) if of == channel => publication,
+            (None, Some(FirstResult { kind: 0, channel: Some(of), data })) if of == channel => data,
+            _ => return None,
+        };
+        publication.as_ref().filter(|_| self.id == 0).map(|publication| &*publication.data)
     }
 }
 
@@ -86,15 +100,10 @@ pub fn hear<E: From<String>>(
 ) -> Result<(), E> {
     let unexpected = || format!("a reply nobody asked for: {}", excerpt(line));
     let reply: Reply<'_> = serde_json::from_slice(line).map_err(|_| unexpected())?;
-    match &reply {
-        Reply { push: Some(Push { channel: of, publication: Some(publication) }), .. }
-        | Reply { id: 0, result: Some(Outcome { channel: Some(of), data: Some(publication) }), .. }
-            if of == channel =>
-        {
-            on(Heard::Message(publication.data.as_bytes()))
-        }
-        reply if reply.is_ping() => on(Heard::Answer(PING)),
-        _ => Err(unexpected().into()),
+    match reply.publication(channel) {
+        Some(data) => on(Heard::Message(data.as_bytes())),
+        None if reply.is_ping() => on(Heard::Answer(PING)),
+        None => Err(unexpected().into()),
     }
 }
 
@@ -115,13 +124,27 @@ mod tests {
         let subscribe = r#"{"id":2,"subscribe":{"channel":"bench"}}"#.to_owned();
         assert_eq!(talk().step(connected), Ok(Step::Say(subscribe)));
         assert_eq!(talk().step(br#"{"id":2,"subscribe":{}}"#), Ok(Step::Open));
-        let connected = br#"{"id":1,"result":{"client":"c","version":""}}"#;
-        let subscribe = r#"{"id":2,"method":1,"params":{"channel":"bench"}}"#.to_owned();
-        assert_eq!(talk().step(connected), Ok(Step::Say(subscribe)), "version 1");
-        assert_eq!(talk().step(br#"{"id":2,"result":{}}"#), Ok(Step::Open), "version 1");
         assert_eq!(talk().step(b"{}"), Ok(Step::Say("{}".to_owned())));
         assert!(talk().step(br#"{"id":2,"error":{"code":103,"message":"permission denied"}}"#).is_err());
         assert!(talk().step(br#"{"id":3,"subscribe":{}}"#).is_err());
+    }
+
+    #[test]
+    fn version_1_has_results() {
+        let connected = br#"{"id":1,"result":{"client":"c","version":""}}"#;
+        let subscribe = r#"{"id":2,"method":1,"params":{"channel":"bench"}}"#.to_owned();
+        assert_eq!(talk().step(connected), Ok(Step::Say(subscribe)));
+        assert_eq!(talk().step(br#"{"id":2,"result":{}}"#), Ok(Step::Open));
+        let publication = r#"{"result":{"channel":"bench","data":{"data":"fw-1"}}}"#;
+        assert_eq!(heard(&talk(), publication).unwrap(), ["fw-1"]);
+        for bad in [
+            r#"{"result":{"channel":"other","data":{"data":"fw-1"}}}"#,
+            r#"{"result":{"type":1,"channel":"bench","data":{"data":"fw-1"}}}"#,
+            r#"{"id":3,"result":{"channel":"bench","data":{"data":"fw-1"}}}"#,
+            r#"{"result":{}}"#,
+        ] {
+            assert!(heard(&talk(), bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
@@ -130,16 +153,11 @@ mod tests {
             |text: &str| format!(r#"{{"push":{{"channel":"bench","pub":{{"data":"{text}"}}}}}}"#);
         let frame = format!("{}\n{{}}\n{}\n", publication("fw-1"), publication("fw-2"));
         assert_eq!(heard(&talk(), &frame).unwrap(), ["fw-1", "> {}", "fw-2"]);
-        let first = r#"{"result":{"channel":"bench","data":{"data":"fw-1"}}}"#;
-        assert_eq!(heard(&talk(), &format!("{first}\n{first}\n")).unwrap(), ["fw-1", "fw-1"], "version 1");
         for bad in [
             r#"{"push":{"channel":"other","pub":{"data":"fw-1"}}}"#,
             r#"{"push":{"channel":"bench","unsubscribe":{}}}"#,
             r#"{"push":{"channel":"bench","pub":{"data":{"a":1}}}}"#,
             r#"{"id":3}"#,
-            r#"{"result":{"channel":"other","data":{"data":"fw-1"}}}"#,
-            r#"{"id":3,"result":{"channel":"bench","data":{"data":"fw-1"}}}"#,
-            r#"{"result":{"type":1,"channel":"bench","data":{"info":{}}}}"#,
             r#"{"error":{"code":1}}"#,
             "fw-1",
         ] {

@@ -15,7 +15,7 @@ mod socketio;
 mod stream;
 mod talk;
 
-pub use args::WireArgs;
+pub use args::{AppArgs, WireArgs};
 pub use deflate::Inflater;
 #[cfg(test)]
 pub use deflate::tests::deflated;
@@ -142,6 +142,12 @@ impl Wire {
             (Dialect::Relay, carrier) => carrier.name(),
             (dialect, _) => dialect.name(),
         }
+    }
+
+    /// Name for JSON lines: all that is spoken.
+    pub fn label(&self) -> String {
+        let more = if self.deflate && self.dialect != Dialect::Relay { "+deflate" } else { "" };
+        format!("{}{more}", self.name())
     }
 
     /// Refuses what does not go together.
