@@ -1,52 +1,55 @@
 //! Connections of the load client: subscribers and publishers.
 
 use crate::http;
-use crate::inbox::Inbox;
+use crate::inbox::{Events, Inbox};
+use crate::ledger::Ledger;
 use crate::sys::{self, Received};
+#[cfg(test)]
+pub use crate::wire::ACCEPT;
+use crate::wire::{Opening, Post, Wire};
+pub use crate::wire::{check_handshake, handshake_request};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A connect or a handshake answer may take so long.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Key and answer of the example in RFC 6455 section 1.3. The key need not be random: no proxy lies between.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-/// See KEY.
-pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-
-/// A WebSocket that only listens.
+/// A connection that only listens.
 pub struct Subscriber {
     stream: TcpStream,
-    /// What has come of the next frame.
+    /// What has come of the next message.
     pub inbox: Inbox,
 }
 
 impl Subscriber {
     /// Connects from the address `source` and asks for a WebSocket on `path`.
     pub fn connect(source: Ipv4Addr, target: SocketAddrV4, path: &str) -> Result<Subscriber, String> {
+        Subscriber::open(source, target, &Wire::relay(path))
+    }
+
+    /// Connects from the address `source` and subscribes on `wire`.
+    pub fn open(source: Ipv4Addr, target: SocketAddrV4, wire: &Wire) -> Result<Subscriber, String> {
         let socket = sys::connect_from(source, target).map_err(|e| format!("connect from {source}: {e}"))?;
         let mut stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT)).map_err(|e| e.to_string())?;
-        let request = handshake_request(target, path, None);
-        stream.write_all(request.as_bytes()).map_err(|e| format!("handshake: {e}"))?;
-        let mut answer = Vec::new();
+        let (mut opening, mut replies) = Opening::new(wire, target);
         let mut buffer = [0; 4096];
-        let head = loop {
-            match stream.read(&mut buffer) {
+        let mut got = 0;
+        loop {
+            // The request is in `replies` at first.
+            let inbox = opening.take(&buffer[..got], &mut replies)?;
+            stream.write_all(&replies).map_err(|e| format!("handshake: {e}"))?;
+            replies.clear();
+            if let Some(inbox) = inbox {
+                return Ok(Subscriber { stream, inbox });
+            }
+            got = match stream.read(&mut buffer) {
                 Ok(0) => return Err("closed in the handshake".to_owned()),
-                Ok(got) => answer.extend_from_slice(&buffer[..got]),
+                Ok(got) => got,
                 Err(e) => return Err(format!("handshake: {e}")),
-            }
-            if let Some(head) = http::head_length(&answer) {
-                break head;
-            }
-            if answer.len() > 4 * buffer.len() {
-                return Err("endless handshake answer".to_owned());
-            }
-        };
-        check_handshake(&answer[..head])?;
-        Ok(Subscriber { stream, inbox: Inbox::with(answer.split_off(head)) })
+            };
+        }
     }
 
     /// Reads what is there.
@@ -54,9 +57,48 @@ impl Subscriber {
         sys::recv_now(self.fd(), buffer).map_err(|e| e.to_string())
     }
 
+    /// Reads the socket once, enters what came as deliveries to `index` in `ledger`, and answers what is to be answered.
+    /// False if nothing had come. `limit` bounds a message, bytes.
+    pub fn read(
+        &mut self,
+        index: usize,
+        buffer: &mut [u8],
+        limit: usize,
+        ledger: &mut Ledger,
+        events: &mut Events,
+    ) -> Result<bool, String> {
+        let outcome = match self.receive(buffer) {
+            Ok(Received::Nothing) => return Ok(false),
+            Ok(Received::Bytes(got)) => self
+                .inbox
+                .take(index, &buffer[..got], limit, ledger, events)
+                .map_err(|fault| fault.to_string())
+                .and_then(|()| self.answer(&mut events.desk.replies)),
+            Ok(Received::Closed) => Err("the server closed the connection".to_owned()),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(what) => Err(format!("subscriber {index}, after {} deliveries: {what}", ledger.got(index))),
+        }
+    }
+
     /// Sends a control frame. One that does not fit at once is given up: it answers a ping of an idle socket.
     pub fn send_control(&self, bytes: &[u8]) -> Result<(), String> {
         sys::send_now(self.fd(), bytes).map(drop).map_err(|e| e.to_string())
+    }
+
+    /// Sends what reading has left to be sent, and clears it.
+    pub fn answer(&self, replies: &mut Vec<u8>) -> Result<(), String> {
+        if replies.is_empty() {
+            return Ok(());
+        }
+        let sent = sys::send_now(self.fd(), replies).map_err(|e| e.to_string())?;
+        if sent < replies.len() {
+            return Err("the server does not read answers".to_owned());
+        }
+        replies.clear();
+        Ok(())
     }
 
     /// Descriptor of the socket.
@@ -65,29 +107,8 @@ impl Subscriber {
     }
 }
 
-/// A request for a WebSocket on `path`, and in `protocol` if one is given.
-pub fn handshake_request(target: SocketAddrV4, path: &str, protocol: Option<&str>) -> String {
-    let protocol = protocol.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n")).unwrap_or_default();
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {target}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{protocol}\r\n"
-    )
-}
-
-/// Refuses an answer to `handshake_request` that is not the one of RFC 6455.
-pub fn check_handshake(head: &[u8]) -> Result<(), String> {
-    let head = std::str::from_utf8(head).map_err(|_| "handshake answer is not text")?;
-    let line = head.lines().next().unwrap_or_default();
-    if http::status(head) != Some(101) {
-        return Err(format!("no WebSocket: {line}"));
-    }
-    if http::header(head, "sec-websocket-accept") != Some(ACCEPT) {
-        return Err("wrong Sec-WebSocket-Accept".to_owned());
-    }
-    if let Some(extensions) = http::header(head, "sec-websocket-extensions") {
-        return Err(format!("extensions nobody asked for: {extensions}"));
-    }
-    Ok(())
+fn unix_seconds() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_secs())
 }
 
 /// Source address number `index` of `sources`: 127.0.0.1 and up. Targets that are not loopback get any address.
@@ -101,7 +122,7 @@ pub fn source_address(target: SocketAddrV4, index: usize, sources: usize) -> Ipv
 /// A keep-alive HTTP connection that posts messages.
 pub struct Publisher {
     stream: TcpStream,
-    head: String,
+    post: Post,
     out: Vec<u8>,
     written: usize,
     answers: Vec<u8>,
@@ -112,19 +133,25 @@ pub struct Publisher {
 impl Publisher {
     /// Connects; every message goes to `path` as text of `payload_bytes`.
     pub fn connect(target: SocketAddrV4, path: &str, payload_bytes: usize) -> Result<Publisher, String> {
+        Publisher::open(target, Post::plain(target, path, payload_bytes))
+    }
+
+    /// Connects; messages go out as `post` says.
+    pub fn open(target: SocketAddrV4, post: Post) -> Result<Publisher, String> {
         let stream = TcpStream::connect(target).map_err(|e| format!("publisher cannot connect: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {target}\r\nContent-Type: text/plain\r\n\
-             Content-Length: {payload_bytes}\r\n\r\n"
-        );
-        Ok(Publisher { stream, head, out: Vec::new(), written: 0, answers: Vec::new(), unanswered: 0 })
+        Ok(Publisher { stream, post, out: Vec::new(), written: 0, answers: Vec::new(), unanswered: 0 })
     }
 
     /// Queues a request. `flush` writes it.
     pub fn post(&mut self, payload: &[u8]) {
-        self.out.extend_from_slice(self.head.as_bytes());
-        self.out.extend_from_slice(payload);
+        self.post.append(&mut self.out, payload, unix_seconds);
+        self.unanswered += 1;
+    }
+
+    /// Queues a request as `post` says instead.
+    pub fn post_as(&mut self, post: &Post, payload: &[u8]) {
+        post.append(&mut self.out, payload, unix_seconds);
         self.unanswered += 1;
     }
 
@@ -176,19 +203,6 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_handshake_answer_must_be_right() {
-        let check = |extra: &str| {
-            check_handshake(format!("HTTP/1.1 101 Switching Protocols\r\n{extra}\r\n").as_bytes())
-        };
-        let accept = format!("SEC-WebSocket-Accept: {ACCEPT}\r\n");
-        assert_eq!(check(&accept), Ok(()));
-        assert!(check("").is_err());
-        assert!(check("Sec-WebSocket-Accept: AAAA\r\n").is_err());
-        assert!(check(&format!("{accept}Sec-WebSocket-Extensions: permessage-deflate\r\n")).is_err());
-        assert!(check_handshake(b"HTTP/1.1 403 Forbidden\r\n\r\n").unwrap_err().contains("403"));
-    }
 
     #[test]
     fn sources_go_round_on_loopback_only() {

@@ -29,9 +29,12 @@ pub struct Host {
     command: String,
     load: Option<f64>,
     node: Option<Node>,
-    cores: (usize, usize),
+    cores: Cores,
     before: Clocks,
 }
+
+/// Cores of the server and of the client; None for a scenario that has other ideas of cores.
+pub type Cores = Option<(usize, usize)>;
 
 /// CPU clocks of the machine, nanoseconds.
 struct Clocks {
@@ -42,7 +45,7 @@ struct Clocks {
     stolen: u64,
     /// Of this process, and of its children that have ended.
     own: u64,
-    /// Of ksoftirqd on the two cores of the run: work for the run.
+    /// Of ksoftirqd on the cores of the run: work for the run.
     softirq: u64,
 }
 
@@ -57,15 +60,17 @@ struct During {
 impl Host {
     /// Looks at the machine and starts the clocks. `cores` are the server's and the client's; `command` is the command
     /// line as it was typed; `node` is the fanwire under test, if it is one that is known.
-    pub fn look(cores: (usize, usize), command: &[String], node: Option<Node>) -> Host {
+    pub fn look(cores: Cores, command: &[String], node: Option<Node>) -> Host {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
-        let cpufreq = format!("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", cores.0);
+        let core = cores.map_or(0, |(server, _)| server);
+        let cpufreq = format!("/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor");
         let governor = read(&cpufreq).trim().to_owned();
+        let cpus = std::thread::available_parallelism().map_or(0, usize::from).max(processors(&cpuinfo));
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Host {
             cpu: cpu_model(&cpuinfo),
-            cpus: std::thread::available_parallelism().map_or(0, usize::from).max(processors(&cpuinfo)),
+            cpus,
             memory_bytes: memory_bytes(&read("/proc/meminfo")),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             virtual_machine: virtual_machine(&cpuinfo),
@@ -76,7 +81,7 @@ impl Host {
             load: procfs::load_average(),
             node,
             cores,
-            before: Clocks::read(cores),
+            before: Clocks::read(cores, cpus),
         }
     }
 
@@ -90,7 +95,8 @@ impl Host {
             format!("io_uring {}", if self.io_uring { "available" } else { "not available" }),
         ];
         machine.extend(self.governor.as_ref().map(|governor| format!("governor {governor}")));
-        let mut run = vec![format!("server on core {}, client on core {}", self.cores.0, self.cores.1)];
+        let cores = |(server, client)| format!("server on core {server}, client on core {client}");
+        let mut run: Vec<String> = self.cores.map(cores).into_iter().collect();
         run.extend(self.node.as_ref().map(|node| format!("fanwire {}, {}", node.version, node.driver)));
         run.push(self.date.clone());
         format!("{}\n{}\n{}\n", machine.join(", "), run.join("; "), self.command)
@@ -104,11 +110,12 @@ impl Host {
             .text("date_utc", &self.date)
             .text("cpu", &self.cpu)
             .number("cpus", self.cpus as f64)
-            .number("server_core", self.cores.0 as f64)
-            .number("client_core", self.cores.1 as f64)
             .number("memory_total_bytes", self.memory_bytes as f64)
             .text("kernel", &self.kernel)
             .text("virtual_machine", self.virtual_machine.as_deref().unwrap_or("unknown"));
+        if let Some((server, client)) = self.cores {
+            line = line.number("server_core", server as f64).number("client_core", client as f64);
+        }
         if let Some(governor) = &self.governor {
             line = line.text("governor", governor);
         }
@@ -122,7 +129,7 @@ impl Host {
     /// Says how busy the machine was with other things since `look`, as the last line of the run: `foreign` if the server
     /// was not started here and cannot be told from others.
     pub fn tell_end(&self, json: bool, foreign: bool, complete: bool) {
-        let during = self.before.until(&Clocks::read(self.cores), self.cpus, foreign);
+        let during = self.before.until(&Clocks::read(self.cores, self.cpus), self.cpus, foreign);
         if !json {
             println!("{}", during.text());
         }
@@ -140,7 +147,7 @@ impl Host {
 }
 
 impl Clocks {
-    fn read(cores: (usize, usize)) -> Clocks {
+    fn read(cores: Cores, cpus: usize) -> Clocks {
         let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
         let own = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let (busy, stolen) = machine_ticks(&stat).unwrap_or((0, 0));
@@ -148,7 +155,11 @@ impl Clocks {
             let tree = ProcessTree::of(std::process::id(), core).and_then(|tree| tree.cpu_ns());
             tree.map_or(0, |(_, softirq)| softirq)
         };
-        let softirq = softirq(cores.0) + if cores.0 == cores.1 { 0 } else { softirq(cores.1) };
+        let softirq = match cores {
+            Some((server, client)) if server == client => softirq(server),
+            Some((server, client)) => softirq(server) + softirq(client),
+            None => (0..cpus).map(softirq).sum(),
+        };
         let (tick, own) = (sys::tick_ns(), family_ticks(&own).unwrap_or(0));
         Clocks { at: Instant::now(), busy: busy * tick, stolen: stolen * tick, own: own * tick, softirq }
     }
@@ -412,7 +423,7 @@ mod tests {
 
     #[test]
     fn this_machine_is_described_without_its_name() {
-        let host = Host::look((0, 1), &["fanwire-bench".to_owned()], None);
+        let host = Host::look(Some((0, 1)), &["fanwire-bench".to_owned()], None);
         let line = host.json().end();
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert!(

@@ -1,7 +1,7 @@
 //! The command line, and what every measuring scenario has around it: the host above, its figures kept for a page.
 
 use crate::Arguments;
-use crate::host::Host;
+use crate::host::{Cores, Host};
 use crate::{node, page, profiles, report};
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 use std::ffi::OsString;
@@ -100,7 +100,7 @@ impl Invocation {
         let is_given = |name: &str| options.try_contains_id(name).unwrap_or(false);
         Some(Setting {
             json,
-            cores: (core("server_core")?, core("client_core")?),
+            cores: core("server_core").zip(core("client_core")),
             foreign: is_given("pid"),
             starts_fanwire: !is_given("server") && !is_given("pid"),
         })
@@ -109,8 +109,7 @@ impl Invocation {
 
 struct Setting {
     json: bool,
-    /// The server's and the client's.
-    cores: (usize, usize),
+    cores: Cores,
     /// The server runs already.
     foreign: bool,
     starts_fanwire: bool,
@@ -132,7 +131,7 @@ impl Setting {
         let foreign = value("--pid").is_some();
         Some(Setting {
             json: words.contains(&"--json"),
-            cores: (core("--server-core", 0), core("--client-core", 1)),
+            cores: Some((core("--server-core", 0), core("--client-core", 1))),
             foreign,
             starts_fanwire: !foreign && value("--server").is_none(),
         })
@@ -203,7 +202,7 @@ mod tests {
         let shape = args.load.shape().unwrap();
         assert_eq!((shape.subscribers, shape.payload_bytes), (5000, 64));
         let setting = invocation.setting().unwrap();
-        assert!(setting.json && !invocation.brief && setting.cores == (3, 1));
+        assert!(setting.json && !invocation.brief && setting.cores == Some((3, 1)));
     }
 
     #[test]
@@ -211,7 +210,7 @@ mod tests {
         let of = |line: &str| Setting::of(&line.split_whitespace().collect::<Vec<_>>()).unwrap();
         let setting = of("--peers ws --json --server-core=2 --client-core 3");
         assert!(setting.json && setting.starts_fanwire && !setting.foreign);
-        assert_eq!((setting.cores, of("").cores), ((2, 3), (0, 1)));
+        assert_eq!((setting.cores, of("").cores), (Some((2, 3)), Some((0, 1))));
         assert!(!of("--server x").starts_fanwire && of("--pid=7").foreign);
         assert!(Setting::of(&["--peers", "ws", "--help"]).is_none());
     }

@@ -35,6 +35,8 @@ pub struct Round {
     pub lags: Latencies,
     /// Open loop: messages that were late because the window was full, and those due meanwhile.
     pub held: u64,
+    /// Where the load has parts: from publish (or scheduled time) to each delivery, by part.
+    pub parts: Vec<Latencies>,
 }
 
 /// The clocks of the client's thread over a round.

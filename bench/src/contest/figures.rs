@@ -82,8 +82,7 @@ mod tests {
             client_delay_ns: 1_000_000,
             reads: 250,
             latencies,
-            lags: Latencies::default(),
-            held: 0,
+            ..Round::default()
         };
         let core = CoreTime { own_ns: 900_000, softirq_ns: 100_000, others_ns: 500_000, wall_ns: 2_500_000 };
         let figures = Figures::of(&round, core);

@@ -8,6 +8,8 @@ use crate::report::{self, JsonLine, table};
 pub const SATURATED: f64 = 0.9;
 /// Last columns of the table.
 const TIMES: [&str; 6] = ["per read", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us"];
+/// An open loop's own lateness above this share of the latency spoils it.
+const LATE: f64 = 0.2;
 /// Others on the server's core with more than this share of it spoil the figures: they take its caches.
 pub const DISTURBED: f64 = 0.1;
 
@@ -60,15 +62,24 @@ pub fn print_ratio(first: &Contender, floors: &[Contender]) {
     }
 }
 
-/// Everybody else against the first contender.
-pub fn print_against_first(first: &Contender, others: &[Contender]) {
-    for other in others {
-        if let Some(ratio) = other.ratio_to(first) {
+/// How late an open loop was itself, and whether that spoils its latencies.
+pub fn print_lags(contenders: &[Contender]) {
+    for contender in contenders.iter().filter(|contender| contender.lags.len() > 0) {
+        let lag = |percent| contender.lags.us(percent);
+        // What the client itself adds to the latency.
+        let late = lag(99.0) > LATE * contender.latency_us(99.0);
+        println!(
+            "{}: publishes left late by p50 {:.0} us, p99 {:.0} us, max {:.0} us{}",
+            contender.server.name,
+            lag(50.0),
+            lag(99.0),
+            lag(100.0),
+            if late { ": MUCH OF THE LATENCY IS THE HARNESS'S" } else { "" }
+        );
+        if contender.held > 0 {
             println!(
-                "{} / {}: {}, CPU compared round by round",
-                other.server.name,
-                first.server.name,
-                ratio.text(2)
+                "{}: {} publishes waited for a full window: THE SERVER DID NOT KEEP UP with the rate, or the client did not",
+                contender.server.name, contender.held
             );
         }
     }
@@ -125,7 +136,7 @@ fn emit_summaries(contenders: &[&Contender], plan: &Plan) {
 /// The summary of one contender; `ratios` are against others, by the name of the key.
 fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Contender>)]) -> JsonLine {
     let cpu = contender.spread(Figures::cpu_ns);
-    let mut line = JsonLine::new(plan.scenario, &contender.server.name).text("kind", "summary");
+    let mut line = contender.json(plan).text("kind", "summary");
     for (name, value) in &plan.facts {
         line = line.number(name, *value);
     }

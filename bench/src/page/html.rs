@@ -221,6 +221,9 @@ fn section(out: &mut String, section: &Section, number: usize, alone: bool, look
         }
         let _ = writeln!(out, "<div class=\"grid\">{charts}</div>");
     }
+    for (kind, lines) in &section.sides {
+        let _ = writeln!(out, "<div class=\"card\">{}</div>", tables::side(kind, lines));
+    }
     let others = tables::others(section);
     if !others.is_empty() {
         let _ = writeln!(out, "<div class=\"card\">{others}</div>");

@@ -60,6 +60,8 @@ mod tests {
 {"scenario":"new_one","server":"<script>alert(1)</script>","round":1,"carrier":"websocket","cpu_ns_per_delivery":5}
 {"scenario":"idle","server":"fanwire","connections":9000,"channels":"one","user_pss_bytes":300.5,"kernel_wait_bytes":255,"kernel_sockets_both_ends_bytes":7000,"idle_cpu_share":0.001}
 {"scenario":"empty","server":"fanwire"}
+{"scenario":"empty","server":"fanwire","kind":"transport","transport":"web <socket>","latency_p50_us":12.5}
+{"scenario":"empty","server":"fanwire","kind":"transport","transport":"sse","latency_p50_us":null}
 {"scenario":"host","kind":"end","seconds":3,"complete":false}
 "#;
 
@@ -141,6 +143,8 @@ mod tests {
             "Memory per connection",
             "The run failed.",
             "--server &#39;&lt;b&gt;&#39;",
+            "By transport",
+            "<th scope=\"row\">web &lt;socket&gt;</th>",
         ] {
             assert!(html.contains(told), "{told}");
         }

@@ -22,11 +22,11 @@ const FACTS: [&str; 14] = [
     "payload_bytes",
 ];
 /// Texts that tell several measurements of one server in one scenario apart.
-const LABELS: [&str; 3] = ["phase", "dialect", "carrier"];
+const LABELS: [&str; 4] = ["phase", "dialect", "carrier", "wire"];
 /// What a key ends in that tells something about a cost, not the cost.
 const NOT_COSTS: [&str; 5] = ["_min", "_max", "_ratio", "_with", "_without"];
 /// Keys that are not figures.
-const NAMES: [&str; 4] = ["scenario", "server", "kind", "round"];
+const NAMES: [&str; 5] = ["scenario", "server", "kind", "round", "cycle"];
 
 /// One JSON line.
 pub type Line = Map<String, Value>;
@@ -58,6 +58,8 @@ pub struct Section {
     pub facts: Vec<(String, Value)>,
     /// Everybody measured, in the order of the lines.
     pub entries: Vec<Entry>,
+    /// Lines of kinds of their own, as of each transport: their kind with its lines.
+    pub sides: Vec<(String, Vec<Line>)>,
 }
 
 /// One server in one section.
@@ -108,14 +110,23 @@ impl Model {
             return Ok(());
         }
         let server = text(&line, "server").ok_or("no server")?.to_owned();
-        let facts = facts(&line);
         let sections = &mut self.run().sections;
+        let side = text(&line, "kind").filter(|kind| *kind != "summary").map(str::to_owned);
+        // A side line tells of what its scenario has measured last, whatever it says of the load.
+        let last = sections.iter().rev().find(|section| section.scenario == scenario);
+        let facts = match last.filter(|_| side.is_some()) {
+            Some(section) => section.facts.clone(),
+            None => facts(&line),
+        };
         let same = |section: &Section| section.scenario == scenario && section.facts == facts;
         let at = sections.iter().position(same).unwrap_or_else(|| {
-            sections.push(Section { scenario, facts, entries: Vec::new() });
+            sections.push(Section { scenario, facts, entries: Vec::new(), sides: Vec::new() });
             sections.len() - 1
         });
-        sections[at].take(server, line);
+        match side {
+            Some(kind) => sections[at].take_side(kind, line),
+            None => sections[at].take(server, line),
+        }
         Ok(())
     }
 
@@ -134,9 +145,9 @@ impl Section {
     fn take(&mut self, server: String, line: Line) {
         let labels: Vec<String> =
             LABELS.iter().filter_map(|key| text(&line, key)).map(str::to_owned).collect();
-        let round = line.get("round").cloned();
+        let round = round_of(&line);
         let has_it = |entry: &Entry| match &round {
-            Some(round) => entry.rounds.iter().any(|line| line.get("round") == Some(round)),
+            Some(_) => entry.rounds.iter().any(|line| round_of(line) == round),
             None => entry.summary.is_some(),
         };
         let its = |entry: &Entry| entry.server == server && entry.labels == labels;
@@ -150,6 +161,13 @@ impl Section {
         match round {
             Some(_) => entry.rounds.push(line),
             None => entry.summary = Some(line),
+        }
+    }
+
+    fn take_side(&mut self, kind: String, line: Line) {
+        match self.sides.iter_mut().find(|side| side.0 == kind) {
+            Some((_, lines)) => lines.push(line),
+            None => self.sides.push((kind, vec![line])),
         }
     }
 
@@ -261,7 +279,7 @@ impl Entry {
     /// Round numbers with the cost in them.
     pub fn cost_by_round(&self) -> Vec<(f64, f64)> {
         let Some((key, _)) = self.cost_key() else { return Vec::new() };
-        self.rounds.iter().filter_map(|line| Some((finite(line, "round")?, finite(line, &key)?))).collect()
+        self.rounds.iter().filter_map(|line| Some((round_of(line)?, finite(line, &key)?))).collect()
     }
 
     /// Ratio of its cost to another's in the same rounds.
@@ -349,7 +367,16 @@ pub fn finite(line: &Line, key: &str) -> Option<f64> {
     line.get(key)?.as_f64().filter(|value| value.is_finite())
 }
 
+/// Number of the round, or of the cycle where a scenario has those.
+fn round_of(line: &Line) -> Option<f64> {
+    finite(line, "round").or_else(|| finite(line, "cycle"))
+}
+
 fn facts(line: &Line) -> Vec<(String, Value)> {
+    // What a cycle tells of the load is what it has counted.
+    if line.contains_key("cycle") {
+        return Vec::new();
+    }
     let known = FACTS.iter().filter_map(|key| Some((key.to_string(), line.get(*key)?.clone())));
     let is_fact = |key: &str| !NAMES.contains(&key) && !LABELS.contains(&key) && !FACTS.contains(&key);
     let texts: BTreeMap<_, _> =
@@ -437,6 +464,23 @@ pub mod tests {
             (vec!["connect".to_owned()], None)
         );
         assert_eq!(sections[2].facts[1].1, "one");
+    }
+
+    #[test]
+    fn cycles_are_rounds_and_other_kinds_stand_aside() {
+        let lines = [
+            r#"{"scenario":"churn","server":"a","cycle":1,"connections":70,"cpu_us_per_connection":5}"#,
+            r#"{"scenario":"churn","server":"a","cycle":2,"connections":75,"cpu_us_per_connection":6}"#,
+            r#"{"scenario":"mixed","server":"a","round":1,"subscribers":80,"cpu_ns_per_delivery":6}"#,
+            r#"{"scenario":"mixed","server":"a","kind":"transport","transport":"sse","subscribers":20,"latency_p50_us":6}"#,
+            r#"{"scenario":"mixed","server":"a","kind":"transport","transport":"raw","subscribers":20,"latency_p50_us":7}"#,
+        ];
+        let model = Model::read(&lines.join("\n")).unwrap();
+        let sections: Vec<&Section> = model.sections().collect();
+        assert_eq!((sections.len(), sections[0].entries.len(), sections[1].entries.len()), (2, 1, 1));
+        assert_eq!(sections[0].entries[0].cost_by_round(), [(1.0, 5.0), (2.0, 6.0)]);
+        let (kind, lines) = &sections[1].sides[0];
+        assert_eq!((&**kind, lines.len()), ("transport", 2));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Tables of a page.
 
 use super::bars::Stack;
-use super::model::{Entry, Run, Section, finite, text};
-use super::text::{bytes, escape, figure, number, percent, time_us};
+use super::model::{Entry, Line, Run, Section, finite, text};
+use super::text::{bytes, escape, figure, number, percent, scenario, time_us};
 use crate::stats::Spread;
 use std::fmt::Write as _;
 
@@ -208,6 +208,29 @@ pub fn others(section: &Section) -> String {
     let table =
         table("All other figures of the summaries", &titles, &keys.iter().map(row).collect::<Vec<_>>());
     folded("All other figures", &table)
+}
+
+/// Lines of one kind of their own: a row each.
+pub fn side(kind: &str, lines: &[Line]) -> String {
+    let is_name = |key: &str| ["scenario", "kind"].contains(&key);
+    let mut keys: Vec<&String> = Vec::new();
+    for (key, value) in lines.iter().flatten() {
+        if !is_name(key) && !keys.contains(&key) && !value.is_array() {
+            keys.push(key);
+        }
+    }
+    // Texts first: they say what the row is.
+    keys.sort_by_key(|key| (!lines.iter().any(|line| text(line, key).is_some()), *key == "server"));
+    let titles: Vec<String> = keys.iter().map(|key| figure(key, 0.0).0).collect();
+    let cell = |line: &Line, key: &String| match (text(line, key), finite(line, key)) {
+        (Some(text), _) => escape(text),
+        (None, Some(value)) => figure(key, value).1,
+        (None, None) => "–".to_owned(),
+    };
+    let rows: Vec<Vec<String>> =
+        lines.iter().map(|line| keys.iter().map(|key| cell(line, key)).collect()).collect();
+    let caption = if lines.len() > 1 { format!("By {kind}") } else { scenario(kind) };
+    table(&caption, &titles, &rows)
 }
 
 /// What the machine was: names and values, already in words.

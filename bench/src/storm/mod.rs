@@ -2,6 +2,7 @@
 
 mod book;
 mod crowd;
+mod kernel;
 
 use crate::client::Publisher;
 use crate::contest::{self, CoreTime, Meter, SETTLE, explain};
@@ -10,6 +11,7 @@ use crate::procfs::load_average;
 use crate::report::{self, JsonLine, progress, table};
 use crate::server::Server;
 use crate::stats::{Latencies, Spread};
+use crate::watchdog;
 use book::Book;
 use crowd::{Ask, Crowd, Surge};
 use std::collections::BTreeMap;
@@ -39,6 +41,8 @@ struct Gust {
     others_share: f64,
     client_share: f64,
     refused: u64,
+    /// Connects that found the listen queue full, where the kernel tells.
+    overflows: Option<u64>,
 }
 
 /// A server and what the surges against it brought.
@@ -57,7 +61,6 @@ struct Storm {
 pub fn run(args: &StormArgs) -> Result<(), String> {
     at_least("--connections", args.connections, 1)?;
     at_least("--rounds", args.rounds, 1)?;
-    at_least("--concurrency", args.concurrency, 1)?;
     at_least("--payload", args.payload, 32)?;
     let setup = Setup::prepare(&args.server)?;
     setup.check_descriptors(args.connections + 1)?;
@@ -106,7 +109,9 @@ impl Paths {
 
 impl Storm {
     fn new(server: Server, args: &StormArgs) -> Result<Storm, String> {
-        let crowd = Crowd::new(server.address, args.connections, args.sources, args.concurrency)?;
+        kernel::check_server(&server.processes()?, args.connections + 1)?;
+        let concurrency = if args.concurrency == 0 { args.connections } else { args.concurrency };
+        let crowd = Crowd::new(server.address, args.connections, args.sources, concurrency)?;
         let meter = Meter::new(&server)?;
         Ok(Storm {
             server,
@@ -126,20 +131,20 @@ impl Storm {
         let mut book = Book::new(paths.run ^ paths.round as u32, args.payload);
         let mut publisher = Publisher::connect(self.server.address, &paths.of(&paths.publish), args.payload)?;
         self.crowd.forget();
-        let (surge, core) = self.measured(|crowd| crowd.surge(&ask, &book))?;
-        self.connects.push(Gust::new(&surge, core, args.connections));
-        self.connect_times.add(&surge.latencies);
-        self.note_refusals(surge);
+        let gust = self.surge("connect", &ask, &book)?;
+        self.connects.push(gust.0);
+        self.connect_times.add(&gust.1);
+        watchdog::phase(&format!("{}: everybody gets a message and is cut", self.server.name), 0);
         // From this one everybody has an id.
         publish(&mut publisher, &mut book, 1)?;
         self.crowd.receive(&ask, &book)?;
         self.crowd.cut();
         self.wait_until_quiet()?;
         publish(&mut publisher, &mut book, args.missed)?;
-        let (surge, core) = self.measured(|crowd| crowd.surge(&ask, &book))?;
-        self.recoveries.push(Gust::new(&surge, core, args.connections));
-        self.recovery_times.add(&surge.latencies);
-        self.note_refusals(surge);
+        let gust = self.surge("reconnect and recover", &ask, &book)?;
+        self.recoveries.push(gust.0);
+        self.recovery_times.add(&gust.1);
+        watchdog::phase(&format!("{}: everybody gets one more message", self.server.name), 0);
         // Whoever got a message twice or lives in the past would show it now.
         publish(&mut publisher, &mut book, 1)?;
         self.crowd.receive(&ask, &book)?;
@@ -152,33 +157,33 @@ impl Storm {
     fn connect_round(&mut self) -> Result<(), String> {
         let ask = Ask { path: PATH.to_owned(), resume: false };
         let book = Book::new(0, 0);
-        let (surge, core) = self.measured(|crowd| crowd.surge(&ask, &book))?;
-        let connections = surge.latencies.len() as usize;
-        self.connects.push(Gust::new(&surge, core, connections));
-        self.connect_times.add(&surge.latencies);
-        self.note_refusals(surge);
+        let gust = self.surge("connect", &ask, &book)?;
+        self.connects.push(gust.0);
+        self.connect_times.add(&gust.1);
         self.crowd.check_nothing_left(&ask, &book)?;
         self.crowd.cut();
         self.wait_until_quiet()
     }
 
-    fn measured(
-        &mut self,
-        work: impl FnOnce(&mut Crowd) -> Result<Surge, String>,
-    ) -> Result<(Surge, CoreTime), String> {
+    /// Connects all who are out; returns its figures and the clients' times.
+    fn surge(&mut self, what: &str, ask: &Ask, book: &Book) -> Result<(Gust, Latencies), String> {
+        let size = self.crowd.size();
+        watchdog::phase(&format!("{}: clients that {what}", self.server.name), size);
+        let overflows = kernel::listen_overflows();
         let before = self.meter.read()?;
-        let surge = work(&mut self.crowd)?;
+        let surge = self.crowd.surge(ask, book)?;
         sleep(SETTLE);
-        Ok((surge, self.meter.read()?.since(&before)))
-    }
-
-    fn note_refusals(&mut self, surge: Surge) {
+        let core = self.meter.read()?.since(&before);
+        let overflows = kernel::listen_overflows().zip(overflows).map(|(after, before)| after - before);
+        let gust = Gust { overflows, ..Gust::new(&surge, core, size) };
         for (reason, count) in surge.refused {
             *self.reasons.entry(reason).or_default() += count;
         }
+        Ok((gust, surge.latencies))
     }
 
     fn wait_until_quiet(&self) -> Result<(), String> {
+        watchdog::phase(&format!("{}: comes to rest", self.server.name), 0);
         let mut before = self.meter.read()?;
         for _ in 0..QUIET_STEPS {
             sleep(QUIET_STEP);
@@ -216,6 +221,7 @@ impl Storm {
                 .number("connections_per_second", gust.per_second)
                 .number("all_done_ms", gust.wall_ms)
                 .number("refused", gust.refused as f64)
+                .number("listen_queue_overflows", gust.overflows.map_or(f64::NAN, |count| count as f64))
                 .number("client_core_share", gust.client_share)
                 .number("others_on_server_core_share", gust.others_share);
             report::emit(line, args.server.json);
@@ -236,6 +242,7 @@ impl Storm {
             .number("refused", gusts.iter().map(|gust| gust.refused).sum::<u64>() as f64)
             .number("client_core_share", spread(|gust| gust.client_share).median)
             .number("others_on_server_core_share", spread(|gust| gust.others_share).median)
+            .number("listen_queue_overflows", overflows(gusts).map_or(f64::NAN, |count| count as f64))
     }
 }
 
@@ -248,6 +255,7 @@ impl Gust {
             others_share: core.others_ns as f64 / core.wall_ns as f64,
             client_share: surge.client_share,
             refused: surge.refusals(),
+            overflows: None,
         }
     }
 }
@@ -256,6 +264,11 @@ fn facts(line: JsonLine, args: &StormArgs) -> JsonLine {
     line.number("connections", args.connections as f64)
         .number("missed", args.missed as f64)
         .number("payload_bytes", args.payload as f64)
+}
+
+/// Connects that found the listen queue full; None where the kernel does not tell.
+fn overflows(gusts: &[Gust]) -> Option<u64> {
+    gusts.iter().map(|gust| gust.overflows).sum()
 }
 
 fn spread(gusts: &[Gust], figure: impl Fn(&Gust) -> f64) -> Spread {
@@ -293,10 +306,14 @@ fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
     if json {
         return;
     }
+    let concurrency = match args.concurrency {
+        0 => "all at once".to_owned(),
+        some => format!("{some} attempts under way at most"),
+    };
     println!(
-        "storm: {} clients from {} addresses, {} attempts under way at most; then cut, {} messages of {} B missed; \
-         {} rounds; every message checked",
-        args.connections, args.sources, args.concurrency, args.missed, args.payload, args.rounds
+        "storm: {} clients from {} addresses, {concurrency}; then cut, {} messages of {} B missed; {} rounds; every \
+         message checked",
+        args.connections, args.sources, args.missed, args.payload, args.rounds
     );
     let titles = [
         "",
@@ -331,6 +348,18 @@ fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
         all().flat_map(|storm| storm.reasons.iter().map(move |(reason, count)| (storm, reason, count)))
     {
         println!("{}: {count} attempts refused and tried again: {reason}", storm.server.name);
+    }
+    for storm in all() {
+        let name = &storm.server.name;
+        match overflows(&storm.connects).zip(overflows(&storm.recoveries)) {
+            Some((0, 0)) => println!("{name}: no connect found the listen queue full"),
+            Some((connects, recoveries)) => println!(
+                "{name}: {} connects found the listen queue full (net.core.somaxconn, or the server's backlog): TCP tries \
+                 those again after a second, which is in the times",
+                connects + recoveries
+            ),
+            None => println!("the kernel does not tell of full listen queues"),
+        }
     }
     println!(
         "client times are from its first connect until it has everything, its wait for a turn to connect left out"
