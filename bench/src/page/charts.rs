@@ -2,7 +2,7 @@
 
 use super::bars::{self, Bar, Stack};
 use super::lines::{self, Series};
-use super::model::{Entry, Section};
+use super::model::{Entry, Line, Section, text};
 use super::svg::Style;
 use super::tables;
 use super::text::{escape, scenario};
@@ -46,7 +46,22 @@ pub fn all(section: &Section, number: usize, styles: &[Style], load: &str) -> St
         add(&mut out, "Round by round", chart, &tables::rounds(section, unit));
     }
     memory(&mut out, section, &id("memory"), &load);
+    for (kind, lines) in &section.sides {
+        let series = by_kind(kind, lines);
+        let chart = lines::percentiles(&id(kind), &format!("Latency by {kind}: {load}"), &series);
+        let chart = chart.filter(|_| series.len() > 1).map(|chart| lines::legend(&series) + &chart);
+        add(&mut out, &format!("Latency by {kind}"), chart, &tables::side(kind, lines));
+    }
     out
+}
+
+/// Curves of the lines of one kind that say which they are.
+fn by_kind(kind: &str, lines: &[Line]) -> Vec<Series> {
+    let one = |(index, line): (usize, &Line)| {
+        let style = Style { index, floor: false };
+        Some(Series { name: text(line, kind)?.to_owned(), style, points: Entry::curve_of(line) })
+    };
+    lines.iter().enumerate().filter_map(one).collect()
 }
 
 fn add(out: &mut String, heading: &str, chart: Option<String>, table: &str) {

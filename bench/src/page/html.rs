@@ -1,6 +1,7 @@
 //! The page around its charts and tables.
 
 use super::charts;
+use super::lines::{self, Series};
 use super::model::{Entry, Model, Run, Section, finite, text};
 use super::svg::Style;
 use super::tables;
@@ -217,7 +218,12 @@ fn section(out: &mut String, section: &Section, number: usize, alone: bool, look
     let charts = charts::all(section, number, &styles, &load(section));
     if !charts.is_empty() {
         if section.entries.len() > 1 && section.cost_unit().is_some() {
-            legend(out, section, &styles);
+            let one = |(entry, style): (&Entry, &Style)| {
+                let name = entry.name.clone();
+                Series { name, style: *style, points: Vec::new() }
+            };
+            let series: Vec<Series> = section.entries.iter().zip(&styles).map(one).collect();
+            out.push_str(&lines::legend(&series));
         }
         let _ = writeln!(out, "<div class=\"grid\">{charts}</div>");
     }
@@ -325,19 +331,4 @@ fn verdict(out: &mut String, section: &Section) {
         let what = format!("Others had up to {} of it: costs of {disturbed} are inflated.", percent(most));
         note(out, true, "Other work shared the server's core.", &what);
     }
-}
-
-fn legend(out: &mut String, section: &Section, styles: &[Style]) {
-    out.push_str("<ul class=\"legend\">");
-    for (entry, style) in section.entries.iter().zip(styles) {
-        let _ = write!(
-            out,
-            "<li><svg viewBox=\"0 0 34 14\" aria-hidden=\"true\"><path class=\"l {} {}\" d=\"M1 7H33\"/>{}</svg>{}</li>",
-            style.class(),
-            style.dash(),
-            style.mark(17.0, 7.0),
-            escape(&entry.name)
-        );
-    }
-    out.push_str("</ul>\n");
 }

@@ -2,7 +2,7 @@
 
 use super::scale::{Linear, Log, nines};
 use super::svg::{Plot, Style, WIDTH, frame};
-use super::text::{number, time_us};
+use super::text::{escape, number, time_us};
 use std::fmt::Write as _;
 
 /// Height of a plot with few servers.
@@ -32,6 +32,22 @@ impl Series {
     fn finite(&self) -> impl Iterator<Item = (f64, f64)> {
         self.points.iter().copied().filter(|point| point.0.is_finite() && point.1.is_finite())
     }
+}
+
+/// How each of `series` is drawn, as HTML.
+pub fn legend(series: &[Series]) -> String {
+    let mut out = String::from("<ul class=\"legend\">");
+    for Series { name, style, .. } in series {
+        let _ = write!(
+            out,
+            "<li><svg viewBox=\"0 0 34 14\" aria-hidden=\"true\"><path class=\"l {} {}\" d=\"M1 7H33\"/>{}</svg>{}</li>",
+            style.class(),
+            style.dash(),
+            style.mark(17.0, 7.0),
+            escape(name)
+        );
+    }
+    out + "</ul>\n"
 }
 
 /// Where a chart of `series` draws.

@@ -61,7 +61,7 @@ mod tests {
 {"scenario":"idle","server":"fanwire","connections":9000,"channels":"one","user_pss_bytes":300.5,"kernel_wait_bytes":255,"kernel_sockets_both_ends_bytes":7000,"idle_cpu_share":0.001}
 {"scenario":"empty","server":"fanwire"}
 {"scenario":"empty","server":"fanwire","kind":"transport","transport":"web <socket>","latency_p50_us":12.5}
-{"scenario":"empty","server":"fanwire","kind":"transport","transport":"sse","latency_p50_us":null}
+{"scenario":"empty","server":"fanwire","kind":"transport","transport":"sse","latency_p50_us":3,"latency_max_us":9}
 {"scenario":"host","kind":"end","seconds":3,"complete":false}
 "#;
 
@@ -144,6 +144,7 @@ mod tests {
             "The run failed.",
             "--server &#39;&lt;b&gt;&#39;",
             "By transport",
+            "Latency by transport",
             "<th scope=\"row\">web &lt;socket&gt;</th>",
         ] {
             assert!(html.contains(told), "{told}");

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// Numbers that say what the load was, in the order in which they are told.
-const FACTS: [&str; 14] = [
+const FACTS: [&str; 17] = [
     "subscribers",
     "connections",
     "clients",
@@ -13,6 +13,9 @@ const FACTS: [&str; 14] = [
     "channels",
     "rooms",
     "members",
+    "transports",
+    "subscribers_per_room",
+    "subscribers_per_transport",
     "publishers",
     "inflight",
     "pipeline",
@@ -252,6 +255,13 @@ impl Entry {
             let summary = self.summary.as_ref().and_then(|line| finite(line, &key));
             summary.or_else(|| self.spread(&key).map(|spread| spread.median))
         })
+    }
+
+    /// As `curve`, of a line that stands aside.
+    pub fn curve_of(line: &Line) -> Vec<(f64, f64)> {
+        let (name, server) = (String::new(), String::new());
+        let summary = Some(line.clone());
+        Entry { name, server, labels: Vec::new(), heat: 1, rounds: Vec::new(), summary }.curve()
     }
 
     /// Pairs of percent and microseconds, rising; those that are told by name where there is no curve.

@@ -220,7 +220,9 @@ pub fn side(kind: &str, lines: &[Line]) -> String {
         }
     }
     // Texts first: they say what the row is.
-    keys.sort_by_key(|key| (!lines.iter().any(|line| text(line, key).is_some()), *key == "server"));
+    let place = |key: &str| LATENCIES.iter().position(|(name, _)| key.ends_with(&format!("_{name}_us")));
+    let is_text = |key: &str| lines.iter().any(|line| text(line, key).is_some());
+    keys.sort_by_key(|key| (!is_text(key), *key == "server", place(key)));
     let titles: Vec<String> = keys.iter().map(|key| figure(key, 0.0).0).collect();
     let cell = |line: &Line, key: &String| match (text(line, key), finite(line, key)) {
         (Some(text), _) => escape(text),
