@@ -56,6 +56,7 @@ pub struct Contender {
     pub held: u64,
     /// Whether its failure is its own affair: it leaves, and the others go on.
     pub spare: bool,
+    note: Option<&'static str>,
     /// Why it has left.
     pub failure: Option<String>,
     /// See [`crate::round::Round::parts`].
@@ -138,12 +139,31 @@ impl Contender {
         let meter = Meter::new(&server)?;
         let (latencies, lags) = (Latencies::default(), Latencies::default());
         let (rounds, parts, wire) = (Vec::new(), Vec::new(), String::new());
-        let (work, spare, failure) = (Some(work), false, None);
-        Ok(Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, failure })
+        let (work, spare, note, failure) = (Some(work), false, None, None);
+        Ok(Contender {
+            server,
+            work,
+            meter,
+            rounds,
+            latencies,
+            lags,
+            held: 0,
+            parts,
+            wire,
+            spare,
+            note,
+            failure,
+        })
+    }
+
+    /// See [`Work::note`].
+    pub fn note(&self) -> Option<&'static str> {
+        self.note.or_else(|| self.work.as_ref().and_then(|work| work.note()))
     }
 
     /// Gives back its server and connections; the figures stay.
     pub fn leave(&mut self) {
+        self.note = self.note();
         self.work = None;
         self.server.stop();
     }
@@ -262,7 +282,7 @@ pub mod tests {
             latencies.add(&round.latencies);
         }
         let (lags, parts, wire) = (Latencies::default(), Vec::new(), String::new());
-        let (work, rounds, failure) = (None, figures, None);
-        Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, failure }
+        let (work, rounds, note, failure) = (None, figures, None, None);
+        Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, note, failure }
     }
 }
