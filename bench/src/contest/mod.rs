@@ -174,6 +174,12 @@ impl Contender {
         self.leave();
     }
 
+    /// Works for `time` without counting it.
+    pub fn warm(&mut self, time: Duration) -> Result<(), String> {
+        let Some(work) = &mut self.work else { return Ok(()) };
+        work.round(time).map(drop).map_err(|error| explain(&mut self.server, error))
+    }
+
     fn round(&mut self, seconds: f64) -> Result<Figures, String> {
         let time = Duration::from_secs_f64(seconds);
         let Some(work) = &mut self.work else { return Err(format!("{} has left", self.server.name)) };
