@@ -39,7 +39,7 @@ pub struct ServerArgs {
 /// Open files of the program itself.
 const OWN_DESCRIPTORS: u64 = 64;
 /// Channel of the paths below.
-const CHANNEL: &str = "bench";
+pub const CHANNEL: &str = "bench";
 /// Where subscribers open their WebSocket, unless told otherwise.
 pub const PATH: &str = "/sub/bench";
 /// Where messages are posted, unless told otherwise.

@@ -1,10 +1,10 @@
 //! Other servers to compare with: each is a script that installs and starts it. `peers/common.sh` says what a script
 //! and its server must do; a script put beside it is a new peer.
 
+use crate::server::{self, Server};
 use crate::wire::Dialect;
 use clap::ValueEnum as _;
 use std::fs::{self, File};
-use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -103,11 +103,12 @@ impl Peer {
         }
     }
 
-    /// Starts it at `address`.
-    pub fn command(&self, address: SocketAddrV4) -> Command {
+    /// Starts it on `core`.
+    pub fn start(&self, core: usize) -> Result<Server, String> {
+        let address = server::free_address()?;
         let mut command = Command::new(&self.script);
         command.arg("serve").env("PORT", address.port().to_string());
-        command
+        Server::start(&self.name, command, address, core)
     }
 }
 

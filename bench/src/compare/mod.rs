@@ -4,17 +4,26 @@ mod profile;
 mod table;
 
 use crate::contest::{self, Bout, Contender};
-use crate::options::Setup;
+use crate::options::{Setup, StormArgs};
 use crate::peers::{self, Peer};
 use crate::report::progress;
-use crate::server::{self, Server};
+use crate::server::Server;
 use crate::wire::Dialect;
+use crate::{idle, storm, watchdog};
 pub use profile::HELP;
 use profile::{Field, Load};
 use std::ffi::OsString;
+use std::time::Duration;
 
 /// Servers that were left out of a scenario, and why.
 type Skipped = Vec<(String, String)>;
+
+/// Installing and building all peers may take so long.
+const INSTALL: Duration = Duration::from_secs(2 * 3600);
+/// One server's turn in a storm is over within this.
+const STORM_ROUND: Duration = Duration::from_secs(30);
+/// A just-in-time compiler gets so long before the first round.
+const JIT_WARM_UP: Duration = Duration::from_secs(1);
 
 /// Whoever is compared with the first server.
 enum Other {
@@ -29,18 +38,55 @@ pub fn run(options: &[OsString]) -> Result<(), String> {
     let Some(first) = fields.first() else { return Ok(()) };
     // Before the client is pinned: what it starts would be pinned with it.
     let mut missing = Skipped::new();
+    watchdog::plan(INSTALL);
     let peers = installed(first, &mut missing)?;
     for field in &fields {
-        let setup = Setup::prepare(&field.server)?;
         let mut skipped = missing.clone();
         match &field.load {
             Load::Bouts(bouts) => {
+                let setup = Setup::prepare(&field.server)?;
                 for bout in bouts {
                     skipped.truncate(missing.len());
+                    let contenders = 3 + peers.len();
+                    let rounds = Duration::from_secs_f64(bout.plan.seconds) * bout.plan.rounds as u32;
+                    watchdog::plan(rounds * contenders as u32);
                     play(bout, &setup, &peers, &mut skipped)?;
                 }
             }
+            Load::Storm(args) => {
+                watchdog::plan(STORM_ROUND * (args.rounds * (3 + peers.len())) as u32);
+                storm_over(args, &peers, &mut skipped)?;
+                print_skipped(&skipped, args.server.json);
+            }
+            Load::Idle(args) => {
+                for (name, reason) in idle::compare(args, &peers)? {
+                    skip(&mut skipped, &name, &reason);
+                }
+                print_skipped(&skipped, args.server.json);
+            }
         }
+    }
+    Ok(())
+}
+
+/// Connects only: what was missed is asked for differently everywhere. That is for plain WebSocket.
+fn storm_over(args: &StormArgs, peers: &[Peer], skipped: &mut Skipped) -> Result<(), String> {
+    let setup = Setup::prepare(&args.server)?;
+    let mut servers = Vec::new();
+    for peer in peers {
+        let plain = peer.dialect == Dialect::Relay;
+        let started = if plain {
+            peer.start(setup.server_core)
+        } else {
+            Err(format!("speaks {}, not plain WebSocket", peer.dialect.name()))
+        };
+        match started {
+            Ok(server) => servers.push(server),
+            Err(reason) => skip(skipped, &peer.name, &reason),
+        }
+    }
+    for (name, reason) in storm::compete(args, &setup, contest::floors(setup.server_core)?, servers)? {
+        skip(skipped, &name, &reason);
     }
     Ok(())
 }
@@ -85,7 +131,7 @@ fn enter(bout: &Bout, other: Other, core: usize, skipped: &mut Skipped) -> Resul
         Other::Floor(server) => return bout.other(server, Dialect::Relay).map(Some),
         Other::Peer(peer) => peer,
     };
-    match start(&peer, core).and_then(|server| bout.other(server, peer.dialect)) {
+    match peer.start(core).and_then(|server| bout.other(server, peer.dialect)).and_then(warm) {
         Ok(mut contender) => {
             contender.spare = true;
             Ok(Some(contender))
@@ -95,6 +141,11 @@ fn enter(bout: &Bout, other: Other, core: usize, skipped: &mut Skipped) -> Resul
             Ok(None)
         }
     }
+}
+
+fn warm(mut contender: Contender) -> Result<Contender, String> {
+    contender.warm(JIT_WARM_UP)?;
+    Ok(contender)
 }
 
 fn installed(field: &Field, skipped: &mut Skipped) -> Result<Vec<Peer>, String> {
@@ -110,9 +161,10 @@ fn installed(field: &Field, skipped: &mut Skipped) -> Result<Vec<Peer>, String> 
     Ok(ready)
 }
 
-fn start(peer: &Peer, core: usize) -> Result<Server, String> {
-    let address = server::free_address()?;
-    Server::start(&peer.name, peer.command(address), address, core)
+fn print_skipped(skipped: &Skipped, json: bool) {
+    for (name, reason) in skipped.iter().filter(|_| !json) {
+        println!("{name}: SKIPPED: {reason}");
+    }
 }
 
 fn skip(skipped: &mut Skipped, name: &str, reason: &str) {

@@ -1,20 +1,22 @@
 //! The scenarios that can be compared: each is another scenario with some options set.
 
 use crate::contest::Bout;
-use crate::options::{EchoArgs, FanoutArgs, PublishArgs, ServerArgs};
-use crate::{echo, fanout, publish};
+use crate::options::{EchoArgs, FanoutArgs, IdleArgs, PublishArgs, ServerArgs, StormArgs};
+use crate::{echo, fanout, publish, storm};
 use clap::{Args, Parser};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Name, scenario, and what of its options is set; the user's come behind.
-const PROFILES: [(&str, Kind, &[&str]); 6] = [
+const PROFILES: [(&str, Kind, &[&str]); 8] = [
     ("fanout", Kind::Fanout, &[]),
     ("busy", Kind::Fanout, &["--busy", "8"]),
     ("rate", Kind::Fanout, &["--rate", "20", "--subscribers", "5000"]),
     ("echo", Kind::Echo, &[]),
     ("publish", Kind::Publish, &["--connections", "8"]),
     ("pipeline", Kind::Publish, &["--connections", "8", "--pipeline", "16"]),
+    ("storm", Kind::Storm, &["--connections", "5000", "--missed", "0"]),
+    ("idle", Kind::Idle, &[]),
 ];
 
 /// How the command line is described.
@@ -25,6 +27,8 @@ enum Kind {
     Fanout,
     Echo,
     Publish,
+    Storm,
+    Idle,
 }
 
 /// Options of `compare` itself.
@@ -32,7 +36,8 @@ enum Kind {
 struct CompareArgs {
     /// What to compare, one after the other; other options are those of the scenario. fanout; busy: 8 publishers that
     /// write 8 publishes at once; rate: 5000 subscribers at 20 messages a second; echo; publish: 8 connections; pipeline:
-    /// the same, 16 publishes at once.
+    /// the same, 16 publishes at once; storm: the connects of 5000 clients; idle: bytes per connection, one server at a
+    /// time.
     #[arg(long, value_delimiter = ',', value_name = "NAMES", default_value = "fanout")]
     scenario: Vec<String>,
     /// Servers to compare with. Missing ones are installed first, system packages included when run as root. Default: all
@@ -71,6 +76,10 @@ pub struct Field {
 pub enum Load {
     /// One contest after the other.
     Bouts(Vec<Bout>),
+    /// Connects of a storm.
+    Storm(StormArgs),
+    /// Idle connections.
+    Idle(IdleArgs),
 }
 
 /// The scenarios named in `options`, each with the rest of the options.
@@ -113,6 +122,15 @@ fn field(name: &str, options: &[OsString]) -> Result<Field, String> {
             let Both { compare, load } = both::<PublishArgs>(line);
             (compare, load.server.clone(), Load::Bouts(vec![publish::bout(name, &load)?]))
         }
+        Kind::Storm => {
+            let Both { compare, load } = both::<StormArgs>(line);
+            storm::check(&load)?;
+            (compare, load.server.clone(), Load::Storm(load))
+        }
+        Kind::Idle => {
+            let Both { compare, load } = both::<IdleArgs>(line);
+            (compare, load.server.clone(), Load::Idle(load))
+        }
     };
     Ok(Field { server, peers: compare.peers, peers_folder: compare.peers_folder, load })
 }
@@ -132,7 +150,8 @@ mod tests {
 
     fn bouts(line: &str) -> Vec<Vec<(&'static str, f64)>> {
         let plans = |field: Field| match field.load {
-            Load::Bouts(bouts) => bouts.into_iter().map(|bout| bout.plan.facts),
+            Load::Bouts(bouts) => bouts.into_iter().map(|bout| bout.plan.facts).collect(),
+            Load::Storm(_) | Load::Idle(_) => Vec::new(),
         };
         parse(&words(line)).unwrap().into_iter().flat_map(plans).collect()
     }

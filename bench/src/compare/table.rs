@@ -28,6 +28,11 @@ pub fn print(heats: &[Vec<Contender>], bout: &Bout, skipped: &Skipped) {
     for heat in heats {
         contest::print_lags(heat);
     }
+    for contender in heats.iter().flatten() {
+        if let Some(note) = contender.note() {
+            println!("{}: {note}", contender.server.name);
+        }
+    }
     for line in verdicts(heats, plan.unit) {
         println!("{line}");
     }

@@ -60,6 +60,7 @@ pub struct Contender {
     pub held: u64,
     /// Whether its failure is its own affair: it leaves, and the others go on.
     pub spare: bool,
+    note: Option<&'static str>,
     /// Why it has left.
     pub failure: Option<String>,
     /// See [`crate::round::Round::parts`].
@@ -140,12 +141,31 @@ impl Contender {
         let meter = Meter::new(&server)?;
         let (latencies, lags) = (Latencies::default(), Latencies::default());
         let (rounds, parts, wire) = (Vec::new(), Vec::new(), String::new());
-        let (work, spare, failure) = (Some(work), false, None);
-        Ok(Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, failure })
+        let (work, spare, note, failure) = (Some(work), false, None, None);
+        Ok(Contender {
+            server,
+            work,
+            meter,
+            rounds,
+            latencies,
+            lags,
+            held: 0,
+            parts,
+            wire,
+            spare,
+            note,
+            failure,
+        })
+    }
+
+    /// See [`Work::note`].
+    pub fn note(&self) -> Option<&'static str> {
+        self.note.or_else(|| self.work.as_ref().and_then(|work| work.note()))
     }
 
     /// Gives back its server and connections; the figures stay.
     pub fn leave(&mut self) {
+        self.note = self.note();
         self.work = None;
         self.server.stop();
     }
@@ -154,6 +174,12 @@ impl Contender {
         progress(&format!("{}: leaves: {error}", self.server.name));
         self.failure = Some(error);
         self.leave();
+    }
+
+    /// Works for `time` without counting it.
+    pub fn warm(&mut self, time: Duration) -> Result<(), String> {
+        let Some(work) = &mut self.work else { return Ok(()) };
+        work.round(time).map(drop).map_err(|error| explain(&mut self.server, error))
     }
 
     fn round(&mut self, seconds: f64) -> Result<Figures, String> {
@@ -269,7 +295,7 @@ pub mod tests {
             latencies.add(&round.latencies);
         }
         let (lags, parts, wire) = (Latencies::default(), Vec::new(), String::new());
-        let (work, rounds, failure) = (None, figures, None);
-        Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, failure }
+        let (work, rounds, note, failure) = (None, figures, None, None);
+        Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, note, failure }
     }
 }

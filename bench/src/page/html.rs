@@ -270,7 +270,8 @@ fn tiles(out: &mut String, section: &Section) {
             value.map(|value| (unit_apart(&bytes(value)), name.to_owned(), "per connection".to_owned())),
         );
     }
-    if let Some(share) = first.figure("idle_cpu_share") {
+    let share = || first.figure("idle_cpu_percent").map(|percent| percent / 100.0);
+    if let Some(share) = first.figure("idle_cpu_share").or_else(share) {
         tiles.push((unit_apart(&percent(share)), "CPU while idle".to_owned(), "of a core".to_owned()));
     }
     if tiles.is_empty() {

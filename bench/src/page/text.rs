@@ -99,6 +99,9 @@ pub fn figure(key: &str, value: f64) -> (String, String) {
             return (spoken(name), text(value));
         }
     }
+    if let Some(name) = key.strip_suffix("_percent") {
+        return (spoken(name), percent(value / 100.0));
+    }
     let in_us = [("_ns", 1e-3), ("_ms", 1e3), ("_seconds", 1e6)];
     let time = in_us.into_iter().find_map(|(end, factor)| Some((key.strip_suffix(end)?, factor)));
     match time {
@@ -204,6 +207,7 @@ mod tests {
         );
         assert_eq!(figure("all_done_ms", 85.0), ("all done".to_owned(), "85 ms".to_owned()));
         assert_eq!(figure("idle_cpu_share", 0.001), ("idle cpu".to_owned(), "0.1 %".to_owned()));
+        assert_eq!(figure("idle_cpu_percent", 0.14), ("idle cpu".to_owned(), "0.1 %".to_owned()));
         assert_eq!(figure("refused", 3.0), ("refused".to_owned(), "3".to_owned()));
         assert_eq!(fact("subscribers", 1000.0), "1,000 subscribers");
         assert_eq!(
