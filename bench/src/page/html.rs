@@ -19,7 +19,7 @@ const NOTES: [&str; 5] = [
      differences below 5 % mean nothing.",
     "The floor is a program that does the least a server can: a ready frame, one send(2) or one io_uring SEND per subscriber.",
     "Latency counts from the publish, or from the scheduled time where messages go by the clock, to the last delivery.",
-    "Every delivery is checked byte for byte. A run that loses, doubles or reorders one has no page.",
+    "Every delivery is checked byte for byte. A run that loses, doubles or reorders one fails.",
 ];
 
 /// How each entry is drawn: servers keep their look through the page.
