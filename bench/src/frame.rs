@@ -11,6 +11,8 @@ pub struct Frame {
     pub kind: Kind,
     /// Where its payload lies in the buffer.
     pub payload: Range<usize>,
+    /// Whether it is a compressed message (RFC 7692).
+    pub compressed: bool,
 }
 
 /// Kind of a frame (RFC 6455 section 5.2).
@@ -58,8 +60,20 @@ impl fmt::Display for FrameError {
 
 /// Reads the frame at the start of `buffer`: `None` if it is not complete yet. `limit` bounds the payload, bytes.
 pub fn next(buffer: &[u8], limit: usize) -> Result<Option<Frame>, FrameError> {
+    read::<false>(buffer, limit)
+}
+
+/// The same where permessage-deflate was agreed: messages may be compressed.
+pub fn next_deflated(buffer: &[u8], limit: usize) -> Result<Option<Frame>, FrameError> {
+    read::<true>(buffer, limit)
+}
+
+#[inline]
+fn read<const DEFLATE: bool>(buffer: &[u8], limit: usize) -> Result<Option<Frame>, FrameError> {
     let [first, second, rest @ ..] = buffer else { return Ok(None) };
-    let kind = kind_of(*first)?;
+    // The first reserved bit tells a compressed message; control frames have none.
+    let compressed = DEFLATE && first & 0x48 == 0x40;
+    let kind = kind_of(if compressed { first & !0x40 } else { *first })?;
     if second & 0x80 != 0 {
         return Err(FrameError::Masked);
     }
@@ -81,7 +95,7 @@ pub fn next(buffer: &[u8], limit: usize) -> Result<Option<Frame>, FrameError> {
         return Err(FrameError::TooLong(length));
     }
     let payload = header..header + length as usize;
-    Ok((payload.end <= buffer.len()).then_some(Frame { kind, payload }))
+    Ok((payload.end <= buffer.len()).then_some(Frame { kind, payload, compressed }))
 }
 
 fn kind_of(first: u8) -> Result<Kind, FrameError> {
@@ -207,6 +221,15 @@ mod tests {
             next(&[0x81, 127, 255, 255, 255, 255, 255, 255, 255, 255], LIMIT),
             Err(FrameError::TooLong(u64::MAX))
         );
+    }
+
+    #[test]
+    fn only_messages_may_be_compressed_and_only_where_agreed() {
+        let frame = next_deflated(&[0xc1, 1, 7], LIMIT).unwrap().unwrap();
+        assert_eq!((frame.kind, frame.compressed), (Kind::Message, true));
+        assert!(!next_deflated(&[0x81, 1, 7], LIMIT).unwrap().unwrap().compressed);
+        assert_eq!(next_deflated(&[0xc9, 0], LIMIT), Err(FrameError::ReservedBits(0xc9)));
+        assert_eq!(next_deflated(&[0xe1, 0], LIMIT), Err(FrameError::ReservedBits(0xa1)));
     }
 
     #[test]

@@ -4,17 +4,20 @@
 //! number of connections is first made to a program that only accepts them: what the server's connections have above
 //! that is the server's own.
 
+mod compared;
 mod pongs;
 
 use crate::client::{Subscriber, source_address};
 use crate::contest::explain;
-use crate::options::{Channels, IdleArgs, Setup};
+use crate::options::{CHANNEL, Channels, IdleArgs, Setup};
+use crate::peers::Peer;
 use crate::procfs::{self, ProcessTree, UserMemory};
-use crate::report::{JsonLine, progress, table};
+use crate::report::{self, JsonLine, progress, table};
 use crate::server::{self, Server};
 use crate::sys;
 use crate::vitals::ConfigFile;
 use crate::watchdog;
+use crate::wire::{App, Wire};
 use pongs::Pongs;
 use std::collections::BTreeMap;
 use std::io;
@@ -73,8 +76,58 @@ struct Calm {
     pings: (u32, u32, u64),
 }
 
+/// What was measured of one server.
+struct Measured {
+    growth: Growth,
+    /// In transparent huge pages at the end, bytes.
+    huge: i64,
+    calm: Calm,
+    /// Connect and handshake of one connection, microseconds.
+    connect_us: f64,
+    /// Whether it came to rest, or polls.
+    rested: bool,
+}
+
 /// Runs the scenario.
 pub fn run(args: &IdleArgs) -> Result<(), String> {
+    let (setup, bare) = prepare(args)?;
+    let (server, measured) = measure_own(args, &setup, bare)?;
+    let Measured { growth, huge, calm, connect_us, .. } = &measured;
+    report::emit(json(&server, args, growth, *huge, calm), args.server.json);
+    if !args.server.json {
+        print_results(&server, args, growth, *huge, calm, *connect_us);
+    }
+    judge(args, calm)
+}
+
+/// Measures the server of the options, and then each of `peers`, one at a time. Returns which peers could not be, and
+/// why.
+pub fn compare(args: &IdleArgs, peers: &[Peer]) -> Result<Vec<(String, String)>, String> {
+    let (setup, bare) = prepare(args)?;
+    let (own, measured) = measure_own(args, &setup, bare.clone())?;
+    let mut all = vec![(own.name.clone(), measured)];
+    drop(own);
+    let mut failed = Vec::new();
+    for peer in peers {
+        let wire = |index| {
+            let own = format!("{CHANNEL}-{index}");
+            let channel = if args.channels == Channels::One { CHANNEL } else { &own };
+            Wire::of(peer.dialect, channel, &App::default())
+        };
+        let measured = peer.start(setup.server_core).and_then(|mut server| {
+            measure(args, &mut server, &wire, bare.clone(), true).map_err(|error| explain(&mut server, error))
+        });
+        match measured {
+            Ok(measured) => all.push((peer.name.clone(), measured)),
+            Err(reason) => failed.push((peer.name.clone(), reason)),
+        }
+    }
+    compared::print(&all, args);
+    Ok(failed)
+}
+
+/// Refuses options that make no measurement; pins this thread, and measures sockets without a server.
+fn prepare(args: &IdleArgs) -> Result<(Setup, PerConnection), String> {
     if args.subscribers == 0 || !(0.1..=3600.0).contains(&args.seconds) {
         return Err("--subscribers must be at least 1, --seconds between 0.1 and 3600".to_owned());
     }
@@ -83,35 +136,54 @@ pub fn run(args: &IdleArgs) -> Result<(), String> {
     }
     let setup = Setup::prepare(&args.server)?;
     setup.check_descriptors(args.subscribers + WARM_UP_CONNECTIONS)?;
-    let seconds =
-        if args.pings { args.seconds.max(args.ping_interval * PING_INTERVALS) } else { args.seconds };
-    watchdog::plan(Duration::from_secs_f64(seconds));
+    watchdog::plan(Duration::from_secs_f64(calm_seconds(args)));
     let bare = measure_bare(args, setup.server_core)?;
+    Ok((setup, bare))
+}
+
+/// Length of the look at idle CPU, seconds.
+fn calm_seconds(args: &IdleArgs) -> f64 {
+    if args.pings { args.seconds.max(args.ping_interval * PING_INTERVALS) } else { args.seconds }
+}
+
+fn measure_own(args: &IdleArgs, setup: &Setup, bare: PerConnection) -> Result<(Server, Measured), String> {
     let config = if args.pings { Some(ping_config(args.ping_interval)?) } else { None };
     let mut server = match &config {
         Some(config) => setup.server(&["--config", &config.path()])?,
         None => setup.server(&[])?,
     };
+    let wire = |index| match args.channels {
+        Channels::One => Wire::relay(&args.path),
+        Channels::Each => Wire::relay(&format!("{}-{index}", args.path)),
+    };
+    let measured = measure(args, &mut server, &wire, bare, false);
+    let measured = measured.map_err(|error| explain(&mut server, error))?;
+    Ok((server, measured))
+}
+
+/// Measures one server; connection number `index` speaks `wire(index)`. One that `polls` need not come to rest.
+fn measure(
+    args: &IdleArgs,
+    server: &mut Server,
+    wire: &dyn Fn(usize) -> Wire,
+    bare: PerConnection,
+    polls: bool,
+) -> Result<Measured, String> {
     let mut connections = Vec::with_capacity(args.subscribers + WARM_UP_CONNECTIONS);
-    let mut pongs = Pongs::new();
-    connect(&mut connections, WARM_UP_CONNECTIONS, args, &mut server, &mut pongs)?;
+    let mut pongs = Pongs::new(&wire(0));
+    connect(&mut connections, WARM_UP_CONNECTIONS, args, wire, server, &mut pongs)?;
     let processes = server.processes()?;
-    let before = quiet_snapshot(&processes, || pongs.sweep(&connections))?;
+    let (before, _) = quiet_snapshot(&processes, polls, || pongs.sweep(&connections))?;
     let begun = Instant::now();
-    connect(&mut connections, args.subscribers, args, &mut server, &mut pongs)?;
+    connect(&mut connections, args.subscribers, args, wire, server, &mut pongs)?;
     let connect_us = begun.elapsed().as_secs_f64() * 1e6 / args.subscribers as f64;
-    let after = quiet_snapshot(&processes, || pongs.sweep(&connections))?;
-    progress(&format!("idle for {seconds:.0} s"));
-    let calm = stay_calm(&processes, &connections, &mut pongs, seconds);
-    let calm = calm.map_err(|error| explain(&mut server, error))?;
+    let (after, rested) = quiet_snapshot(&processes, polls, || pongs.sweep(&connections))?;
+    let seconds = calm_seconds(args);
+    progress(&format!("{}: idle for {seconds:.0} s", server.name));
+    let calm = stay_calm(&processes, &connections, &mut pongs, seconds)?;
     server.check_alive()?;
     let growth = Growth::new(&before, &after, bare, args.subscribers);
-    if args.server.json {
-        println!("{}", json(&server, args, &growth, after.0.huge, &calm));
-    } else {
-        print_results(&server, args, &growth, after.0.huge, &calm, connect_us);
-    }
-    judge(args, &calm)
+    Ok(Measured { growth, huge: after.0.huge, calm, connect_us, rested })
 }
 
 /// The node's configuration for pings every `interval` seconds.
@@ -185,11 +257,11 @@ fn measure_bare(args: &IdleArgs, core: usize) -> Result<PerConnection, String> {
         (from..from + count).map(connect).collect()
     };
     let _warm = open(0, WARM_UP_CONNECTIONS)?;
-    let before = quiet_snapshot(&processes, || Ok(()))?.1;
+    let before = quiet_snapshot(&processes, false, || Ok(()))?.0.1;
     progress(&format!("bare sockets: {} connections", args.subscribers));
     watchdog::phase("bare sockets: connections", args.subscribers);
     let _held = open(WARM_UP_CONNECTIONS, args.subscribers)?;
-    let after = quiet_snapshot(&processes, || Ok(()))?.1;
+    let after = quiet_snapshot(&processes, false, || Ok(()))?.0.1;
     Ok(per_connection(&before, &after, args.subscribers))
 }
 
@@ -206,18 +278,15 @@ fn connect(
     all: &mut Vec<Subscriber>,
     count: usize,
     args: &IdleArgs,
+    wire: &dyn Fn(usize) -> Wire,
     server: &mut Server,
     pongs: &mut Pongs,
 ) -> Result<(), String> {
     watchdog::phase(&format!("{}: connections", server.name), count);
     for added in 1..=count {
         let index = all.len();
-        let path = match args.channels {
-            Channels::One => args.path.clone(),
-            Channels::Each => format!("{}-{index}", args.path),
-        };
         let source = source_address(server.address, index, args.sources);
-        match Subscriber::connect(source, server.address, &path) {
+        match Subscriber::open(source, server.address, &wire(index)) {
             Ok(subscriber) => {
                 sys::reset_on_close(subscriber.fd()).map_err(|e| e.to_string())?;
                 all.push(subscriber);
@@ -235,11 +304,13 @@ fn connect(
     Ok(())
 }
 
-/// Memory once the server and the kernel's sockets have come to rest; `look` is called meanwhile.
+/// Memory once the server and the kernel's sockets have come to rest, and whether they have: one that `polls` is taken as
+/// it is after a while. `look` is called meanwhile.
 fn quiet_snapshot(
     processes: &ProcessTree,
+    polls: bool,
     mut look: impl FnMut() -> Result<(), String>,
-) -> Result<(UserMemory, Caches), String> {
+) -> Result<((UserMemory, Caches), bool), String> {
     let cpu = || processes.cpu_ns().map(|(own, _)| own).map_err(|e| format!("CPU time of the server: {e}"));
     let caches = || procfs::slab_caches().unwrap_or_default();
     let (mut kernel, mut cpu_before) = (caches(), cpu()?);
@@ -253,8 +324,12 @@ fn quiet_snapshot(
         (kernel, cpu_before) = (kernel_now, cpu_now);
         if quiet {
             let user = processes.memory().map_err(|e| format!("memory of the server: {e}"))?;
-            return Ok((user, kernel));
+            return Ok(((user, kernel), true));
         }
+    }
+    if polls {
+        let user = processes.memory().map_err(|e| format!("memory of the server: {e}"))?;
+        return Ok(((user, kernel), false));
     }
     Err(format!("the server did not come to rest within {:?}", QUIET_STEP * QUIET_STEPS as u32))
 }
@@ -302,7 +377,8 @@ impl Growth {
     }
 
     fn wait(&self) -> f64 {
-        self.waits().map(|(_, bytes)| bytes).sum()
+        // The sum of nothing would be -0.
+        self.waits().fold(0.0, |sum, (_, bytes)| sum + bytes)
     }
 
     fn server_end(&self) -> f64 {
@@ -370,7 +446,7 @@ fn print_results(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, c
     println!("connect and handshake {connect_us:.0} us each, one by one");
 }
 
-fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, calm: &Calm) -> String {
+fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, calm: &Calm) -> JsonLine {
     let mut line = JsonLine::new("idle", &server.name)
         .number("connections", args.subscribers as f64)
         .text("channels", if args.channels == Channels::One { "one" } else { "each" })
@@ -396,7 +472,7 @@ fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, calm: &Cal
             line = line.number(&format!("other_{name}_bytes"), bytes);
         }
     }
-    line.end()
+    line
 }
 
 #[cfg(test)]

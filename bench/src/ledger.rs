@@ -235,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn payloads_hold_nothing_that_json_a_line_or_an_event_would_change() {
+        let mut ledger = Ledger::new(u32::MAX, 1, 1000, 30, 200);
+        for _ in 0..30 {
+            let message = publish(&mut ledger, 999);
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+            assert!(message.iter().all(plain), "{}", String::from_utf8_lossy(&message));
+        }
+    }
+
+    #[test]
     fn a_doubled_delivery_is_told_whatever_is_in_flight() {
         let mut ledger = Ledger::new(7, 1, 1, 2, 64);
         let first = publish(&mut ledger, 0);

@@ -2,11 +2,12 @@
 //! publishes by a clock (open loop).
 
 use crate::client::{Publisher, Subscriber, source_address};
-use crate::frame;
 use crate::inbox::Events;
 use crate::ledger::Ledger;
 use crate::round::{Round, Stopwatch, Work};
-use crate::sys::{Epoll, Received};
+use crate::stats::Latencies;
+use crate::sys::Epoll;
+use crate::wire::Wire;
 use std::net::SocketAddrV4;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -46,8 +47,9 @@ pub struct Shape {
     pub rate: Option<f64>,
     /// Size of a message.
     pub payload_bytes: usize,
-    /// Where the subscribers listen.
-    pub path: String,
+    /// What the subscribers speak, and where. Several go round: subscriber `i` has number `i % wires.len()`.
+    /// Then there must be one publisher, and deliveries are told by wire.
+    pub wires: Vec<Wire>,
     /// Where the publishers post.
     pub publish_path: String,
     /// Source addresses used.
@@ -56,6 +58,26 @@ pub struct Shape {
     pub client: ClientMode,
     /// Pause between sweeps.
     pub pause: Duration,
+}
+
+impl Shape {
+    /// What is spoken, for people: nothing where it is plain WebSocket.
+    pub fn spoken(&self) -> String {
+        match &*self.label() {
+            "websocket" => String::new(),
+            label => format!(" ({label})"),
+        }
+    }
+
+    /// What is spoken.
+    pub fn label(&self) -> String {
+        let labels: Vec<String> = self.wires.iter().map(Wire::label).collect();
+        labels.join(",")
+    }
+
+    fn wire(&self, subscriber: usize) -> &Wire {
+        &self.wires[subscriber % self.wires.len()]
+    }
 }
 
 /// See the module.
@@ -77,6 +99,9 @@ pub struct Load {
 impl Load {
     /// Connects everybody. `run` tells this run's messages from others'.
     pub fn connect(target: SocketAddrV4, shape: Shape, run: u32) -> Result<Load, String> {
+        if shape.wires.len() > 1 && shape.publishers != 1 {
+            return Err("several wires need exactly one publisher".to_owned());
+        }
         let epoll = match shape.client {
             ClientMode::Sweep => None,
             ClientMode::Epoll => Some(Epoll::new(EPOLL_BATCH).map_err(|e| format!("epoll: {e}"))?),
@@ -88,14 +113,16 @@ impl Load {
         let mut subscribers = Vec::with_capacity(shape.subscribers);
         for index in 0..shape.subscribers {
             let source = source_address(target, index, shape.sources);
-            let subscriber = Subscriber::connect(source, target, &shape.path)
-                .map_err(|e| format!("subscriber {index}: {e}"))?;
+            let wire = shape.wire(index);
+            let subscriber = Subscriber::open(source, target, wire)
+                .map_err(|e| format!("subscriber {index} ({}): {e}", wire.name()))?;
             watch(subscriber.fd(), index)?;
             subscribers.push(subscriber);
         }
         let mut publishers = Vec::with_capacity(shape.publishers);
         for index in 0..shape.publishers {
-            let publisher = Publisher::connect(target, &shape.publish_path, shape.payload_bytes)?;
+            let post = shape.wire(0).post(target, &shape.publish_path, shape.payload_bytes);
+            let publisher = Publisher::open(target, post)?;
             watch(publisher.fd(), shape.subscribers + index)?;
             publishers.push(publisher);
         }
@@ -220,33 +247,37 @@ impl Load {
         for &tag in &tags {
             match (tag as usize).checked_sub(self.subscribers.len()) {
                 None => self.read(tag as usize, round)?,
-                Some(publisher) => self.publishers[publisher].read_answers(&mut self.buffer)?,
+                Some(publisher) => self.read_answers(publisher, tag)?,
             }
         }
         self.tags = tags;
         Ok(())
     }
 
+    fn read_answers(&mut self, publisher: usize, tag: u64) -> Result<(), String> {
+        let publisher = &mut self.publishers[publisher];
+        publisher.read_answers(&mut self.buffer)?;
+        match &self.epoll {
+            Some(epoll) if publisher.has_reconnected() => {
+                epoll.add(publisher.fd(), tag).map_err(|e| format!("epoll: {e}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads one subscriber's socket once and enters what came.
     fn read(&mut self, index: usize, round: &mut Round) -> Result<(), String> {
         let Load { subscribers, ledger, buffer, events, .. } = self;
-        let subscriber = &mut subscribers[index];
-        let name = |what: String, ledger: &Ledger| {
-            format!("subscriber {index}, after {} deliveries: {what}", ledger.got(index))
-        };
-        let got = match subscriber.receive(buffer) {
-            Ok(Received::Nothing) => return Ok(()),
-            Ok(Received::Bytes(got)) => got,
-            Ok(Received::Closed) => return Err(name("the server closed the connection".to_owned(), ledger)),
-            Err(error) => return Err(name(error, ledger)),
-        };
-        round.reads += 1;
-        let taken =
-            subscriber.inbox.take(index, &buffer[..got], self.shape.payload_bytes.max(125), ledger, events);
-        taken.map_err(|fault| name(fault.to_string(), ledger))?;
-        for ping in events.pings.drain(..) {
-            subscriber.send_control(&frame::pong(&ping))?;
+        let before = ledger.got(index);
+        let limit = self.shape.payload_bytes.max(125);
+        if !subscribers[index].read(index, buffer, limit, ledger, events)? {
+            return Ok(());
         }
+        round.reads += 1;
+        if self.shape.wires.len() > 1 {
+            self.tell_parts(index, before, round);
+        }
+        let Load { events, .. } = self;
         if !events.complete.is_empty() {
             let now = Instant::now();
             for done in events.complete.drain(..) {
@@ -255,6 +286,17 @@ impl Load {
             }
         }
         Ok(())
+    }
+
+    /// Enters the deliveries that `index` has got beyond `before` for its wire. There is one publisher.
+    fn tell_parts(&self, index: usize, before: u64, round: &mut Round) {
+        let wires = self.shape.wires.len();
+        round.parts.resize_with(wires, Latencies::default);
+        let now = Instant::now();
+        for number in before..self.ledger.got(index) {
+            let at = self.published_at[0][(number % self.shape.window as u64) as usize];
+            round.parts[index % wires].record(now.saturating_duration_since(at).as_nanos() as u64);
+        }
     }
 
     fn describe_stall(&self) -> String {
@@ -348,6 +390,7 @@ impl Work for Load {
             }
         }
         watch.stop(&mut round)?;
+        self.events.desk.check_compressed()?;
         round.messages = self.ledger.complete() - first;
         round.deliveries = round.messages * self.subscribers.len() as u64;
         Ok(round)
@@ -359,6 +402,13 @@ impl Work for Load {
             self.read(index, &mut round)?;
         }
         Ok(())
+    }
+
+    fn note(&self) -> Option<&'static str> {
+        self.publishers.iter().any(Publisher::is_always_closed).then_some(
+            "closes the publisher's connection after every answer: each publish has a connect of its own, and they go \
+             one at a time",
+        )
     }
 }
 
@@ -390,7 +440,7 @@ pub mod tests {
             batch,
             rate: None,
             payload_bytes,
-            path: "/sub/test".to_owned(),
+            wires: vec![Wire::relay("/sub/test")],
             publish_path: "/pub/test".to_owned(),
             sources: 2,
             client,

@@ -13,16 +13,25 @@ mod echo;
 mod fanout;
 mod floor;
 mod frame;
+mod host;
 mod http;
 mod idle;
 mod inbox;
+mod invocation;
 mod ledger;
 mod load;
+mod locations;
+mod mixed;
+mod node;
 mod options;
+mod page;
 mod peers;
+mod presence;
 mod procfs;
+mod profiles;
 mod publish;
 mod report;
+mod rooms;
 mod round;
 mod server;
 mod slow;
@@ -31,14 +40,17 @@ mod storm;
 mod sys;
 mod vitals;
 mod watchdog;
+mod wire;
 
 use clap::{Parser, Subcommand};
-use options::{CompareArgs, EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use invocation::Invocation;
+use options::{EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use page::PageArgs;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Installing and building what a server is compared with may take so long.
-const PEERS_BUILD: Duration = Duration::from_secs(2400);
 /// A storm round is over within this, seconds.
 const STORM_ROUND_S: f64 = 30.0;
 /// Longest time limit: a month.
@@ -55,6 +67,12 @@ struct Arguments {
     time_limit: Option<f64>,
     #[command(subcommand)]
     scenario: Option<Scenario>,
+    /// Write a page with charts of all figures, one HTML file without scripts.
+    #[arg(long, global = true, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Named load of the scenario; see the end of its help.
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -65,12 +83,23 @@ enum Scenario {
     Echo(EchoArgs),
     /// HTTP publishes over keep-alive connections to one subscriber: CPU per publish with its delivery, rate, latency.
     Publish(PublishArgs),
-    /// The fan-out against other servers and the floor, all in turn: CPU per delivery and its ratios. Installs the other
-    /// servers where they are missing, and says which it skips and why.
-    Compare(CompareArgs),
+    /// A scenario against other servers and the floor, all in turn: CPU, rate, latency and their ratios. Installs the
+    /// other servers where they are missing, and says which it skips and why.
+    #[command(disable_help_flag = true, override_usage = compare::HELP)]
+    Compare {
+        /// `compare --help` tells them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
     /// everything, refused connections.
     Storm(StormArgs),
+    /// Many channels with few subscribers each: CPU per delivery and per publish, rate, latency.
+    Rooms(rooms::RoomsArgs),
+    /// One channel with subscribers of every transport at once: CPU per delivery, latency by transport.
+    Mixed(mixed::MixedArgs),
+    /// Members of a Pusher presence channel come and go: CPU per announcement, latency.
+    Presence(presence::PresenceArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
     /// Some of the subscribers stop reading, in every other round: latency and CPU of the others with and without, what
@@ -79,6 +108,8 @@ enum Scenario {
     /// Connections come and go in every way they do: what the server holds after each cycle must be what it held after the
     /// first.
     Churn(churn::ChurnArgs),
+    /// Makes one page of the JSON lines that earlier runs have printed.
+    Page(PageArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -110,14 +141,11 @@ fn planned(scenario: &Option<Scenario>) -> Duration {
         }
         Some(Scenario::Publish(args)) => rounds(args.rounds, args.seconds),
         Some(Scenario::Storm(args)) => rounds(args.rounds, STORM_ROUND_S),
-        // Peers are built first.
-        Some(Scenario::Compare(args)) => PEERS_BUILD + rounds(args.load.rounds, args.load.seconds) * 4,
         _ => Duration::ZERO,
     }
 }
 
-fn run() -> Result<(), String> {
-    let arguments = Arguments::parse();
+fn dispatch(arguments: Arguments, brief: bool) -> Result<(), String> {
     if !matches!(arguments.scenario, Some(Scenario::Floor { .. } | Scenario::Bare { .. })) {
         let limit = arguments.time_limit.map(|seconds| {
             let limit = Duration::try_from_secs_f64(seconds).ok().filter(|limit| *limit <= LONGEST_LIMIT);
@@ -127,25 +155,26 @@ fn run() -> Result<(), String> {
         watchdog::plan(planned(&arguments.scenario));
     }
     match arguments.scenario {
-        Some(Scenario::Fanout(args)) => fanout::run(&args, false),
+        Some(Scenario::Fanout(args)) => fanout::run(&args, brief),
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
-        Some(Scenario::Compare(args)) => compare::run(&args),
+        Some(Scenario::Compare { options }) => compare::run(&options),
         Some(Scenario::Storm(args)) => storm::run(&args),
+        Some(Scenario::Rooms(args)) => rooms::run(&args),
+        Some(Scenario::Mixed(args)) => mixed::run(&args),
+        Some(Scenario::Presence(args)) => presence::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Slow(args)) => slow::run(&args),
         Some(Scenario::Churn(args)) => churn::run(&args),
+        Some(Scenario::Page(args)) => page::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
-        None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {
-            Some(Scenario::Fanout(args)) => fanout::run(&args, true),
-            _ => Err("no canonical scenario".to_owned()),
-        },
+        None => Err("no scenario".to_owned()),
     }
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match Invocation::parse().and_then(|invocation| invocation.run(dispatch)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fanwire-bench: {error}");

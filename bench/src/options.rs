@@ -2,10 +2,11 @@
 
 use crate::ledger::{PUBLISHERS_MAX, TAG_BYTES};
 use crate::load::{ClientMode, Shape};
+use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
+use crate::wire::{App, Dialect, Wire, WireArgs};
 use clap::Args;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which server, and where it and the client run.
@@ -35,6 +36,10 @@ pub struct ServerArgs {
     pub json: bool,
 }
 
+/// Open files of the program itself.
+const OWN_DESCRIPTORS: u64 = 64;
+/// Channel of the paths below.
+pub const CHANNEL: &str = "bench";
 /// Where subscribers open their WebSocket, unless told otherwise.
 pub const PATH: &str = "/sub/bench";
 /// Where messages are posted, unless told otherwise.
@@ -57,13 +62,16 @@ pub struct FanoutArgs {
 /// Shape of a fan-out.
 #[derive(Args, Clone, Debug)]
 pub struct FanoutLoad {
-    /// Where subscribers open their WebSocket.
-    #[arg(long, default_value = PATH)]
-    path: String,
-    /// Where messages are posted.
-    #[arg(long, default_value = PUBLISH_PATH)]
-    publish_path: String,
-    /// WebSocket connections.
+    /// What the subscribers speak.
+    #[command(flatten)]
+    wire: WireArgs,
+    /// Where subscribers connect. Default: as usual for the dialect, /sub/CHANNEL for the relay.
+    #[arg(long)]
+    path: Option<String>,
+    /// Where messages are posted. Default: /pub/CHANNEL, for all but pusher.
+    #[arg(long)]
+    publish_path: Option<String>,
+    /// Subscribers, a connection each.
     #[arg(long, default_value_t = 1000)]
     subscribers: usize,
     /// Size of a message, bytes.
@@ -131,6 +139,8 @@ impl FanoutLoad {
         if self.rate.is_some_and(|rate| !(0.1..=1e7).contains(&rate)) {
             return Err("--rate must lie between 0.1 and 10000000".to_owned());
         }
+        let wire = self.wire.wire(self.path.as_deref())?;
+        let publish_path = self.publish_path.clone().unwrap_or_else(|| format!("/pub/{}", wire.channel));
         Ok(Shape {
             subscribers: self.subscribers,
             publishers,
@@ -138,8 +148,8 @@ impl FanoutLoad {
             batch: self.busy.is_some(),
             rate: self.rate,
             payload_bytes: self.payload,
-            path: self.path.clone(),
-            publish_path: self.publish_path.clone(),
+            wires: vec![wire],
+            publish_path,
             sources: self.sources,
             client: self.client.unwrap_or(client),
             pause: Duration::from_micros(self.pause_us),
@@ -148,9 +158,20 @@ impl FanoutLoad {
 }
 
 impl Shape {
+    /// What a fanwire started for this load has to be set up for.
+    pub fn locations(&self) -> Locations {
+        Locations::of(&self.wires)
+    }
+
     /// The same load at the paths that the floor and the peers have.
     pub fn at_default_paths(self) -> Shape {
-        Shape { path: PATH.to_owned(), publish_path: PUBLISH_PATH.to_owned(), ..self }
+        Shape { wires: vec![Wire::relay(PATH)], publish_path: PUBLISH_PATH.to_owned(), ..self }
+    }
+
+    /// The same load at a server of `dialect`, where such servers have it.
+    pub fn spoken_in(self, dialect: Dialect) -> Shape {
+        let wires = vec![Wire::of(dialect, CHANNEL, &App::default())];
+        Shape { wires, ..self.at_default_paths() }
     }
 }
 
@@ -226,24 +247,6 @@ pub struct PublishArgs {
     /// Measure the floor program too, in turn with the server.
     #[arg(long)]
     pub floor: bool,
-}
-
-/// Options of `compare`.
-#[derive(Args, Clone, Debug)]
-pub struct CompareArgs {
-    /// Server under load.
-    #[command(flatten)]
-    pub server: ServerArgs,
-    /// The load.
-    #[command(flatten)]
-    pub load: FanoutLoad,
-    /// Servers to compare with. Missing ones are installed first, system packages included when run as root. Default: all
-    /// that have a script.
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub peers: Vec<String>,
-    /// Folder with the peers' scripts. Default: `bench/peers` of the source tree this program was built from.
-    #[arg(long, value_name = "FOLDER")]
-    pub peers_folder: Option<PathBuf>,
 }
 
 /// Options of `storm`.
@@ -344,10 +347,14 @@ impl Setup {
         Ok(Setup { args: args.clone(), descriptors, server_core: args.server_core })
     }
 
+    /// To how many servers this process can have so many connections each.
+    pub fn servers_at_once(&self, connections: usize) -> usize {
+        (self.descriptors.saturating_sub(OWN_DESCRIPTORS) as usize) / connections.max(1)
+    }
+
     /// Refuses what this process has not enough descriptors for.
     pub fn check_descriptors(&self, connections: usize) -> Result<(), String> {
-        // Some for the program itself.
-        let needed = connections as u64 + 64;
+        let needed = connections as u64 + OWN_DESCRIPTORS;
         if needed > self.descriptors {
             let limit = self.descriptors;
             return Err(format!(
@@ -355,6 +362,13 @@ impl Setup {
             ));
         }
         Ok(())
+    }
+
+    /// As `server`, with a fanwire that is started here set up as `locations` says.
+    pub fn server_with(&self, locations: Locations) -> Result<Server, String> {
+        let file = locations.write()?;
+        let options = file.as_ref().map(ConfigFile::options);
+        self.server(options.as_ref().map_or(&[], |options| options))
     }
 
     /// Starts or attaches the server the options name. `options` go to fanwire if it is fanwire.

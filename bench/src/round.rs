@@ -12,6 +12,11 @@ pub trait Work {
 
     /// Reads what has come since and answers pings. Anything that nobody asked for is an error.
     fn check_nothing_left(&mut self) -> Result<(), String>;
+
+    /// What the reader of the figures must know about how this server took the load.
+    fn note(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What a round brought.
@@ -35,6 +40,8 @@ pub struct Round {
     pub lags: Latencies,
     /// Open loop: messages that were late because the window was full, and those due meanwhile.
     pub held: u64,
+    /// Where the load has parts: from publish (or scheduled time) to each delivery, by part.
+    pub parts: Vec<Latencies>,
 }
 
 /// The clocks of the client's thread over a round.

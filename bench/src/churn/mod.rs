@@ -9,7 +9,7 @@ mod visitor;
 use crate::contest::{self, Meter, explain};
 use crate::options::{ServerArgs, Setup, at_least};
 use crate::procfs::{self, ProcessTree};
-use crate::report::{JsonLine, progress, table};
+use crate::report::{self, JsonLine, progress, table};
 use crate::round::{Round, Stopwatch};
 use crate::server::Server;
 use crate::vitals::{ConfigFile, Vitals, mib};
@@ -227,25 +227,23 @@ impl<'a> Trial<'a> {
             mib(cycle.level.private),
             cycle.left.as_ref().map(|left| format!(": LEFT BEHIND {left}")).unwrap_or_default()
         ));
-        if self.args.server.json {
-            let mut line = JsonLine::new("churn", &server.name)
-                .number("cycle", number as f64)
-                .number("connections", cycle.passed.visitors as f64)
-                .number("most_at_a_time", cycle.passed.most as f64)
-                .number("messages", cycle.passed.messages as f64)
-                .number("deliveries", cycle.passed.deliveries as f64)
-                .number("seconds", cycle.seconds)
-                .number("settled_after_s", cycle.settled.as_secs_f64())
-                .number("rss_bytes", cycle.level.rss as f64)
-                .number("pss_bytes", cycle.level.pss as f64)
-                .number("private_bytes", cycle.level.private as f64)
-                .number("cpu_us_per_connection", cycle.cpu_us)
-                .number("client_core_share", cycle.client_share);
-            for (name, count) in cycle.level.counts() {
-                line = line.number(&name.replace(' ', "_"), count);
-            }
-            println!("{}", line.end());
+        let mut line = JsonLine::new("churn", &server.name)
+            .number("cycle", number as f64)
+            .number("connections", cycle.passed.visitors as f64)
+            .number("most_at_a_time", cycle.passed.most as f64)
+            .number("messages", cycle.passed.messages as f64)
+            .number("deliveries", cycle.passed.deliveries as f64)
+            .number("seconds", cycle.seconds)
+            .number("settled_after_s", cycle.settled.as_secs_f64())
+            .number("rss_bytes", cycle.level.rss as f64)
+            .number("pss_bytes", cycle.level.pss as f64)
+            .number("private_bytes", cycle.level.private as f64)
+            .number("cpu_us_per_connection", cycle.cpu_us)
+            .number("client_core_share", cycle.client_share);
+        for (name, count) in cycle.level.counts() {
+            line = line.number(&name.replace(' ', "_"), count);
         }
+        report::emit(line, self.args.server.json);
     }
 }
 
@@ -282,17 +280,17 @@ fn verdict(args: &ChurnArgs, crowd: &Crowd, cycles: &[Cycle]) -> Result<Growth, 
 fn print_results(args: &ChurnArgs, server: &Server, cycles: &[Cycle], result: &Result<Growth, String>) {
     let share = cycles.iter().map(|cycle| cycle.client_share).fold(0.0, f64::max);
     let growth = growth(cycles).unwrap_or(Growth { per_visitor: f64::NAN, total: f64::NAN });
+    let line = JsonLine::new("churn", &server.name)
+        .text("kind", "summary")
+        .number("cycles", args.cycles as f64)
+        .number("connections_per_second", args.connections)
+        .number("private_growth_bytes_per_connection", growth.per_visitor)
+        .number("private_growth_bytes", growth.total)
+        .number("tolerance_bytes_per_connection", args.tolerance_bytes)
+        .number("flat", f64::from(u8::from(result.is_ok())))
+        .number("client_core_share_max", share);
+    report::emit(line, args.server.json);
     if args.server.json {
-        let line = JsonLine::new("churn", &server.name)
-            .text("kind", "summary")
-            .number("cycles", args.cycles as f64)
-            .number("connections_per_second", args.connections)
-            .number("private_growth_bytes_per_connection", growth.per_visitor)
-            .number("private_growth_bytes", growth.total)
-            .number("tolerance_bytes_per_connection", args.tolerance_bytes)
-            .number("flat", f64::from(u8::from(result.is_ok())))
-            .number("client_core_share_max", share);
-        println!("{}", line.end());
         return;
     }
     let kinds = if args.kinds.is_empty() { &Kind::ALL[..] } else { &args.kinds };

@@ -3,6 +3,7 @@
 use crate::client::Subscriber;
 use crate::frame::{self, Kind};
 use crate::sys::{Epoll, Received};
+use crate::wire::{Heard, Talk, Wire};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 const EPOLL_BATCH: usize = 256;
 /// Longest frame, bytes.
 const FRAME_BYTES: usize = 64 * 1024;
+/// Masks the dialects' answers. Any will do.
+const MASK: [u8; 4] = [7, 21, 3, 90];
 /// Bytes taken per read.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -21,12 +24,15 @@ pub struct Pongs {
     held: HashMap<usize, Vec<u8>>,
     epoll: Option<Epoll>,
     buffer: Vec<u8>,
+    /// Some dialects have pings of their own.
+    talk: Talk,
 }
 
 impl Pongs {
-    /// For connections of which none has been pinged.
-    pub fn new() -> Pongs {
-        Pongs { pings: Vec::new(), held: HashMap::new(), epoll: None, buffer: vec![0; READ_BYTES] }
+    /// For connections that speak `wire`, of which none has been pinged.
+    pub fn new(wire: &Wire) -> Pongs {
+        let (pings, held, buffer) = (Vec::new(), HashMap::new(), vec![0; READ_BYTES]);
+        Pongs { pings, held, epoll: None, buffer, talk: Talk::new(wire) }
     }
 
     /// Forgets the pings so far.
@@ -93,16 +99,27 @@ impl Pongs {
                     frame::next(&held[used..], FRAME_BYTES).map_err(|error| gone(&error.to_string()))?
                 {
                     let payload = &held[used..][found.payload.clone()];
+                    let mut pongs = Vec::new();
                     match found.kind {
-                        Kind::Ping => {
-                            connection.send_control(&frame::pong(payload)).map_err(|error| gone(&error))?;
-                            if self.pings.len() <= index {
-                                self.pings.resize(index + 1, 0);
-                            }
-                            self.pings[index] += 1;
-                        }
+                        Kind::Ping => pongs.extend(frame::pong(payload)),
+                        Kind::Message => self
+                            .talk
+                            .hear(payload, |heard| {
+                                if let Heard::Answer(text) = heard {
+                                    frame::push_masked(&mut pongs, text.as_bytes(), MASK);
+                                }
+                                Ok::<(), String>(())
+                            })
+                            .map_err(|error| gone(&error))?,
                         Kind::Close => return Err(gone("a close frame")),
-                        Kind::Message | Kind::Pong => {}
+                        Kind::Pong => {}
+                    }
+                    if !pongs.is_empty() {
+                        connection.send_control(&pongs).map_err(|error| gone(&error))?;
+                        if self.pings.len() <= index {
+                            self.pings.resize(index + 1, 0);
+                        }
+                        self.pings[index] += 1;
                     }
                     used += found.payload.end;
                 }
@@ -119,6 +136,7 @@ impl Pongs {
 mod tests {
     use super::*;
     use crate::client::ACCEPT;
+    use crate::wire::{App, Dialect};
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 
@@ -150,7 +168,7 @@ mod tests {
         let expected = [frame::pong(b"hi"), frame::pong(b"!")].concat();
         let (address, server) = pinged(pings, expected.len());
         let connections = [Subscriber::connect(Ipv4Addr::LOCALHOST, address, "/sub/test").unwrap()];
-        let mut pongs = Pongs::new();
+        let mut pongs = Pongs::new(&Wire::relay("/sub/test"));
         pongs.listen(&connections).unwrap();
         let _ = pongs.serve(&connections, Duration::from_millis(200), |_| ());
         assert_eq!(pongs.pings(1), (2, 2, 2));
@@ -162,10 +180,23 @@ mod tests {
     fn an_idle_connection_that_is_closed_is_told() {
         let (address, server) = pinged([0x88, 0].to_vec(), 0);
         let connections = [Subscriber::connect(Ipv4Addr::LOCALHOST, address, "/sub/test").unwrap()];
-        let mut pongs = Pongs::new();
+        let mut pongs = Pongs::new(&Wire::relay("/sub/test"));
         pongs.listen(&connections).unwrap();
         let error = pongs.serve(&connections, Duration::from_secs(2), |_| ()).unwrap_err();
         assert!(error.contains("connection 0") && error.contains("close"), "{error}");
         server.join().unwrap();
+    }
+
+    #[test]
+    fn pings_of_a_dialect_are_answered_as_it_does() {
+        // Engine.IO pings with a text of its own.
+        let mut expected = Vec::new();
+        frame::push_masked(&mut expected, b"3", MASK);
+        let (address, server) = pinged([0x81, 1, b'2'].to_vec(), expected.len());
+        let connections = [Subscriber::connect(Ipv4Addr::LOCALHOST, address, "/").unwrap()];
+        let mut pongs = Pongs::new(&Wire::of(Dialect::Socketio, "bench", &App::default()));
+        pongs.listen(&connections).unwrap();
+        let _ = pongs.serve(&connections, Duration::from_millis(200), |_| ());
+        assert_eq!((pongs.pings(1), server.join().unwrap()), ((1, 1, 1), expected));
     }
 }

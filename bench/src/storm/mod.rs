@@ -8,7 +8,7 @@ use crate::client::Publisher;
 use crate::contest::{self, CoreTime, Meter, SETTLE, explain};
 use crate::options::{PATH, Setup, StormArgs, at_least};
 use crate::procfs::load_average;
-use crate::report::{JsonLine, progress, table};
+use crate::report::{self, JsonLine, progress, table};
 use crate::server::Server;
 use crate::stats::{Latencies, Spread};
 use crate::watchdog;
@@ -28,6 +28,8 @@ const QUIET_STEP: Duration = Duration::from_millis(50);
 const QUIET_STEPS: usize = 200;
 /// A server that takes less of a step than this is done, nanoseconds.
 const QUIET_CPU_NS: u64 = 1_000_000;
+/// Looks until a peer counts as quiet all the same: some poll.
+const PEER_QUIET_STEPS: usize = 40;
 /// A client that wants to run for this share of the time counts as the bottleneck.
 const SATURATED: f64 = 0.9;
 /// Others on the server's core with more than this share of it spoil the figures.
@@ -55,42 +57,72 @@ struct Storm {
     connect_times: Latencies,
     recovery_times: Latencies,
     reasons: BTreeMap<String, u64>,
+    /// A peer, whose failure is its own affair.
+    spare: bool,
 }
 
 /// Runs the scenario.
 pub fn run(args: &StormArgs) -> Result<(), String> {
+    check(args)?;
+    let setup = Setup::prepare(&args.server)?;
+    let floors = if args.floor { contest::floors(setup.server_core)? } else { Vec::new() };
+    compete(args, &setup, floors, Vec::new()).map(drop)
+}
+
+/// Refuses options that make no storm.
+pub fn check(args: &StormArgs) -> Result<(), String> {
     at_least("--connections", args.connections, 1)?;
     at_least("--rounds", args.rounds, 1)?;
-    at_least("--payload", args.payload, 32)?;
-    let setup = Setup::prepare(&args.server)?;
+    at_least("--payload", args.payload, 32)
+}
+
+/// Storms over the server of the options, and its connects over `floors` and `peers`, in turn. Returns which peers have
+/// not withstood theirs, and why.
+pub fn compete(
+    args: &StormArgs,
+    setup: &Setup,
+    floors: Vec<Server>,
+    peers: Vec<Server>,
+) -> Result<Vec<(String, String)>, String> {
     setup.check_descriptors(args.connections + 1)?;
     let mut storm = Storm::new(setup.server(&[])?, args)?;
-    let mut floors = Vec::new();
-    if args.floor {
-        for server in contest::floors(setup.server_core)? {
-            floors.push(Storm::new(server, args)?);
+    let mut failed = Vec::new();
+    let mut others = Vec::new();
+    let count = floors.len();
+    for (at, server) in floors.into_iter().chain(peers).enumerate() {
+        let name = server.name.clone();
+        match Storm::new(server, args) {
+            Ok(other) => others.push(Storm { spare: at >= count, ..other }),
+            Err(error) if at >= count => failed.push((name, error)),
+            Err(error) => return Err(error),
         }
     }
+    others.iter().for_each(|other| other.server.pause());
     let run = contest::run_number();
     for round in 0..=args.rounds {
         let path = Paths { run, round, subscribe: args.path.clone(), publish: args.publish_path.clone() };
         let done = storm.round(args, &path);
         done.map_err(|error| explain(&mut storm.server, error))?;
-        for floor in &mut floors {
-            let done = floor.connect_round();
-            done.map_err(|error| explain(&mut floor.server, error))?;
-        }
-        for storm in std::iter::once(&mut storm).chain(&mut floors) {
-            if round == 0 {
-                // The first one fills buffers and caches.
-                storm.forget_figures();
-            } else {
-                storm.tell_round(round, args);
+        storm.count_round(round, args);
+        storm.server.pause();
+        let mut left = Vec::new();
+        for mut other in others {
+            other.server.resume();
+            match other.connect_round().map_err(|error| explain(&mut other.server, error)) {
+                Ok(()) => {
+                    other.count_round(round, args);
+                    other.server.pause();
+                    left.push(other);
+                }
+                Err(error) if other.spare => failed.push((other.server.name.clone(), error)),
+                Err(error) => return Err(error),
             }
         }
+        others = left;
+        storm.server.resume();
     }
-    print_results(&storm, &floors, args);
-    Ok(())
+    print_results(&storm, &others, args);
+    Ok(failed)
 }
 
 /// Where one round's channel is.
@@ -122,6 +154,7 @@ impl Storm {
             connect_times: Latencies::default(),
             recovery_times: Latencies::default(),
             reasons: BTreeMap::new(),
+            spare: false,
         })
     }
 
@@ -185,7 +218,7 @@ impl Storm {
     fn wait_until_quiet(&self) -> Result<(), String> {
         watchdog::phase(&format!("{}: comes to rest", self.server.name), 0);
         let mut before = self.meter.read()?;
-        for _ in 0..QUIET_STEPS {
+        for _ in 0..if self.spare { PEER_QUIET_STEPS } else { QUIET_STEPS } {
             sleep(QUIET_STEP);
             let now = self.meter.read()?;
             if now.since(&before).own_ns < QUIET_CPU_NS {
@@ -193,10 +226,22 @@ impl Storm {
             }
             before = now;
         }
+        if self.spare {
+            return Ok(());
+        }
         Err(format!(
             "does not come to rest within {:?} after everybody was cut",
             QUIET_STEP * QUIET_STEPS as u32
         ))
+    }
+
+    /// The first round fills buffers and caches, and does not count.
+    fn count_round(&mut self, round: usize, args: &StormArgs) {
+        if round == 0 {
+            self.forget_figures();
+        } else {
+            self.tell_round(round, args);
+        }
     }
 
     fn forget_figures(&mut self) {
@@ -215,22 +260,20 @@ impl Storm {
                 "round {round}/{}  {name:<14} {kind}: {:.1} us CPU each, all done in {:.0} ms, {} refused",
                 args.rounds, gust.cpu_us, gust.wall_ms, gust.refused
             ));
-            if args.server.json {
-                let line = JsonLine::new("storm", name).number("round", round as f64).text("phase", kind);
-                let line = facts(line, args)
-                    .number("cpu_us_per_connection", gust.cpu_us)
-                    .number("connections_per_second", gust.per_second)
-                    .number("all_done_ms", gust.wall_ms)
-                    .number("refused", gust.refused as f64)
-                    .number("listen_queue_overflows", gust.overflows.map_or(f64::NAN, |count| count as f64))
-                    .number("client_core_share", gust.client_share)
-                    .number("others_on_server_core_share", gust.others_share);
-                println!("{}", line.end());
-            }
+            let line = JsonLine::new("storm", name).number("round", round as f64).text("phase", kind);
+            let line = facts(line, args)
+                .number("cpu_us_per_connection", gust.cpu_us)
+                .number("connections_per_second", gust.per_second)
+                .number("all_done_ms", gust.wall_ms)
+                .number("refused", gust.refused as f64)
+                .number("listen_queue_overflows", gust.overflows.map_or(f64::NAN, |count| count as f64))
+                .number("client_core_share", gust.client_share)
+                .number("others_on_server_core_share", gust.others_share);
+            report::emit(line, args.server.json);
         }
     }
 
-    fn summary_json(&self, args: &StormArgs, phase: &str, gusts: &[Gust], times: &Latencies) -> String {
+    fn summary_json(&self, args: &StormArgs, phase: &str, gusts: &[Gust], times: &Latencies) -> JsonLine {
         let spread = |figure: fn(&Gust) -> f64| spread(gusts, figure);
         let cpu = spread(|gust| gust.cpu_us);
         let line = JsonLine::new("storm", &self.server.name).text("kind", "summary").text("phase", phase);
@@ -240,12 +283,11 @@ impl Storm {
             .number("cpu_us_per_connection_max", cpu.max)
             .number("connections_per_second", spread(|gust| gust.per_second).median)
             .number("all_done_ms", spread(|gust| gust.wall_ms).median)
-            .number("client_p50_us", times.us(50.0))
-            .number("client_p99_us", times.us(99.0))
-            .number("client_max_us", times.us(100.0))
+            .latencies("client", times)
             .number("refused", gusts.iter().map(|gust| gust.refused).sum::<u64>() as f64)
+            .number("client_core_share", spread(|gust| gust.client_share).median)
+            .number("others_on_server_core_share", spread(|gust| gust.others_share).median)
             .number("listen_queue_overflows", overflows(gusts).map_or(f64::NAN, |count| count as f64))
-            .end()
     }
 }
 
@@ -297,15 +339,16 @@ fn publish(publisher: &mut Publisher, book: &mut Book, count: usize) -> Result<(
     Ok(())
 }
 
-fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
-    let all = || std::iter::once(storm).chain(floors);
-    if args.server.json {
-        for storm in all() {
-            println!("{}", storm.summary_json(args, "connect", &storm.connects, &storm.connect_times));
-            if !storm.recoveries.is_empty() {
-                println!("{}", storm.summary_json(args, "recover", &storm.recoveries, &storm.recovery_times));
-            }
+fn print_results(storm: &Storm, others: &[Storm], args: &StormArgs) {
+    let all = || std::iter::once(storm).chain(others);
+    let json = args.server.json;
+    for storm in all() {
+        report::emit(storm.summary_json(args, "connect", &storm.connects, &storm.connect_times), json);
+        if !storm.recoveries.is_empty() {
+            report::emit(storm.summary_json(args, "recover", &storm.recoveries, &storm.recovery_times), json);
         }
+    }
+    if json {
         return;
     }
     let concurrency = match args.concurrency {
@@ -317,8 +360,18 @@ fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
          message checked",
         args.connections, args.sources, args.missed, args.payload, args.rounds
     );
-    let titles =
-        ["", "CPU us/client", "clients/s", "all done ms", "client p50 ms", "p99 ms", "max ms", "refused"];
+    let titles = [
+        "",
+        "CPU us/client",
+        "clients/s",
+        "all done ms",
+        "client p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "refused",
+    ];
     let mut rows = vec![titles.map(str::to_owned).to_vec()];
     for storm in all() {
         let name = &storm.server.name;
@@ -329,11 +382,13 @@ fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
         }
     }
     print!("{}", table(&rows));
-    for floor in floors {
-        let pairs = storm.connects.iter().zip(&floor.connects);
-        if let Some(ratio) = Spread::of(pairs.map(|(own, least)| own.cpu_us / least.cpu_us)) {
-            let (name, floor) = (&storm.server.name, &floor.server.name);
-            println!("{name} / {floor}, connect and subscribe: {}, compared round by round", ratio.text(2));
+    for other in others {
+        // The floors are what there is to reach; peers are told in what the server takes.
+        let (over, under) = if other.spare { (other, storm) } else { (storm, other) };
+        let pairs = over.connects.iter().zip(&under.connects);
+        if let Some(ratio) = Spread::of(pairs.map(|(over, under)| over.cpu_us / under.cpu_us)) {
+            let (over, under) = (&over.server.name, &under.server.name);
+            println!("{over} / {under}, connect and subscribe: {}, compared round by round", ratio.text(2));
         }
     }
     for (storm, reason, count) in
@@ -383,7 +438,9 @@ fn row(name: &str, gusts: &[Gust], times: &Latencies) -> Vec<String> {
         spread(gusts, |gust| gust.per_second).text(0),
         spread(gusts, |gust| gust.wall_ms).text(0),
         ms(50.0),
+        ms(90.0),
         ms(99.0),
+        ms(99.9),
         ms(100.0),
         gusts.iter().map(|gust| gust.refused).sum::<u64>().to_string(),
     ]

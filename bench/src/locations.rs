@@ -1,0 +1,97 @@
+//! A configuration for the fanwire that is started here, where its own defaults do not do what a scenario needs.
+
+use crate::wire::{Carrier, Wire};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the configuration is to have beside /pub/CHANNEL and /sub/CHANNEL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Locations {
+    /// Messages are sent compressed on WebSockets that agree.
+    pub deflate: bool,
+    /// /sub/CHANNEL gives raw streams instead of long polls.
+    pub raw: bool,
+    /// /raw/CHANNEL gives raw streams.
+    pub raw_beside: bool,
+}
+
+/// A configuration file that is removed when this is dropped. The node reads it at its start.
+pub struct ConfigFile(PathBuf);
+
+impl Locations {
+    /// For subscribers on `wires`, which may be raw streams only if all are.
+    pub fn of(wires: &[Wire]) -> Locations {
+        Locations {
+            deflate: wires.iter().any(|wire| wire.deflate),
+            raw: wires.iter().all(|wire| wire.carrier == Carrier::Raw),
+            raw_beside: false,
+        }
+    }
+
+    /// As TOML.
+    fn toml(self) -> String {
+        let subscribers = |raw: &str| {
+            format!(
+                "methods = \"subscriber\"\nsubscribers = [\"websocket\", \"eventsource\", \"chunked\", \"multipart\", \
+                 \"{raw}\"]\n"
+            )
+        };
+        let polls = if self.raw { "http-raw-stream" } else { "longpoll" };
+        let mut text = format!(
+            "[[location]]\nurl = '^/pub/(.+)$'\nmethods = \"publisher\"\ndeflate = {}\n\n\
+             [[location]]\nurl = '^/sub/(.+)$'\n{}",
+            self.deflate,
+            subscribers(polls)
+        );
+        if self.raw_beside {
+            text += &format!("\n[[location]]\nurl = '^/raw/(.+)$'\n{}", subscribers("http-raw-stream"));
+        }
+        text
+    }
+
+    /// Writes the file, if there is anything that needs one.
+    pub fn write(self) -> Result<Option<ConfigFile>, String> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        if self == Locations::default() {
+            return Ok(None);
+        }
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("fanwire-bench-{}-{number}.toml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, self.toml()).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        Ok(Some(ConfigFile(path)))
+    }
+}
+
+impl ConfigFile {
+    /// Options that make fanwire read it.
+    pub fn options(&self) -> [&str; 2] {
+        ["--config", self.0.to_str().unwrap_or_default()]
+    }
+}
+
+impl Drop for ConfigFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_written_where_one_is_needed_and_goes_with_its_owner() {
+        assert!(Locations::default().write().unwrap().is_none());
+        let file = Locations { deflate: true, raw_beside: true, raw: false }.write().unwrap().unwrap();
+        let [_, path] = file.options();
+        let (path, text) = (path.to_owned(), fs::read_to_string(path).unwrap());
+        assert!(
+            text.contains("deflate = true") && text.contains("^/raw/") && text.contains("longpoll"),
+            "{text}"
+        );
+        drop(file);
+        assert!(fs::metadata(path).is_err());
+    }
+}
