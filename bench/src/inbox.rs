@@ -175,11 +175,7 @@ fn read_frames(
     while let Some(found) = frame::next(&bytes[used..], limit)? {
         let payload = &bytes[used..][found.payload.clone()];
         match found.kind {
-            Kind::Message => {
-                if let Err(fault) = on(payload) {
-                    return Err(fault);
-                }
-            }
+            Kind::Message => on(payload)?,
             _ => control(&found, payload, desk)?,
         }
         used += found.payload.end;
