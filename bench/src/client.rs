@@ -8,7 +8,6 @@ use crate::sys::{self, Received};
 pub use crate::wire::ACCEPT;
 use crate::wire::{Opening, Post, Wire};
 pub use crate::wire::{check_handshake, handshake_request};
-use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
@@ -127,29 +126,10 @@ pub fn source_address(target: SocketAddrV4, index: usize, sources: usize) -> Ipv
     Ipv4Addr::new(127, 0, 0, 1 + (index % sources.clamp(1, 250)) as u8)
 }
 
-/// How a server treats a connection that publishes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeping {
-    /// It has not answered yet: one request goes out, the others wait.
-    Unknown,
-    /// It stays open, and requests may be pipelined.
-    Open,
-    /// It is closed behind each answer: every request has a connection of its own, one after the other.
-    Closed,
-}
-
 /// A keep-alive HTTP connection that posts messages.
 pub struct Publisher {
-    target: SocketAddrV4,
-    /// None when the server has closed it behind an answer, until the next request.
-    stream: Option<TcpStream>,
+    stream: TcpStream,
     post: Post,
-    keeping: Keeping,
-    /// Requests that wait for the answer to the one before.
-    waiting: VecDeque<Vec<u8>>,
-    /// Whether one of them is under way.
-    under_way: bool,
-    renewed: bool,
     out: Vec<u8>,
     written: usize,
     answers: Vec<u8>,
@@ -165,48 +145,25 @@ impl Publisher {
 
     /// Connects; messages go out as `post` says.
     pub fn open(target: SocketAddrV4, post: Post) -> Result<Publisher, String> {
-        let keeping = match &post {
-            Post::Plain { .. } => Keeping::Open,
-            Post::Pusher { .. } => Keeping::Unknown,
-        };
-        Ok(Publisher {
-            target,
-            stream: Some(connect(target)?),
-            post,
-            keeping,
-            waiting: VecDeque::new(),
-            under_way: false,
-            renewed: false,
-            out: Vec::new(),
-            written: 0,
-            answers: Vec::new(),
-            unanswered: 0,
-        })
+        let stream = TcpStream::connect(target).map_err(|e| format!("publisher cannot connect: {e}"))?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        Ok(Publisher { stream, post, out: Vec::new(), written: 0, answers: Vec::new(), unanswered: 0 })
     }
 
     /// Queues a request. `flush` writes it.
     pub fn post(&mut self, payload: &[u8]) {
-        match self.keeping {
-            Keeping::Open => self.post.append(&mut self.out, payload, unix_seconds),
-            _ => self.waiting.push_back(self.post.request(payload, unix_seconds)),
-        }
+        self.post.append(&mut self.out, payload, unix_seconds);
         self.unanswered += 1;
     }
 
     /// Queues a request as `post` says instead.
     pub fn post_as(&mut self, post: &Post, payload: &[u8]) {
-        match self.keeping {
-            Keeping::Open => post.append(&mut self.out, payload, unix_seconds),
-            _ => self.waiting.push_back(post.request(payload, unix_seconds)),
-        }
+        post.append(&mut self.out, payload, unix_seconds);
         self.unanswered += 1;
     }
 
     /// Writes as much of the queue as the socket takes now.
     pub fn flush(&mut self) -> Result<(), String> {
-        if self.keeping != Keeping::Open && !self.under_way {
-            self.begin_next()?;
-        }
         if self.out.is_empty() {
             return Ok(());
         }
@@ -219,22 +176,6 @@ impl Publisher {
         Ok(())
     }
 
-    fn begin_next(&mut self) -> Result<(), String> {
-        let Some(request) = self.waiting.pop_front() else { return Ok(()) };
-        if self.stream.is_none() {
-            self.stream = Some(connect(self.target)?);
-            self.renewed = true;
-        }
-        self.out = request;
-        self.under_way = true;
-        Ok(())
-    }
-
-    /// Whether it has another descriptor since this was last asked.
-    pub fn was_renewed(&mut self) -> bool {
-        std::mem::take(&mut self.renewed)
-    }
-
     /// Whether part of the queue is not written yet.
     pub fn is_writing(&self) -> bool {
         !self.out.is_empty()
@@ -242,9 +183,6 @@ impl Publisher {
 
     /// Reads the answers that are there. Anything but a success is an error.
     pub fn read_answers(&mut self, buffer: &mut [u8]) -> Result<(), String> {
-        if self.stream.is_none() {
-            return Ok(());
-        }
         match sys::recv_now(self.fd(), buffer).map_err(|e| format!("publish: {e}"))? {
             Received::Nothing => return Ok(()),
             Received::Closed => return Err("the server closed the publisher's connection".to_owned()),
@@ -252,43 +190,26 @@ impl Publisher {
         }
         let mut used = 0;
         while let Some((status, length)) = http::next_answer(&self.answers[used..])? {
-            let answer = &self.answers[used..used + length];
             if !(200..300).contains(&status) {
-                return Err(format!("publish refused: {}", String::from_utf8_lossy(answer)));
+                let text = String::from_utf8_lossy(&self.answers[used..used + length]).into_owned();
+                return Err(format!("publish refused: {text}"));
             }
             self.unanswered = self.unanswered.checked_sub(1).ok_or("an answer nobody asked for")?;
             used += length;
-            if self.keeping != Keeping::Open {
-                self.under_way = false;
-                if http::closes(answer) {
-                    self.keeping = Keeping::Closed;
-                    self.stream = None;
-                } else {
-                    self.keeping = Keeping::Open;
-                    self.out.extend(self.waiting.drain(..).flatten());
-                }
-            }
         }
         self.answers.drain(..used);
         Ok(())
     }
 
-    /// Descriptor of the socket; -1 while there is none.
+    /// Descriptor of the socket.
     pub fn fd(&self) -> RawFd {
-        self.stream.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.stream.as_raw_fd()
     }
-}
-
-fn connect(target: SocketAddrV4) -> Result<TcpStream, String> {
-    let stream = TcpStream::connect(target).map_err(|e| format!("publisher cannot connect: {e}"))?;
-    stream.set_nodelay(true).map_err(|e| e.to_string())?;
-    Ok(stream)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{SocketAddr, TcpListener};
 
     #[test]
     fn sources_go_round_on_loopback_only() {
@@ -296,60 +217,5 @@ mod tests {
         assert_eq!(source_address(loopback, 5, 4), Ipv4Addr::new(127, 0, 0, 2));
         assert_eq!(source_address(loopback, 5, 0), Ipv4Addr::new(127, 0, 0, 1));
         assert_eq!(source_address("10.0.0.1:80".parse().unwrap(), 5, 4), Ipv4Addr::UNSPECIFIED);
-    }
-
-    /// Answers each publish on a connection of its own, or all on one; gives what was posted.
-    fn serve(listener: TcpListener, close: bool, publishes: usize) -> Vec<Vec<u8>> {
-        let mut posted = Vec::new();
-        let mut buffer = [0; 4096];
-        while posted.len() < publishes {
-            let (mut stream, mut held) = (listener.accept().unwrap().0, Vec::new());
-            while let Ok(got @ 1..) = stream.read(&mut buffer) {
-                held.extend_from_slice(&buffer[..got]);
-                while let Some(head) = http::head_length(&held) {
-                    let text = String::from_utf8(held[..head].to_vec()).unwrap();
-                    let body: usize = http::header(&text, "content-length").unwrap().parse().unwrap();
-                    if held.len() < head + body {
-                        break;
-                    }
-                    posted.push(held.drain(..head + body).skip(head).collect());
-                    let header = if close { "Connection: close\r\n" } else { "" };
-                    let answer = format!("HTTP/1.1 200 OK\r\n{header}Content-Length: 2\r\n\r\n{{}}");
-                    stream.write_all(answer.as_bytes()).unwrap();
-                    if close {
-                        held.clear();
-                    }
-                }
-                if close || posted.len() == publishes {
-                    break;
-                }
-            }
-        }
-        posted
-    }
-
-    #[test]
-    fn publishes_outlive_a_server_that_closes_behind_each_answer() {
-        for close in [true, false] {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-            let SocketAddr::V4(target) = listener.local_addr().unwrap() else { panic!("not IPv4") };
-            let server = std::thread::spawn(move || serve(listener, close, 5));
-            let post = Post::pusher(target, &crate::wire::App::default(), "a");
-            let mut publisher = Publisher::open(target, post).unwrap();
-            let mut renewed = 0;
-            for number in 0..5 {
-                publisher.post(number.to_string().as_bytes());
-            }
-            while publisher.unanswered > 0 {
-                publisher.flush().unwrap();
-                renewed += usize::from(publisher.was_renewed());
-                publisher.read_answers(&mut [0; 4096]).unwrap();
-            }
-            let bodies: Vec<String> =
-                server.join().unwrap().into_iter().map(|body| String::from_utf8(body).unwrap()).collect();
-            assert_eq!(bodies.len(), 5);
-            assert!((0..5).all(|n| bodies[n].ends_with(&format!("\"data\":\"{n}\"}}"))), "{bodies:?}");
-            assert_eq!(renewed, if close { 4 } else { 0 });
-        }
     }
 }

@@ -45,13 +45,6 @@ pub fn next_answer(buffer: &[u8]) -> Result<Option<(u16, usize)>, String> {
     Ok(body_bytes.map(|bytes| (status, head_bytes + bytes)))
 }
 
-/// Whether the server closes the connection behind this answer.
-pub fn closes(answer: &[u8]) -> bool {
-    let head = &answer[..head_length(answer).unwrap_or(answer.len())];
-    let head = std::str::from_utf8(head).unwrap_or_default();
-    header(head, "connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))
-}
-
 /// Length of a whole chunked body, None if it is not complete. Trailers are not expected.
 fn chunked_length(body: &[u8]) -> Result<Option<usize>, String> {
     let mut at = 0;

@@ -193,19 +193,6 @@ impl Load {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), String> {
-        for (index, publisher) in self.publishers.iter_mut().enumerate() {
-            publisher.flush()?;
-            if publisher.was_renewed()
-                && let Some(epoll) = &self.epoll
-            {
-                let tag = self.subscribers.len() + index;
-                epoll.add(publisher.fd(), tag as u64).map_err(|e| format!("epoll: {e}"))?;
-            }
-        }
-        Ok(())
-    }
-
     fn mark_all_lacking(&mut self) {
         if self.epoll.is_none() {
             self.lacking.clear();
@@ -369,7 +356,9 @@ impl Work for Load {
             if !more && self.is_quiet() {
                 break;
             }
-            self.flush()?;
+            for publisher in &mut self.publishers {
+                publisher.flush()?;
+            }
             let until = schedule.as_ref().and_then(Schedule::wait);
             if self.epoll.is_some() {
                 self.wait(until, &mut round)?

@@ -161,19 +161,6 @@ impl RoomsLoad {
         }
     }
 
-    fn flush(&mut self) -> Result<(), String> {
-        for (index, walker) in self.walkers.iter_mut().enumerate() {
-            walker.publisher.flush()?;
-            if walker.publisher.was_renewed()
-                && let Some(epoll) = &self.epoll
-            {
-                let tag = self.subscribers.len() + index;
-                epoll.add(walker.publisher.fd(), tag as u64).map_err(|e| format!("epoll: {e}"))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Reads one subscriber's socket once and enters what came.
     fn read(&mut self, index: usize, round: &mut Round) -> Result<(), String> {
         let RoomsLoad { shape, rooms, subscribers, walkers, buffer, events, .. } = self;
@@ -272,7 +259,9 @@ impl Work for RoomsLoad {
             } else if self.is_quiet() {
                 break;
             }
-            self.flush()?;
+            for walker in &mut self.walkers {
+                walker.publisher.flush()?;
+            }
             if self.epoll.is_some() {
                 self.wait(&mut round)?
             } else {

@@ -43,13 +43,6 @@ impl Post {
         Post::Pusher { host, app: app.clone(), body }
     }
 
-    /// A request as `append` makes it.
-    pub fn request(&self, payload: &[u8], unix_seconds: impl FnOnce() -> u64) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.append(&mut out, payload, unix_seconds);
-        out
-    }
-
     /// Appends a request with `payload`, which has no character that JSON escapes, at `unix_seconds`.
     pub fn append(&self, out: &mut Vec<u8>, payload: &[u8], unix_seconds: impl FnOnce() -> u64) {
         match self {
