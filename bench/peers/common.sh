@@ -6,7 +6,9 @@
 #   GET  /sub/CHANNEL  WebSocket: the channel's messages, each as one text message
 #   POST /pub/CHANNEL  publishes the body; any 2xx answer
 #   GET  /echo         WebSocket: what it sends comes back (optional)
-# without TLS, compression or authentication, and on as many cores as it is pinned to.
+# without TLS, compression or authentication, and on as many cores as it is pinned to. A server with a protocol of its
+# own names it in a line `# dialect: NAME` of its script, as the client's option --dialect calls it; the dialect says
+# how to subscribe and publish then.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 NAME=$(basename "${BASH_SOURCE[1]}" .sh)
@@ -25,4 +27,22 @@ debian() {
   need apt-get
   [ "$(id -u)" = 0 ] || give_up "needs root for: apt-get install $*"
   apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "$@"
+}
+
+# plain_cargo ARGUMENT...: cargo as the peer's own manifest has it, whatever profile the harness was built with
+plain_cargo() {
+  need cargo
+  env -u CARGO_TARGET_DIR $(env | sed -n 's/^\(CARGO_PROFILE_[A-Z_]*\)=.*/-u \1/p') cargo "$@"
+}
+
+# crate FOLDER...: builds the crate in the first of these folders beside the script. What has changed is copied, and
+# only that, so that cargo builds only then.
+crate() {
+  local file
+  for file in $(cd "$HERE" && find "$@" -type f); do
+    mkdir -p "$DIR/crate/$(dirname "$file")"
+    cmp -s "$HERE/$file" "$DIR/crate/$file" || cp "$HERE/$file" "$DIR/crate/$file"
+  done
+  cd "$DIR/crate/$1"
+  plain_cargo build --release --target-dir "$DIR/target"
 }

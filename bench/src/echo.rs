@@ -2,15 +2,27 @@
 
 mod load;
 
-use crate::contest::{self, Contender, Plan};
+use crate::contest::{self, Bout, Plan, Side};
 use crate::load::ClientMode;
 use crate::options::{EchoArgs, Setup, at_least, check_rounds};
+use crate::round::Work;
+use crate::wire::Dialect;
 use load::{EchoLoad, EchoShape, TAG_BYTES};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+/// Where the floor and the peers have their echo.
+const PATH: &str = "/echo";
+
 /// Runs the scenario at every number of connections and every size asked for.
 pub fn run(args: &EchoArgs) -> Result<(), String> {
+    let bouts = bouts("echo", args)?;
+    let setup = Setup::prepare(&args.server)?;
+    bouts.iter().try_for_each(|bout| bout.play(&setup, args.floor, false))
+}
+
+/// The loads under the name `scenario`.
+pub fn bouts(scenario: &'static str, args: &EchoArgs) -> Result<Vec<Bout>, String> {
     check_rounds(args.rounds, args.seconds)?;
     for &connections in &args.connections {
         at_least("--connections", connections, 1)?;
@@ -21,18 +33,12 @@ pub fn run(args: &EchoArgs) -> Result<(), String> {
             return Err("--payload must be at most 65535".to_owned());
         }
     }
-    let setup = Setup::prepare(&args.server)?;
-    let most = args.connections.iter().max().copied().unwrap_or(0);
-    setup.check_descriptors(most * if args.floor { 3 } else { 1 })?;
-    for &connections in &args.connections {
-        for &payload_bytes in &args.payload {
-            run_one(args, &setup, connections, payload_bytes)?;
-        }
-    }
-    Ok(())
+    let sizes = |&connections: &usize| args.payload.iter().map(move |&payload| (connections, payload));
+    let loads = args.connections.iter().flat_map(sizes);
+    Ok(loads.map(|(connections, payload)| bout(scenario, args, connections, payload)).collect())
 }
 
-fn run_one(args: &EchoArgs, setup: &Setup, connections: usize, payload_bytes: usize) -> Result<(), String> {
+fn bout(scenario: &'static str, args: &EchoArgs, connections: usize, payload_bytes: usize) -> Bout {
     let shape = EchoShape {
         connections,
         payload_bytes,
@@ -41,42 +47,40 @@ fn run_one(args: &EchoArgs, setup: &Setup, connections: usize, payload_bytes: us
         client: args.client,
         pause: Duration::from_micros(args.pause_us),
     };
-    let plan = Plan {
-        scenario: "echo",
-        unit: "message",
-        units: "messages",
-        facts: vec![("connections", connections as f64), ("payload_bytes", payload_bytes as f64)],
-        rounds: args.rounds,
-        seconds: args.seconds,
-        json: args.server.json,
+    let latency = match shape.client {
+        ClientMode::Sweep => {
+            format!("latency: send to echo, known to within the client's pause of {:?}", shape.pause)
+        }
+        ClientMode::Epoll => "latency: send to echo as the client reads it".to_owned(),
     };
     let run = contest::run_number();
-    let connect = |shape: EchoShape| {
-        move |address: SocketAddrV4| Ok(Box::new(EchoLoad::connect(address, shape, run)?) as _)
+    let connect = move |address: SocketAddrV4, side: Side| {
+        let shape = match side {
+            Side::Own => shape.clone(),
+            Side::Other(Dialect::Relay) => EchoShape { path: PATH.to_owned(), ..shape.clone() },
+            Side::Other(_) => return Err("no echo of plain WebSocket messages".to_owned()),
+        };
+        Ok(Box::new(EchoLoad::connect(address, shape, run)?) as Box<dyn Work>)
     };
-    let mut contenders = vec![Contender::start(setup.server(&["--echo"])?, connect(shape.clone()))?];
-    if args.floor {
-        let shape = EchoShape { path: "/echo".to_owned(), ..shape.clone() };
-        for floor in contest::floors(setup.server_core)? {
-            contenders.push(Contender::start(floor, connect(shape.clone()))?);
-        }
+    Bout {
+        plan: Plan {
+            scenario,
+            unit: "message",
+            units: "messages",
+            facts: vec![("connections", connections as f64), ("payload_bytes", payload_bytes as f64)],
+            rounds: args.rounds,
+            seconds: args.seconds,
+            json: args.server.json,
+        },
+        connections,
+        start: Box::new(|setup| setup.server(&["--echo"])),
+        head: format!(
+            "echo: {connections} connections, {payload_bytes} B, one message in flight each; {} rounds of {} s; \
+             every echo checked",
+            args.rounds, args.seconds
+        ),
+        latency,
+        wire: String::new(),
+        connect: Box::new(connect),
     }
-    contest::compete(&mut contenders, &plan)?;
-    let Some((first, floors)) = contenders.split_first() else { return Ok(()) };
-    if plan.json {
-        contest::print_summaries(first, floors, &[], &plan);
-        return Ok(());
-    }
-    println!(
-        "echo: {connections} connections, {payload_bytes} B, one message in flight each; {} rounds of {} s; \
-         every echo checked",
-        plan.rounds, plan.seconds
-    );
-    contest::print_table(&contenders, &plan);
-    if shape.client == ClientMode::Sweep {
-        println!("latency: send to echo, known to within the client's pause of {:?}", shape.pause);
-    }
-    contest::print_ratio(first, floors);
-    contest::print_verdict(&contenders, &plan);
-    Ok(())
 }

@@ -1,59 +1,56 @@
 //! Scenario `fanout`: what it costs a server to put one message on the wires of many.
 
-use crate::contest::{self, Contender, Plan};
+use crate::contest::{self, Bout, Plan, Side};
 use crate::load::{ClientMode, Load, Shape};
 use crate::options::{FanoutArgs, Setup};
+use crate::round::Work;
 use std::net::SocketAddrV4;
-
-/// An open loop's own lateness above this share of the latency spoils it.
-const LATE: f64 = 0.2;
 
 /// Runs the scenario. `brief` prints the two numbers instead of the table.
 pub fn run(args: &FanoutArgs, brief: bool) -> Result<(), String> {
-    let setup = Setup::prepare(&args.server)?;
+    let bout = bout("fanout", args)?;
+    bout.play(&Setup::prepare(&args.server)?, args.floor, brief)
+}
+
+/// The load under the name `scenario`.
+pub fn bout(scenario: &'static str, args: &FanoutArgs) -> Result<Bout, String> {
     let shape = args.load.shape()?;
-    let contenders = if args.floor { 3 } else { 1 };
-    setup.check_descriptors((shape.subscribers + shape.publishers) * contenders)?;
-    let seed = contest::run_number();
-    let plan = plan("fanout", args, &shape);
-    let server = setup.server_with(shape.locations())?;
-    let mut contenders = vec![Contender::start(server, |address| connect(address, shape.clone(), seed))?];
-    if args.floor {
-        for floor in contest::floors(setup.server_core)? {
-            let connect = |address| connect(address, shape.clone().at_default_paths(), seed);
-            contenders.push(Contender::start(floor, connect)?);
-        }
-    }
-    contenders[0].wire = shape.label();
-    contest::compete(&mut contenders, &plan)?;
-    let Some((first, floors)) = contenders.split_first() else { return Ok(()) };
-    if plan.json {
-        contest::print_summaries(first, floors, &[], &plan);
-        return Ok(());
-    }
-    print_head(&shape, &plan);
-    if brief {
-        contest::print_brief(first, floors, &plan);
-    } else {
-        contest::print_table(&contenders, &plan);
-        print_notes(&contenders, &shape);
-        contest::print_ratio(first, floors);
-    }
-    contest::print_verdict(&contenders, &plan);
-    Ok(())
+    let plan = plan(scenario, args, &shape);
+    Ok(Bout {
+        connections: shape.subscribers + shape.publishers,
+        start: starter(&shape),
+        head: head(&shape, &plan),
+        latency: latency_note(&shape),
+        wire: shape.label(),
+        connect: connector(shape),
+        plan,
+    })
 }
 
-/// Connects the subscribers and publishers of a fan-out.
-pub fn connect(
-    address: SocketAddrV4,
-    shape: Shape,
-    seed: u32,
-) -> Result<Box<dyn crate::round::Work>, String> {
-    Ok(Box::new(Load::connect(address, shape, seed)?))
+/// Starts the server of the options, set up for `shape` if it is fanwire.
+pub fn starter(shape: &Shape) -> Box<contest::Start> {
+    let shape = shape.clone();
+    Box::new(move |setup| setup.server_with(shape.locations()))
 }
 
-/// The plan of a fan-out under the name `scenario`.
-pub fn plan(scenario: &'static str, args: &FanoutArgs, shape: &Shape) -> Plan {
+/// Connects the subscribers and publishers of `shape`.
+pub fn connector(shape: Shape) -> Box<contest::Connect> {
+    let run = contest::run_number();
+    Box::new(move |address: SocketAddrV4, side: Side| {
+        let shape = match side {
+            Side::Own => shape.clone(),
+            Side::Other(dialect) => shape.clone().spoken_in(dialect),
+        };
+        connect(address, shape, run)
+    })
+}
+
+/// Connects the subscribers and publishers of a fan-out. `run` tells its messages from others'.
+pub fn connect(address: SocketAddrV4, shape: Shape, run: u32) -> Result<Box<dyn Work>, String> {
+    Ok(Box::new(Load::connect(address, shape, run)?))
+}
+
+fn plan(scenario: &'static str, args: &FanoutArgs, shape: &Shape) -> Plan {
     let mut facts = vec![
         ("subscribers", shape.subscribers as f64),
         ("publishers", shape.publishers as f64),
@@ -72,14 +69,13 @@ pub fn plan(scenario: &'static str, args: &FanoutArgs, shape: &Shape) -> Plan {
     }
 }
 
-/// What was measured.
-pub fn print_head(shape: &Shape, plan: &Plan) {
+fn head(shape: &Shape, plan: &Plan) -> String {
     let loop_kind = match shape.rate {
         Some(rate) => format!("open loop of {rate} publishes/s (at most {} in flight)", shape.window),
         None if shape.batch => format!("{} pipelined", shape.window),
         None => format!("{} in flight", shape.window),
     };
-    println!(
+    format!(
         "{} subscribers{}, {} publisher(s), {} B, {loop_kind}; {} rounds of {} s; every delivery checked",
         shape.subscribers,
         shape.spoken(),
@@ -87,37 +83,17 @@ pub fn print_head(shape: &Shape, plan: &Plan) {
         shape.payload_bytes,
         plan.rounds,
         plan.seconds
-    );
+    )
 }
 
 /// What the latencies mean.
-pub fn print_notes(contenders: &[Contender], shape: &Shape) {
+pub fn latency_note(shape: &Shape) -> String {
     let from = if shape.rate.is_some() { "the scheduled time" } else { "publish" };
-    if shape.client == ClientMode::Sweep {
-        println!(
+    match shape.client {
+        ClientMode::Sweep => format!(
             "latency: from {from} to last delivery, known to within the client's pause of {:?}",
             shape.pause
-        );
-    } else {
-        println!("latency: from {from} to last delivery as the client reads it");
-    }
-    for contender in contenders.iter().filter(|contender| contender.lags.len() > 0) {
-        let lag = |percent| contender.lags.us(percent);
-        // What the client itself adds to the latency.
-        let late = lag(99.0) > LATE * contender.latency_us(99.0);
-        println!(
-            "{}: publishes left late by p50 {:.0} us, p99 {:.0} us, max {:.0} us{}",
-            contender.server.name,
-            lag(50.0),
-            lag(99.0),
-            lag(100.0),
-            if late { ": MUCH OF THE LATENCY IS THE HARNESS'S" } else { "" }
-        );
-        if contender.held > 0 {
-            println!(
-                "{}: {} publishes waited for a full window: THE SERVER DID NOT KEEP UP with the rate, or the client did not",
-                contender.server.name, contender.held
-            );
-        }
+        ),
+        ClientMode::Epoll => format!("latency: from {from} to last delivery as the client reads it"),
     }
 }

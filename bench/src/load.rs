@@ -247,11 +247,22 @@ impl Load {
         for &tag in &tags {
             match (tag as usize).checked_sub(self.subscribers.len()) {
                 None => self.read(tag as usize, round)?,
-                Some(publisher) => self.publishers[publisher].read_answers(&mut self.buffer)?,
+                Some(publisher) => self.read_answers(publisher, tag)?,
             }
         }
         self.tags = tags;
         Ok(())
+    }
+
+    fn read_answers(&mut self, publisher: usize, tag: u64) -> Result<(), String> {
+        let publisher = &mut self.publishers[publisher];
+        publisher.read_answers(&mut self.buffer)?;
+        match &self.epoll {
+            Some(epoll) if publisher.has_reconnected() => {
+                epoll.add(publisher.fd(), tag).map_err(|e| format!("epoll: {e}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads one subscriber's socket once and enters what came.
@@ -391,6 +402,13 @@ impl Work for Load {
             self.read(index, &mut round)?;
         }
         Ok(())
+    }
+
+    fn note(&self) -> Option<&'static str> {
+        self.publishers.iter().any(Publisher::is_always_closed).then_some(
+            "closes the publisher's connection after every answer: each publish has a connect of its own, and they go \
+             one at a time",
+        )
     }
 }
 

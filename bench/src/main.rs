@@ -5,6 +5,7 @@
 //! that of its core's ksoftirqd, because on loopback the receiving half of a send runs there. Every delivery is checked
 //! byte for byte; a run with anything missing, doubled or out of order fails.
 
+mod churn;
 mod client;
 mod compare;
 mod contest;
@@ -28,20 +29,34 @@ mod report;
 mod rooms;
 mod round;
 mod server;
+mod slow;
 mod stats;
 mod storm;
 mod sys;
+mod vitals;
+mod watchdog;
 mod wire;
 
 use clap::{Parser, Subcommand};
-use options::{CompareArgs, EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use options::{EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// A storm round is over within this, seconds.
+const STORM_ROUND_S: f64 = 30.0;
+/// Longest time limit: a month.
+const LONGEST_LIMIT: Duration = Duration::from_secs(31 * 86_400);
 
 /// Measures fanwire, or any server with its routes. Without a command: the canonical fan-out against fanwire and the
 /// floor, in two numbers.
 #[derive(Parser, Debug)]
 #[command(version)]
 struct Arguments {
+    /// Ends the run with status 1 when it takes longer, seconds. Default: 600 beyond what the scenario plans; none for
+    /// the programs that serve.
+    #[arg(long, global = true, value_name = "SECONDS")]
+    time_limit: Option<f64>,
     #[command(subcommand)]
     scenario: Option<Scenario>,
 }
@@ -54,9 +69,14 @@ enum Scenario {
     Echo(EchoArgs),
     /// HTTP publishes over keep-alive connections to one subscriber: CPU per publish with its delivery, rate, latency.
     Publish(PublishArgs),
-    /// The fan-out against other servers and the floor, all in turn: CPU per delivery and its ratios. Installs the other
-    /// servers where they are missing, and says which it skips and why.
-    Compare(CompareArgs),
+    /// A scenario against other servers and the floor, all in turn: CPU, rate, latency and their ratios. Installs the
+    /// other servers where they are missing, and says which it skips and why.
+    #[command(disable_help_flag = true, override_usage = compare::HELP)]
+    Compare {
+        /// `compare --help` tells them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
     /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
     /// everything, refused connections.
     Storm(StormArgs),
@@ -68,6 +88,12 @@ enum Scenario {
     Presence(presence::PresenceArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
+    /// Some of the subscribers stop reading, in every other round: latency and CPU of the others with and without, what
+    /// becomes of those that stall, memory.
+    Slow(slow::SlowArgs),
+    /// Connections come and go in every way they do: what the server holds after each cycle must be what it held after the
+    /// first.
+    Churn(churn::ChurnArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -86,17 +112,45 @@ enum Scenario {
     },
 }
 
+/// How long a scenario's rounds take; those that know better tell the watchdog themselves.
+fn planned(scenario: &Option<Scenario>) -> Duration {
+    // Whoever competes has a turn each: at most the server and two floors.
+    let rounds = |rounds: usize, seconds: f64| {
+        Duration::from_secs_f64(rounds as f64 * seconds.clamp(0.0, 3600.0) * 3.0)
+    };
+    match scenario {
+        Some(Scenario::Fanout(args)) => rounds(args.load.rounds, args.load.seconds),
+        Some(Scenario::Echo(args)) => {
+            rounds(args.rounds * args.connections.len() * args.payload.len(), args.seconds)
+        }
+        Some(Scenario::Publish(args)) => rounds(args.rounds, args.seconds),
+        Some(Scenario::Storm(args)) => rounds(args.rounds, STORM_ROUND_S),
+        _ => Duration::ZERO,
+    }
+}
+
 fn run() -> Result<(), String> {
-    match Arguments::parse().scenario {
+    let arguments = Arguments::parse();
+    if !matches!(arguments.scenario, Some(Scenario::Floor { .. } | Scenario::Bare { .. })) {
+        let limit = arguments.time_limit.map(|seconds| {
+            let limit = Duration::try_from_secs_f64(seconds).ok().filter(|limit| *limit <= LONGEST_LIMIT);
+            limit.ok_or_else(|| format!("--time-limit must lie between 0 and {}", LONGEST_LIMIT.as_secs()))
+        });
+        watchdog::guard(limit.transpose()?);
+        watchdog::plan(planned(&arguments.scenario));
+    }
+    match arguments.scenario {
         Some(Scenario::Fanout(args)) => fanout::run(&args, false),
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
-        Some(Scenario::Compare(args)) => compare::run(&args),
+        Some(Scenario::Compare { options }) => compare::run(&options),
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Rooms(args)) => rooms::run(&args),
         Some(Scenario::Mixed(args)) => mixed::run(&args),
         Some(Scenario::Presence(args)) => presence::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
+        Some(Scenario::Slow(args)) => slow::run(&args),
+        Some(Scenario::Churn(args)) => churn::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
         None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {

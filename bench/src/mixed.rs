@@ -172,7 +172,8 @@ pub fn run(args: &MixedArgs) -> Result<(), String> {
         "latency above: from the scheduled time to the last delivery of all; by transport: to each delivery. \
          Sockets are read in the order the kernel tells them"
     );
-    fanout::print_notes(&contenders, &shape);
+    println!("{}", fanout::latency_note(&shape));
+    contest::print_lags(&contenders);
     contest::print_verdict(&contenders, &plan);
     Ok(())
 }

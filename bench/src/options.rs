@@ -5,9 +5,8 @@ use crate::load::{ClientMode, Shape};
 use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
-use crate::wire::{Wire, WireArgs};
+use crate::wire::{App, Dialect, Wire, WireArgs};
 use clap::Args;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which server, and where it and the client run.
@@ -37,6 +36,10 @@ pub struct ServerArgs {
     pub json: bool,
 }
 
+/// Open files of the program itself.
+const OWN_DESCRIPTORS: u64 = 64;
+/// Channel of the paths below.
+pub const CHANNEL: &str = "bench";
 /// Where subscribers open their WebSocket, unless told otherwise.
 pub const PATH: &str = "/sub/bench";
 /// Where messages are posted, unless told otherwise.
@@ -164,6 +167,12 @@ impl Shape {
     pub fn at_default_paths(self) -> Shape {
         Shape { wires: vec![Wire::relay(PATH)], publish_path: PUBLISH_PATH.to_owned(), ..self }
     }
+
+    /// The same load at a server of `dialect`, where such servers have it.
+    pub fn spoken_in(self, dialect: Dialect) -> Shape {
+        let wires = vec![Wire::of(dialect, CHANNEL, &App::default())];
+        Shape { wires, ..self.at_default_paths() }
+    }
 }
 
 /// Options of `echo`.
@@ -240,24 +249,6 @@ pub struct PublishArgs {
     pub floor: bool,
 }
 
-/// Options of `compare`.
-#[derive(Args, Clone, Debug)]
-pub struct CompareArgs {
-    /// Server under load.
-    #[command(flatten)]
-    pub server: ServerArgs,
-    /// The load.
-    #[command(flatten)]
-    pub load: FanoutLoad,
-    /// Servers to compare with. Missing ones are installed first, system packages included when run as root. Default: all
-    /// that have a script.
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
-    pub peers: Vec<String>,
-    /// Folder with the peers' scripts. Default: `bench/peers` of the source tree this program was built from.
-    #[arg(long, value_name = "FOLDER")]
-    pub peers_folder: Option<PathBuf>,
-}
-
 /// Options of `storm`.
 #[derive(Args, Clone, Debug)]
 pub struct StormArgs {
@@ -272,9 +263,9 @@ pub struct StormArgs {
     #[arg(long, default_value = PUBLISH_PATH)]
     pub publish_path: String,
     /// Clients.
-    #[arg(long, default_value_t = 5000)]
+    #[arg(long, default_value_t = 15_000)]
     pub connections: usize,
-    /// Attempts under way at any time. More than the server's listen queue holds wait for TCP to try again.
+    /// Attempts under way at any time; 0: all. More than the server's listen queue holds wait for TCP to try again.
     #[arg(long, default_value_t = 512)]
     pub concurrency: usize,
     /// Messages that everybody misses while cut. The server must store one more.
@@ -304,14 +295,23 @@ pub struct IdleArgs {
     #[arg(long, default_value = PATH)]
     pub path: String,
     /// Idle WebSocket connections.
-    #[arg(long, default_value_t = 9000)]
+    #[arg(long, default_value_t = 10_000)]
     pub subscribers: usize,
     /// One channel for all, or one each.
     #[arg(long, value_enum, default_value_t = Channels::One)]
     pub channels: Channels,
-    /// Length of the look at idle CPU, seconds.
+    /// Length of the look at idle CPU, seconds. With --pings at least a little more than two intervals.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
+    /// Look for at least two ping intervals, and count the pings: every connection must get them. All are answered.
+    #[arg(long)]
+    pub pings: bool,
+    /// How often the server pings, seconds. Fanwire is set to it where it is started here with --pings.
+    #[arg(long, default_value_t = 25.0, value_name = "SECONDS")]
+    pub ping_interval: f64,
+    /// Fails when idle CPU is more, percent of a core. Default: with --pings 1, else any.
+    #[arg(long, value_name = "PERCENT")]
+    pub max_cpu: Option<f64>,
     /// Source addresses used, 127.0.0.1 and up: 28,000 connections each.
     #[arg(long, default_value_t = 4)]
     pub sources: usize,
@@ -347,10 +347,14 @@ impl Setup {
         Ok(Setup { args: args.clone(), descriptors, server_core: args.server_core })
     }
 
+    /// To how many servers this process can have so many connections each.
+    pub fn servers_at_once(&self, connections: usize) -> usize {
+        (self.descriptors.saturating_sub(OWN_DESCRIPTORS) as usize) / connections.max(1)
+    }
+
     /// Refuses what this process has not enough descriptors for.
     pub fn check_descriptors(&self, connections: usize) -> Result<(), String> {
-        // Some for the program itself.
-        let needed = connections as u64 + 64;
+        let needed = connections as u64 + OWN_DESCRIPTORS;
         if needed > self.descriptors {
             let limit = self.descriptors;
             return Err(format!(

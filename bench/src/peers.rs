@@ -1,23 +1,29 @@
 //! Other servers to compare with: each is a script that installs and starts it. `peers/common.sh` says what a script
 //! and its server must do; a script put beside it is a new peer.
 
+use crate::server::{self, Server};
+use crate::wire::Dialect;
+use clap::ValueEnum as _;
 use std::fs::{self, File};
-use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Builds from source take minutes.
-const INSTALL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+/// Builds from source take minutes, on few cores the larger part of an hour.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// Sourced by the scripts, and no peer.
 const COMMON: &str = "common";
+/// Begins the line of a script that names its dialect.
+const DIALECT: &str = "# dialect: ";
 
 /// A peer's script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Name of the script without `.sh`.
     pub name: String,
+    /// What it speaks.
+    pub dialect: Dialect,
     script: PathBuf,
 }
 
@@ -29,7 +35,8 @@ pub fn default_folder() -> PathBuf {
 /// The peers in `folder` with these names, in their order; all of them, by name, without any.
 pub fn find(folder: &Path, names: &[String]) -> Result<Vec<Peer>, String> {
     let entries = fs::read_dir(folder).map_err(|e| format!("no peers in {}: {e}", folder.display()))?;
-    let mut all: Vec<Peer> = entries.flatten().filter_map(|entry| peer_at(entry.path())).collect();
+    let scripts = entries.flatten().filter_map(|entry| peer_at(entry.path()));
+    let mut all = scripts.collect::<Result<Vec<Peer>, String>>()?;
     all.sort_by(|a, b| a.name.cmp(&b.name));
     if names.is_empty() {
         return Ok(all);
@@ -43,9 +50,22 @@ pub fn find(folder: &Path, names: &[String]) -> Result<Vec<Peer>, String> {
     names.iter().map(by_name).collect()
 }
 
-fn peer_at(script: PathBuf) -> Option<Peer> {
-    let name = script.file_name()?.to_str()?.strip_suffix(".sh")?.to_owned();
-    (name != COMMON).then_some(Peer { name, script })
+/// The peer of a script; None for what is none.
+fn peer_at(script: PathBuf) -> Option<Result<Peer, String>> {
+    let name = script.file_name()?.to_str()?.strip_suffix(".sh").filter(|&name| name != COMMON)?.to_owned();
+    let text = fs::read_to_string(&script).map_err(|e| format!("{}: {e}", script.display()));
+    let dialect = text.and_then(|text| dialect(&text).map_err(|error| format!("{name}: {error}")));
+    Some(dialect.map(|dialect| Peer { name, dialect, script }))
+}
+
+/// The dialect a script names; without any, that of `common.sh`.
+fn dialect(script: &str) -> Result<Dialect, String> {
+    match script.lines().find_map(|line| line.strip_prefix(DIALECT)) {
+        Some(name) => {
+            Dialect::from_str(name.trim(), false).map_err(|_| format!("no dialect {}", name.trim()))
+        }
+        None => Ok(Dialect::Relay),
+    }
 }
 
 impl Peer {
@@ -83,11 +103,12 @@ impl Peer {
         }
     }
 
-    /// Starts it at `address`.
-    pub fn command(&self, address: SocketAddrV4) -> Command {
+    /// Starts it on `core`.
+    pub fn start(&self, core: usize) -> Result<Server, String> {
+        let address = server::free_address()?;
         let mut command = Command::new(&self.script);
         command.arg("serve").env("PORT", address.port().to_string());
-        command
+        Server::start(&self.name, command, address, core)
     }
 }
 
@@ -108,14 +129,14 @@ mod tests {
         let some = ["ws".to_owned(), "nchan".to_owned()];
         assert_eq!(names(find(&default_folder(), &some).unwrap()), some);
         let error = find(&default_folder(), &["common".to_owned()]).unwrap_err();
-        assert!(error.contains("no peer common; there are nchan"), "{error}");
+        assert!(error.contains("no peer common; there are centrifuge"), "{error}");
         assert!(find(Path::new("/nonexistent"), &[]).is_err());
     }
 
     #[test]
     fn an_install_that_fails_is_told_in_its_own_words() {
         let script = std::env::temp_dir().join(format!("fanwire-bench-test-{}.sh", std::process::id()));
-        let peer = Peer { name: "test".to_owned(), script: script.clone() };
+        let peer = Peer { name: "test".to_owned(), dialect: Dialect::Relay, script: script.clone() };
         let mut outcomes = Vec::new();
         for line in ["echo fine", "echo wait; echo no licence >&2; echo; exit 1", "exit 3"] {
             fs::write(&script, format!("#!/bin/sh\n{line}\n")).unwrap();

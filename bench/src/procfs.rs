@@ -52,11 +52,36 @@ impl ProcessTree {
         Ok((own, softirq))
     }
 
+    /// The processes, the root first.
+    pub fn pids(&self) -> &[u32] {
+        &self.pids
+    }
+
+    /// Whether `pid` is a process that has not ended, waited for or not.
+    pub fn is_running(pid: u32) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").and_then(|(_, tail)| tail.chars().next());
+        state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+    }
+
+    /// Open files of all processes. Linux 6.2 and later tell the number; before that each is counted.
+    pub fn open_files(&self) -> io::Result<u64> {
+        let count = |pid: &u32| {
+            let folder = format!("/proc/{pid}/fd");
+            match fs::metadata(&folder)?.len() {
+                0 => Ok(fs::read_dir(folder)?.count() as u64),
+                told => Ok(told),
+            }
+        };
+        self.pids.iter().map(count).sum()
+    }
+
     /// User memory of all processes, bytes.
     pub fn memory(&self) -> io::Result<UserMemory> {
         let mut sum = UserMemory::default();
         for pid in &self.pids {
             let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+            sum.rss += kib_line(&rollup, "Rss:").unwrap_or(0);
             sum.pss += kib_line(&rollup, "Pss:").unwrap_or(0);
             sum.private_dirty += kib_line(&rollup, "Private_Dirty:").unwrap_or(0);
             sum.huge += kib_line(&rollup, "AnonHugePages:").unwrap_or(0);
@@ -68,6 +93,8 @@ impl ProcessTree {
 /// Figures of `smaps_rollup`, bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UserMemory {
+    /// Resident set size.
+    pub rss: i64,
     /// Proportional set size.
     pub pss: i64,
     /// Pages only this process has, written to.
@@ -155,6 +182,20 @@ mod tests {
         assert_eq!(name_and_parent("12 (nginx) S 7 12 12 0"), Some(("nginx", 7)));
         assert_eq!(name_and_parent("12 (a) b (c) R 1) S 7 12"), Some(("a) b (c) R 1", 7)));
         assert_eq!(name_and_parent("12 nothing"), None);
+    }
+
+    #[test]
+    fn this_process_runs_and_its_files_are_counted() {
+        let own = std::process::id();
+        let tree = ProcessTree::of(own, 0).unwrap();
+        assert_eq!(tree.pids().first(), Some(&own));
+        assert!(ProcessTree::is_running(own) && !ProcessTree::is_running(u32::MAX));
+        let alone = ProcessTree { pids: vec![own], softirq_thread: None };
+        let held: Vec<_> = (0..500).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        assert!(alone.open_files().unwrap() >= 500);
+        drop(held);
+        let memory = alone.memory().unwrap();
+        assert!(memory.rss >= memory.pss && memory.pss > 0, "{memory:?}");
     }
 
     #[test]

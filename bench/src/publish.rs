@@ -1,6 +1,6 @@
 //! Scenario `publish`: HTTP publishes as fast as they are answered, one subscriber that checks them all.
 
-use crate::contest::{self, Contender, Plan};
+use crate::contest::{Bout, Plan};
 use crate::fanout;
 use crate::ledger::{PUBLISHERS_MAX, TAG_BYTES};
 use crate::load::Shape;
@@ -10,11 +10,15 @@ use std::time::Duration;
 
 /// Runs the scenario.
 pub fn run(args: &PublishArgs) -> Result<(), String> {
+    let bout = bout("publish", args)?;
+    bout.play(&Setup::prepare(&args.server)?, args.floor, false)
+}
+
+/// The load under the name `scenario`.
+pub fn bout(scenario: &'static str, args: &PublishArgs) -> Result<Bout, String> {
     let shape = shape(args)?;
-    let setup = Setup::prepare(&args.server)?;
-    setup.check_descriptors((shape.publishers + 1) * if args.floor { 3 } else { 1 })?;
     let plan = Plan {
-        scenario: "publish",
+        scenario,
         unit: "publish",
         units: "publishes",
         facts: vec![
@@ -26,36 +30,23 @@ pub fn run(args: &PublishArgs) -> Result<(), String> {
         seconds: args.seconds,
         json: args.server.json,
     };
-    let run = contest::run_number();
-    let server = setup.server(&[])?;
-    let mut contenders =
-        vec![Contender::start(server, |address| fanout::connect(address, shape.clone(), run))?];
-    if args.floor {
-        for floor in contest::floors(setup.server_core)? {
-            let shape = shape.clone().at_default_paths();
-            contenders.push(Contender::start(floor, |address| fanout::connect(address, shape, run))?);
-        }
-    }
-    contest::compete(&mut contenders, &plan)?;
-    let Some((first, floors)) = contenders.split_first() else { return Ok(()) };
-    if plan.json {
-        contest::print_summaries(first, floors, &[], &plan);
-        return Ok(());
-    }
     let in_flight = match shape.window {
         1 => "one publish in flight each".to_owned(),
         depth => format!("{depth} publishes pipelined each"),
     };
-    println!(
-        "publish: {} keep-alive connections, {in_flight}, {} B, one subscriber; {} rounds of {} s; \
-         every answer and delivery checked",
-        shape.publishers, shape.payload_bytes, plan.rounds, plan.seconds
-    );
-    contest::print_table(&contenders, &plan);
-    fanout::print_notes(&contenders, &shape);
-    contest::print_ratio(first, floors);
-    contest::print_verdict(&contenders, &plan);
-    Ok(())
+    Ok(Bout {
+        connections: shape.publishers + 1,
+        start: fanout::starter(&shape),
+        head: format!(
+            "{scenario}: {} keep-alive connections, {in_flight}, {} B, one subscriber; {} rounds of {} s; \
+             every answer and delivery checked",
+            shape.publishers, shape.payload_bytes, plan.rounds, plan.seconds
+        ),
+        latency: fanout::latency_note(&shape),
+        wire: shape.label(),
+        connect: fanout::connector(shape),
+        plan,
+    })
 }
 
 fn shape(args: &PublishArgs) -> Result<Shape, String> {

@@ -81,6 +81,7 @@ pub fn table(rows: &[Vec<String>]) -> String {
 
 /// Tells on stderr what goes on.
 pub fn progress(text: &str) {
+    crate::watchdog::note(text);
     eprintln!("  {text}");
 }
 

@@ -12,6 +12,11 @@ pub trait Work {
 
     /// Reads what has come since and answers pings. Anything that nobody asked for is an error.
     fn check_nothing_left(&mut self) -> Result<(), String>;
+
+    /// What the reader of the figures must know about how this server took the load.
+    fn note(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// What a round brought.

@@ -114,10 +114,9 @@ impl Server {
             Err(error) => Err(format!("cannot ask about {}: {error}", self.name)),
         }
     }
-}
 
-impl Drop for Server {
-    fn drop(&mut self) {
+    /// Ends a server that was started here.
+    pub fn stop(&mut self) {
         let Some(mut started) = self.started.take() else { return };
         sys::signal_group(self.root, libc::SIGTERM);
         // One that is paused would not hear it.
@@ -131,6 +130,12 @@ impl Drop for Server {
             let _ = started.child.wait();
         }
         let _ = fs::remove_file(&started.output);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

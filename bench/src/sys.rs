@@ -101,6 +101,12 @@ pub fn signal_group(leader: u32, signal: libc::c_int) {
     unsafe { libc::kill(-(leader as libc::pid_t), signal) };
 }
 
+/// Sends a signal to one process.
+pub fn signal_process(pid: u32, signal: libc::c_int) {
+    // SAFETY: kill touches no memory of ours.
+    unsafe { libc::kill(pid as libc::pid_t, signal) };
+}
+
 fn to_sockaddr(address: SocketAddrV4) -> libc::sockaddr_in {
     libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
@@ -111,10 +117,14 @@ fn to_sockaddr(address: SocketAddrV4) -> libc::sockaddr_in {
 }
 
 fn set_flag(fd: RawFd, level: libc::c_int, name: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
+    set_number(fd, level, name, 1)
+}
+
+fn set_number(fd: RawFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the option value is a local int and its size is given.
-    let result =
-        unsafe { libc::setsockopt(fd, level, name, (&raw const on).cast(), size_of::<libc::c_int>() as u32) };
+    let result = unsafe {
+        libc::setsockopt(fd, level, name, (&raw const value).cast(), size_of::<libc::c_int>() as u32)
+    };
     checked(result).map(drop)
 }
 
@@ -137,17 +147,28 @@ pub fn lengthen_backlog(fd: RawFd) -> io::Result<()> {
 /// A blocking TCP connection to `target` from the address `source`. The local port is chosen at connect time, so
 /// each source address has the whole port range for itself.
 pub fn connect_from(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<OwnedFd> {
-    let (socket, _) = connect_socket(source, target, 0)?;
+    let (socket, _) = connect_socket(source, target, 0, None)?;
+    Ok(socket)
+}
+
+/// The same with a receive buffer of `bytes`, which the kernel doubles and never grows.
+pub fn connect_small_from(source: Ipv4Addr, target: SocketAddrV4, bytes: usize) -> io::Result<OwnedFd> {
+    let (socket, _) = connect_socket(source, target, 0, Some(bytes))?;
     Ok(socket)
 }
 
 /// Begins a TCP connection as `connect_from` makes one, without waiting for it. The second value tells whether it is
 /// there already; otherwise the socket becomes writable when it is, or when `take_error` tells why not.
 pub fn begin_connect_from(source: Ipv4Addr, target: SocketAddrV4) -> io::Result<(OwnedFd, bool)> {
-    connect_socket(source, target, libc::SOCK_NONBLOCK)
+    connect_socket(source, target, libc::SOCK_NONBLOCK, None)
 }
 
-fn connect_socket(source: Ipv4Addr, target: SocketAddrV4, flags: libc::c_int) -> io::Result<(OwnedFd, bool)> {
+fn connect_socket(
+    source: Ipv4Addr,
+    target: SocketAddrV4,
+    flags: libc::c_int,
+    receive_buffer: Option<usize>,
+) -> io::Result<(OwnedFd, bool)> {
     const LENGTH: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
     let (local, remote) = (to_sockaddr(SocketAddrV4::new(source, 0)), to_sockaddr(target));
     // SAFETY: a fresh descriptor is owned by nobody else; the addresses are locals of the length given.
@@ -159,6 +180,11 @@ fn connect_socket(source: Ipv4Addr, target: SocketAddrV4, flags: libc::c_int) ->
     let fd = socket.as_raw_fd();
     set_flag(fd, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
     set_flag(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY)?;
+    if let Some(bytes) = receive_buffer {
+        // Before the handshake: the window that it offers is not taken back later.
+        let bytes = bytes.min(libc::c_int::MAX as usize) as libc::c_int;
+        set_number(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)?;
+    }
     // SAFETY: as above.
     let connected = unsafe {
         checked(libc::bind(fd, (&raw const local).cast(), LENGTH))?;

@@ -1,5 +1,6 @@
 //! Servers under the same load in turn: A B C A B C, so that whatever disturbs the machine hits all alike.
 
+mod bout;
 mod figures;
 mod meter;
 mod print;
@@ -9,9 +10,10 @@ use crate::report::{JsonLine, progress};
 use crate::round::Work;
 use crate::server::{self, Server};
 use crate::stats::{Latencies, Spread};
+pub use bout::{Bout, Connect, Side, Start};
 pub use figures::Figures;
 pub use meter::{CoreTime, Meter, SETTLE};
-pub use print::{print_against_first, print_brief, print_ratio, print_summaries, print_table, print_verdict};
+pub use print::{print_brief, print_lags, print_ratio, print_summaries, print_table, print_verdict};
 use std::net::SocketAddrV4;
 use std::thread::sleep;
 use std::time::Duration;
@@ -43,7 +45,8 @@ pub struct Plan {
 pub struct Contender {
     /// The server.
     pub server: Server,
-    work: Box<dyn Work>,
+    /// None once it has left.
+    work: Option<Box<dyn Work>>,
     meter: Meter,
     rounds: Vec<Figures>,
     latencies: Latencies,
@@ -51,6 +54,11 @@ pub struct Contender {
     pub lags: Latencies,
     /// See [`crate::round::Round::held`].
     pub held: u64,
+    /// Whether its failure is its own affair: it leaves, and the others go on.
+    pub spare: bool,
+    note: Option<&'static str>,
+    /// Why it has left.
+    pub failure: Option<String>,
     /// See [`crate::round::Round::parts`].
     pub parts: Vec<Latencies>,
     /// What its subscribers speak, for the JSON lines. Empty: not told.
@@ -65,9 +73,16 @@ pub fn compete(contenders: &mut [Contender], plan: &Plan) -> Result<(), String> 
         contender.server.pause();
     }
     for round in 1..=plan.rounds {
-        for contender in contenders.iter_mut() {
+        for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
             contender.server.resume();
-            let figures = contender.round(plan.seconds)?;
+            let figures = match contender.round(plan.seconds) {
+                Ok(figures) => figures,
+                Err(error) if contender.spare => {
+                    contender.fail(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if !alone {
                 contender.server.pause();
             }
@@ -83,9 +98,12 @@ pub fn compete(contenders: &mut [Contender], plan: &Plan) -> Result<(), String> 
             }
         }
     }
-    for contender in contenders {
+    for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
         contender.server.resume();
-        contender.finish()?;
+        match contender.finish() {
+            Err(error) if contender.spare => contender.fail(error),
+            outcome => outcome?,
+        }
     }
     Ok(())
 }
@@ -121,19 +139,58 @@ impl Contender {
         let meter = Meter::new(&server)?;
         let (latencies, lags) = (Latencies::default(), Latencies::default());
         let (rounds, parts, wire) = (Vec::new(), Vec::new(), String::new());
-        Ok(Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire })
+        let (work, spare, note, failure) = (Some(work), false, None, None);
+        Ok(Contender {
+            server,
+            work,
+            meter,
+            rounds,
+            latencies,
+            lags,
+            held: 0,
+            parts,
+            wire,
+            spare,
+            note,
+            failure,
+        })
+    }
+
+    /// See [`Work::note`].
+    pub fn note(&self) -> Option<&'static str> {
+        self.note.or_else(|| self.work.as_ref().and_then(|work| work.note()))
+    }
+
+    /// Gives back its server and connections; the figures stay.
+    pub fn leave(&mut self) {
+        self.note = self.note();
+        self.work = None;
+        self.server.stop();
+    }
+
+    fn fail(&mut self, error: String) {
+        progress(&format!("{}: leaves: {error}", self.server.name));
+        self.failure = Some(error);
+        self.leave();
+    }
+
+    /// Works for `time` without counting it.
+    pub fn warm(&mut self, time: Duration) -> Result<(), String> {
+        let Some(work) = &mut self.work else { return Ok(()) };
+        work.round(time).map(drop).map_err(|error| explain(&mut self.server, error))
     }
 
     fn round(&mut self, seconds: f64) -> Result<Figures, String> {
         let time = Duration::from_secs_f64(seconds);
-        self.work.round(TURN).map_err(|error| explain(&mut self.server, error))?;
+        let Some(work) = &mut self.work else { return Err(format!("{} has left", self.server.name)) };
+        work.round(TURN).map_err(|error| explain(&mut self.server, error))?;
         sleep(SETTLE);
         let before = self.meter.read()?;
-        let round = self.work.round(time).map_err(|error| explain(&mut self.server, error))?;
+        let round = work.round(time).map_err(|error| explain(&mut self.server, error))?;
         sleep(SETTLE);
         let core = self.meter.read()?.since(&before);
         // The server may be stopped for a while now: no ping of its may wait for a pong meanwhile.
-        self.work.check_nothing_left().map_err(|error| explain(&mut self.server, error))?;
+        work.check_nothing_left().map_err(|error| explain(&mut self.server, error))?;
         let figures = Figures::of(&round, core);
         self.rounds.push(figures);
         self.latencies.add(&round.latencies);
@@ -145,7 +202,8 @@ impl Contender {
     }
 
     fn finish(&mut self) -> Result<(), String> {
-        self.work.check_nothing_left().map_err(|error| explain(&mut self.server, error))
+        let Some(work) = &mut self.work else { return Ok(()) };
+        work.check_nothing_left().map_err(|error| explain(&mut self.server, error))
     }
 
     /// A figure over all rounds.
@@ -206,5 +264,31 @@ pub fn explain(server: &mut Server, error: String) -> String {
     match server.check_alive() {
         Ok(()) => format!("{}: {error}", server.name),
         Err(death) => format!("{death}\n({error})"),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::round::Round;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    /// One with a round per cost (ns) and latency (us), without a server of its own.
+    pub fn contender(name: &str, spare: bool, rounds: &[(u64, u64)]) -> Contender {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr().unwrap().port());
+        let server = Server::attach(name, std::process::id(), address, 0).unwrap();
+        let (meter, mut latencies) = (Meter::new(&server).unwrap(), Latencies::default());
+        let mut figures = Vec::new();
+        for &(cost_ns, latency_us) in rounds {
+            let mut round = Round { messages: 1, deliveries: 1, wall_ns: 1000, reads: 1, ..Round::default() };
+            round.latencies.record(latency_us * 1000);
+            let core = CoreTime { own_ns: cost_ns, softirq_ns: 0, others_ns: 0, wall_ns: 1000 };
+            figures.push(Figures::of(&round, core));
+            latencies.add(&round.latencies);
+        }
+        let (lags, parts, wire) = (Latencies::default(), Vec::new(), String::new());
+        let (work, rounds, note, failure) = (None, figures, None, None);
+        Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, note, failure }
     }
 }

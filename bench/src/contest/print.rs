@@ -6,6 +6,8 @@ use crate::report::table;
 
 /// A client that wants to run for this share of the time counts as the bottleneck.
 const SATURATED: f64 = 0.9;
+/// An open loop's own lateness above this share of the latency spoils it.
+const LATE: f64 = 0.2;
 /// Others on the server's core with more than this share of it spoil the figures: they take its caches.
 const DISTURBED: f64 = 0.1;
 
@@ -54,15 +56,24 @@ pub fn print_ratio(first: &Contender, floors: &[Contender]) {
     }
 }
 
-/// Everybody else against the first contender.
-pub fn print_against_first(first: &Contender, others: &[Contender]) {
-    for other in others {
-        if let Some(ratio) = other.ratio_to(first) {
+/// How late an open loop was itself, and whether that spoils its latencies.
+pub fn print_lags(contenders: &[Contender]) {
+    for contender in contenders.iter().filter(|contender| contender.lags.len() > 0) {
+        let lag = |percent| contender.lags.us(percent);
+        // What the client itself adds to the latency.
+        let late = lag(99.0) > LATE * contender.latency_us(99.0);
+        println!(
+            "{}: publishes left late by p50 {:.0} us, p99 {:.0} us, max {:.0} us{}",
+            contender.server.name,
+            lag(50.0),
+            lag(99.0),
+            lag(100.0),
+            if late { ": MUCH OF THE LATENCY IS THE HARNESS'S" } else { "" }
+        );
+        if contender.held > 0 {
             println!(
-                "{} / {}: {}, CPU compared round by round",
-                other.server.name,
-                first.server.name,
-                ratio.text(2)
+                "{}: {} publishes waited for a full window: THE SERVER DID NOT KEEP UP with the rate, or the client did not",
+                contender.server.name, contender.held
             );
         }
     }

@@ -7,6 +7,7 @@ use crate::http;
 use crate::round::{Round, Stopwatch};
 use crate::stats::Latencies;
 use crate::sys::{self, Epoll, Received};
+use crate::watchdog;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
@@ -116,6 +117,11 @@ impl Crowd {
         Ok(Crowd { target, sources, concurrency, epoll, clients, tags, buffer })
     }
 
+    /// How many clients there are.
+    pub fn size(&self) -> usize {
+        self.clients.len()
+    }
+
     /// Connects all who are out and waits until each has all messages of `book`.
     pub fn surge(&mut self, ask: &Ask, book: &Book) -> Result<Surge, String> {
         let mut surge = Surge::default();
@@ -162,6 +168,7 @@ impl Crowd {
                 }
                 progress_at = Instant::now();
             }
+            watchdog::at(satisfied);
             for (index, failure) in failed {
                 let reason = self.retry(index, failure)?;
                 *surge.refused.entry(reason).or_default() += 1;

@@ -2,6 +2,7 @@
 
 mod book;
 mod crowd;
+mod kernel;
 
 use crate::client::Publisher;
 use crate::contest::{self, CoreTime, Meter, SETTLE, explain};
@@ -10,6 +11,7 @@ use crate::procfs::load_average;
 use crate::report::{JsonLine, progress, table};
 use crate::server::Server;
 use crate::stats::{Latencies, Spread};
+use crate::watchdog;
 use book::Book;
 use crowd::{Ask, Crowd, Surge};
 use std::collections::BTreeMap;
@@ -26,6 +28,8 @@ const QUIET_STEP: Duration = Duration::from_millis(50);
 const QUIET_STEPS: usize = 200;
 /// A server that takes less of a step than this is done, nanoseconds.
 const QUIET_CPU_NS: u64 = 1_000_000;
+/// Looks until a peer counts as quiet all the same: some poll.
+const PEER_QUIET_STEPS: usize = 40;
 /// A client that wants to run for this share of the time counts as the bottleneck.
 const SATURATED: f64 = 0.9;
 /// Others on the server's core with more than this share of it spoil the figures.
@@ -39,6 +43,8 @@ struct Gust {
     others_share: f64,
     client_share: f64,
     refused: u64,
+    /// Connects that found the listen queue full, where the kernel tells.
+    overflows: Option<u64>,
 }
 
 /// A server and what the surges against it brought.
@@ -51,43 +57,72 @@ struct Storm {
     connect_times: Latencies,
     recovery_times: Latencies,
     reasons: BTreeMap<String, u64>,
+    /// A peer, whose failure is its own affair.
+    spare: bool,
 }
 
 /// Runs the scenario.
 pub fn run(args: &StormArgs) -> Result<(), String> {
+    check(args)?;
+    let setup = Setup::prepare(&args.server)?;
+    let floors = if args.floor { contest::floors(setup.server_core)? } else { Vec::new() };
+    compete(args, &setup, floors, Vec::new()).map(drop)
+}
+
+/// Refuses options that make no storm.
+pub fn check(args: &StormArgs) -> Result<(), String> {
     at_least("--connections", args.connections, 1)?;
     at_least("--rounds", args.rounds, 1)?;
-    at_least("--concurrency", args.concurrency, 1)?;
-    at_least("--payload", args.payload, 32)?;
-    let setup = Setup::prepare(&args.server)?;
+    at_least("--payload", args.payload, 32)
+}
+
+/// Storms over the server of the options, and its connects over `floors` and `peers`, in turn. Returns which peers have
+/// not withstood theirs, and why.
+pub fn compete(
+    args: &StormArgs,
+    setup: &Setup,
+    floors: Vec<Server>,
+    peers: Vec<Server>,
+) -> Result<Vec<(String, String)>, String> {
     setup.check_descriptors(args.connections + 1)?;
     let mut storm = Storm::new(setup.server(&[])?, args)?;
-    let mut floors = Vec::new();
-    if args.floor {
-        for server in contest::floors(setup.server_core)? {
-            floors.push(Storm::new(server, args)?);
+    let mut failed = Vec::new();
+    let mut others = Vec::new();
+    let count = floors.len();
+    for (at, server) in floors.into_iter().chain(peers).enumerate() {
+        let name = server.name.clone();
+        match Storm::new(server, args) {
+            Ok(other) => others.push(Storm { spare: at >= count, ..other }),
+            Err(error) if at >= count => failed.push((name, error)),
+            Err(error) => return Err(error),
         }
     }
+    others.iter().for_each(|other| other.server.pause());
     let run = contest::run_number();
     for round in 0..=args.rounds {
         let path = Paths { run, round, subscribe: args.path.clone(), publish: args.publish_path.clone() };
         let done = storm.round(args, &path);
         done.map_err(|error| explain(&mut storm.server, error))?;
-        for floor in &mut floors {
-            let done = floor.connect_round();
-            done.map_err(|error| explain(&mut floor.server, error))?;
-        }
-        for storm in std::iter::once(&mut storm).chain(&mut floors) {
-            if round == 0 {
-                // The first one fills buffers and caches.
-                storm.forget_figures();
-            } else {
-                storm.tell_round(round, args);
+        storm.count_round(round, args);
+        storm.server.pause();
+        let mut left = Vec::new();
+        for mut other in others {
+            other.server.resume();
+            match other.connect_round().map_err(|error| explain(&mut other.server, error)) {
+                Ok(()) => {
+                    other.count_round(round, args);
+                    other.server.pause();
+                    left.push(other);
+                }
+                Err(error) if other.spare => failed.push((other.server.name.clone(), error)),
+                Err(error) => return Err(error),
             }
         }
+        others = left;
+        storm.server.resume();
     }
-    print_results(&storm, &floors, args);
-    Ok(())
+    print_results(&storm, &others, args);
+    Ok(failed)
 }
 
 /// Where one round's channel is.
@@ -106,7 +141,9 @@ impl Paths {
 
 impl Storm {
     fn new(server: Server, args: &StormArgs) -> Result<Storm, String> {
-        let crowd = Crowd::new(server.address, args.connections, args.sources, args.concurrency)?;
+        kernel::check_server(&server.processes()?, args.connections + 1)?;
+        let concurrency = if args.concurrency == 0 { args.connections } else { args.concurrency };
+        let crowd = Crowd::new(server.address, args.connections, args.sources, concurrency)?;
         let meter = Meter::new(&server)?;
         Ok(Storm {
             server,
@@ -117,6 +154,7 @@ impl Storm {
             connect_times: Latencies::default(),
             recovery_times: Latencies::default(),
             reasons: BTreeMap::new(),
+            spare: false,
         })
     }
 
@@ -126,20 +164,20 @@ impl Storm {
         let mut book = Book::new(paths.run ^ paths.round as u32, args.payload);
         let mut publisher = Publisher::connect(self.server.address, &paths.of(&paths.publish), args.payload)?;
         self.crowd.forget();
-        let (surge, core) = self.measured(|crowd| crowd.surge(&ask, &book))?;
-        self.connects.push(Gust::new(&surge, core, args.connections));
-        self.connect_times.add(&surge.latencies);
-        self.note_refusals(surge);
+        let gust = self.surge("connect", &ask, &book)?;
+        self.connects.push(gust.0);
+        self.connect_times.add(&gust.1);
+        watchdog::phase(&format!("{}: everybody gets a message and is cut", self.server.name), 0);
         // From this one everybody has an id.
         publish(&mut publisher, &mut book, 1)?;
         self.crowd.receive(&ask, &book)?;
         self.crowd.cut();
         self.wait_until_quiet()?;
         publish(&mut publisher, &mut book, args.missed)?;
-        let (surge, core) = self.measured(|crowd| crowd.surge(&ask, &book))?;
-        self.recoveries.push(Gust::new(&surge, core, args.connections));
-        self.recovery_times.add(&surge.latencies);
-        self.note_refusals(surge);
+        let gust = self.surge("reconnect and recover", &ask, &book)?;
+        self.recoveries.push(gust.0);
+        self.recovery_times.add(&gust.1);
+        watchdog::phase(&format!("{}: everybody gets one more message", self.server.name), 0);
         // Whoever got a message twice or lives in the past would show it now.
         publish(&mut publisher, &mut book, 1)?;
         self.crowd.receive(&ask, &book)?;
@@ -152,35 +190,35 @@ impl Storm {
     fn connect_round(&mut self) -> Result<(), String> {
         let ask = Ask { path: PATH.to_owned(), resume: false };
         let book = Book::new(0, 0);
-        let (surge, core) = self.measured(|crowd| crowd.surge(&ask, &book))?;
-        let connections = surge.latencies.len() as usize;
-        self.connects.push(Gust::new(&surge, core, connections));
-        self.connect_times.add(&surge.latencies);
-        self.note_refusals(surge);
+        let gust = self.surge("connect", &ask, &book)?;
+        self.connects.push(gust.0);
+        self.connect_times.add(&gust.1);
         self.crowd.check_nothing_left(&ask, &book)?;
         self.crowd.cut();
         self.wait_until_quiet()
     }
 
-    fn measured(
-        &mut self,
-        work: impl FnOnce(&mut Crowd) -> Result<Surge, String>,
-    ) -> Result<(Surge, CoreTime), String> {
+    /// Connects all who are out; returns its figures and the clients' times.
+    fn surge(&mut self, what: &str, ask: &Ask, book: &Book) -> Result<(Gust, Latencies), String> {
+        let size = self.crowd.size();
+        watchdog::phase(&format!("{}: clients that {what}", self.server.name), size);
+        let overflows = kernel::listen_overflows();
         let before = self.meter.read()?;
-        let surge = work(&mut self.crowd)?;
+        let surge = self.crowd.surge(ask, book)?;
         sleep(SETTLE);
-        Ok((surge, self.meter.read()?.since(&before)))
-    }
-
-    fn note_refusals(&mut self, surge: Surge) {
+        let core = self.meter.read()?.since(&before);
+        let overflows = kernel::listen_overflows().zip(overflows).map(|(after, before)| after - before);
+        let gust = Gust { overflows, ..Gust::new(&surge, core, size) };
         for (reason, count) in surge.refused {
             *self.reasons.entry(reason).or_default() += count;
         }
+        Ok((gust, surge.latencies))
     }
 
     fn wait_until_quiet(&self) -> Result<(), String> {
+        watchdog::phase(&format!("{}: comes to rest", self.server.name), 0);
         let mut before = self.meter.read()?;
-        for _ in 0..QUIET_STEPS {
+        for _ in 0..if self.spare { PEER_QUIET_STEPS } else { QUIET_STEPS } {
             sleep(QUIET_STEP);
             let now = self.meter.read()?;
             if now.since(&before).own_ns < QUIET_CPU_NS {
@@ -188,10 +226,22 @@ impl Storm {
             }
             before = now;
         }
+        if self.spare {
+            return Ok(());
+        }
         Err(format!(
             "does not come to rest within {:?} after everybody was cut",
             QUIET_STEP * QUIET_STEPS as u32
         ))
+    }
+
+    /// The first round fills buffers and caches, and does not count.
+    fn count_round(&mut self, round: usize, args: &StormArgs) {
+        if round == 0 {
+            self.forget_figures();
+        } else {
+            self.tell_round(round, args);
+        }
     }
 
     fn forget_figures(&mut self) {
@@ -217,6 +267,7 @@ impl Storm {
                     .number("connections_per_second", gust.per_second)
                     .number("all_done_ms", gust.wall_ms)
                     .number("refused", gust.refused as f64)
+                    .number("listen_queue_overflows", gust.overflows.map_or(f64::NAN, |count| count as f64))
                     .number("client_core_share", gust.client_share)
                     .number("others_on_server_core_share", gust.others_share);
                 println!("{}", line.end());
@@ -238,6 +289,7 @@ impl Storm {
             .number("client_p99_us", times.us(99.0))
             .number("client_max_us", times.us(100.0))
             .number("refused", gusts.iter().map(|gust| gust.refused).sum::<u64>() as f64)
+            .number("listen_queue_overflows", overflows(gusts).map_or(f64::NAN, |count| count as f64))
             .end()
     }
 }
@@ -251,6 +303,7 @@ impl Gust {
             others_share: core.others_ns as f64 / core.wall_ns as f64,
             client_share: surge.client_share,
             refused: surge.refusals(),
+            overflows: None,
         }
     }
 }
@@ -259,6 +312,11 @@ fn facts(line: JsonLine, args: &StormArgs) -> JsonLine {
     line.number("connections", args.connections as f64)
         .number("missed", args.missed as f64)
         .number("payload_bytes", args.payload as f64)
+}
+
+/// Connects that found the listen queue full; None where the kernel does not tell.
+fn overflows(gusts: &[Gust]) -> Option<u64> {
+    gusts.iter().map(|gust| gust.overflows).sum()
 }
 
 fn spread(gusts: &[Gust], figure: impl Fn(&Gust) -> f64) -> Spread {
@@ -284,8 +342,8 @@ fn publish(publisher: &mut Publisher, book: &mut Book, count: usize) -> Result<(
     Ok(())
 }
 
-fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
-    let all = || std::iter::once(storm).chain(floors);
+fn print_results(storm: &Storm, others: &[Storm], args: &StormArgs) {
+    let all = || std::iter::once(storm).chain(others);
     if args.server.json {
         for storm in all() {
             println!("{}", storm.summary_json(args, "connect", &storm.connects, &storm.connect_times));
@@ -295,10 +353,14 @@ fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
         }
         return;
     }
+    let concurrency = match args.concurrency {
+        0 => "all at once".to_owned(),
+        some => format!("{some} attempts under way at most"),
+    };
     println!(
-        "storm: {} clients from {} addresses, {} attempts under way at most; then cut, {} messages of {} B missed; \
-         {} rounds; every message checked",
-        args.connections, args.sources, args.concurrency, args.missed, args.payload, args.rounds
+        "storm: {} clients from {} addresses, {concurrency}; then cut, {} messages of {} B missed; {} rounds; every \
+         message checked",
+        args.connections, args.sources, args.missed, args.payload, args.rounds
     );
     let titles =
         ["", "CPU us/client", "clients/s", "all done ms", "client p50 ms", "p99 ms", "max ms", "refused"];
@@ -312,17 +374,31 @@ fn print_results(storm: &Storm, floors: &[Storm], args: &StormArgs) {
         }
     }
     print!("{}", table(&rows));
-    for floor in floors {
-        let pairs = storm.connects.iter().zip(&floor.connects);
-        if let Some(ratio) = Spread::of(pairs.map(|(own, least)| own.cpu_us / least.cpu_us)) {
-            let (name, floor) = (&storm.server.name, &floor.server.name);
-            println!("{name} / {floor}, connect and subscribe: {}, compared round by round", ratio.text(2));
+    for other in others {
+        // The floors are what there is to reach; peers are told in what the server takes.
+        let (over, under) = if other.spare { (other, storm) } else { (storm, other) };
+        let pairs = over.connects.iter().zip(&under.connects);
+        if let Some(ratio) = Spread::of(pairs.map(|(over, under)| over.cpu_us / under.cpu_us)) {
+            let (over, under) = (&over.server.name, &under.server.name);
+            println!("{over} / {under}, connect and subscribe: {}, compared round by round", ratio.text(2));
         }
     }
     for (storm, reason, count) in
         all().flat_map(|storm| storm.reasons.iter().map(move |(reason, count)| (storm, reason, count)))
     {
         println!("{}: {count} attempts refused and tried again: {reason}", storm.server.name);
+    }
+    for storm in all() {
+        let name = &storm.server.name;
+        match overflows(&storm.connects).zip(overflows(&storm.recoveries)) {
+            Some((0, 0)) => println!("{name}: no connect found the listen queue full"),
+            Some((connects, recoveries)) => println!(
+                "{name}: {} connects found the listen queue full (net.core.somaxconn, or the server's backlog): TCP tries \
+                 those again after a second, which is in the times",
+                connects + recoveries
+            ),
+            None => println!("the kernel does not tell of full listen queues"),
+        }
     }
     println!(
         "client times are from its first connect until it has everything, its wait for a turn to connect left out"
