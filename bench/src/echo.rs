@@ -82,5 +82,6 @@ fn bout(scenario: &'static str, args: &EchoArgs, connections: usize, payload_byt
         latency,
         wire: String::new(),
         connect: Box::new(connect),
+        plain: None,
     }
 }

@@ -8,7 +8,12 @@ use std::net::SocketAddrV4;
 
 /// Runs the scenario. `brief` prints the two numbers instead of the table.
 pub fn run(args: &FanoutArgs, brief: bool) -> Result<(), String> {
-    let bout = bout("fanout", args)?;
+    let mut bout = self::bout("fanout", args)?;
+    if args.plain {
+        let mut args = args.clone();
+        args.load.speak_plainly();
+        bout.plain = Some(Box::new(self::bout("fanout", &args)?));
+    }
     bout.play(&Setup::prepare(&args.server)?, args.floor, brief)
 }
 
@@ -23,6 +28,7 @@ pub fn bout(scenario: &'static str, args: &FanoutArgs) -> Result<Bout, String> {
         latency: latency_note(&shape),
         wire: shape.label(),
         connect: connector(shape),
+        plain: None,
         plan,
     })
 }

@@ -5,7 +5,7 @@ use crate::load::{ClientMode, Shape};
 use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
-use crate::wire::{App, Dialect, Wire, WireArgs};
+use crate::wire::{App, Carrier, Dialect, Wire, WireArgs};
 use clap::Args;
 use std::time::Duration;
 
@@ -57,6 +57,9 @@ pub struct FanoutArgs {
     /// Measure the floor program too, in turn with the server.
     #[arg(long)]
     pub floor: bool,
+    /// Measure plain WebSockets too, in turn: what --deflate, --carrier or --dialect cost beside them.
+    #[arg(long, conflicts_with_all = ["pid", "url"])]
+    pub plain: bool,
 }
 
 /// Shape of a fan-out.
@@ -118,6 +121,17 @@ pub fn check_rounds(rounds: usize, seconds: f64) -> Result<(), String> {
 }
 
 impl FanoutLoad {
+    /// Takes back what was asked for beside plain WebSockets of the relay dialect.
+    pub fn speak_plainly(&mut self) {
+        self.wire = WireArgs {
+            dialect: Dialect::Relay,
+            carrier: Carrier::Websocket,
+            deflate: false,
+            ..self.wire.clone()
+        };
+        self.path = None;
+    }
+
     /// The load these options ask for.
     pub fn shape(&self) -> Result<Shape, String> {
         let publishers = self.busy.unwrap_or(1);

@@ -35,6 +35,7 @@ pub fn bout(scenario: &'static str, args: &PublishArgs) -> Result<Bout, String> 
         depth => format!("{depth} publishes pipelined each"),
     };
     Ok(Bout {
+        plain: None,
         connections: shape.publishers + 1,
         start: fanout::starter(&shape),
         head: format!(

@@ -37,6 +37,8 @@ pub struct Bout {
     pub wire: String,
     /// How the load is connected.
     pub connect: Box<Connect>,
+    /// The same over plain WebSockets, which is played in turn with it on a server of its own.
+    pub plain: Option<Box<Bout>>,
 }
 
 impl Bout {
@@ -60,8 +62,14 @@ impl Bout {
 
     /// Plays it: the server of the options, and with `floor` the floors. `brief` prints two numbers instead of the table.
     pub fn play(&self, setup: &Setup, floor: bool, brief: bool) -> Result<(), String> {
-        setup.check_descriptors(self.connections * if floor { 3 } else { 1 })?;
+        let servers = 1 + usize::from(self.plain.is_some()) + if floor { 2 } else { 0 };
+        setup.check_descriptors(self.connections * servers)?;
         let mut contenders = vec![self.own(setup)?];
+        if let Some(plain) = &self.plain {
+            let mut contender = plain.own(setup)?;
+            contender.server.name.push_str(" (plain)");
+            contenders.push(contender);
+        }
         if floor {
             for floor in super::floors(setup.server_core)? {
                 contenders.push(self.other(floor, Dialect::Relay)?);
