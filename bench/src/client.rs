@@ -60,6 +60,7 @@ impl Subscriber {
 
     /// Reads the socket once, enters what came as deliveries to `index` in `ledger`, and answers what is to be answered.
     /// False if nothing had come. `limit` bounds a message, bytes.
+    #[inline(always)]
     pub fn read(
         &mut self,
         index: usize,
@@ -68,20 +69,21 @@ impl Subscriber {
         ledger: &mut Ledger,
         events: &mut Events,
     ) -> Result<bool, String> {
-        let outcome = match self.receive(buffer) {
+        let got = match sys::recv_now(self.fd(), buffer) {
+            Ok(Received::Bytes(got)) => got,
             Ok(Received::Nothing) => return Ok(false),
-            Ok(Received::Bytes(got)) => self
-                .inbox
-                .take(index, &buffer[..got], limit, ledger, events)
-                .map_err(|fault| fault.to_string())
-                .and_then(|()| self.answer(&mut events.desk.replies)),
-            Ok(Received::Closed) => Err("the server closed the connection".to_owned()),
-            Err(error) => Err(error),
+            Ok(Received::Closed) => {
+                return Err(describe(index, ledger, &"the server closed the connection"));
+            }
+            Err(error) => return Err(describe(index, ledger, &error)),
         };
-        match outcome {
-            Ok(()) => Ok(true),
-            Err(what) => Err(format!("subscriber {index}, after {} deliveries: {what}", ledger.got(index))),
+        if let Err(fault) = self.inbox.take(index, &buffer[..got], limit, ledger, events) {
+            return Err(describe(index, ledger, &fault));
         }
+        if !events.desk.replies.is_empty() {
+            self.answer(&mut events.desk.replies).map_err(|what| describe(index, ledger, &what))?;
+        }
+        Ok(true)
     }
 
     /// Sends a control frame. One that does not fit at once is given up: it answers a ping of an idle socket.
@@ -106,6 +108,11 @@ impl Subscriber {
     pub fn fd(&self) -> RawFd {
         self.stream.as_raw_fd()
     }
+}
+
+#[cold]
+fn describe(index: usize, ledger: &Ledger, what: &dyn std::fmt::Display) -> String {
+    format!("subscriber {index}, after {} deliveries: {what}", ledger.got(index))
 }
 
 fn unix_seconds() -> u64 {

@@ -27,12 +27,6 @@ impl From<String> for Fault {
     }
 }
 
-impl From<Mistake> for Fault {
-    fn from(mistake: Mistake) -> Fault {
-        Fault::Delivery(mistake)
-    }
-}
-
 impl From<FrameError> for Fault {
     fn from(error: FrameError) -> Fault {
         Fault::Frame(error)
@@ -110,6 +104,7 @@ impl Inbox {
     }
 
     /// Takes bytes of `subscriber`'s socket. `limit` bounds a message, bytes.
+    #[inline]
     pub fn take(
         &mut self,
         subscriber: usize,
@@ -119,13 +114,18 @@ impl Inbox {
         events: &mut Events,
     ) -> Result<(), Fault> {
         let Events { complete, desk } = events;
-        self.take_with(bytes, limit, desk, |payload| {
-            complete.extend(ledger.deliver(subscriber, payload)?);
-            Ok(())
+        self.take_with(bytes, limit, desk, |payload| match ledger.deliver(subscriber, payload) {
+            Ok(None) => Ok(()),
+            Ok(Some(done)) => {
+                complete.push(done);
+                Ok(())
+            }
+            Err(mistake) => Err(Fault::Delivery(mistake)),
         })
     }
 
     /// Takes bytes and hands each message's payload to `on`. `limit` bounds a message, bytes.
+    #[inline(always)]
     pub fn take_with(
         &mut self,
         bytes: &[u8],
@@ -148,6 +148,7 @@ impl Inbox {
 
 impl Mode {
     /// Hands on all complete messages and returns the number of bytes they had.
+    #[inline(always)]
     fn read(
         &mut self,
         bytes: &[u8],

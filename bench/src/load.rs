@@ -21,6 +21,10 @@ const READ_BYTES: usize = 256 * 1024;
 /// Descriptors told per epoll wait.
 const EPOLL_BATCH: usize = 1024;
 
+/// What the reader must know of a server whose publishers are closed.
+pub const CLOSES: &str = "closes the publisher's connection after every answer: each publish has a connect of its own, \
+                          and they go one at a time";
+
 /// How the client learns that something has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ClientMode {
@@ -418,10 +422,7 @@ impl Work for Load {
     }
 
     fn note(&self) -> Option<&'static str> {
-        self.publishers.iter().any(Publisher::is_always_closed).then_some(
-            "closes the publisher's connection after every answer: each publish has a connect of its own, and they go \
-             one at a time",
-        )
+        self.publishers.iter().any(Publisher::is_always_closed).then_some(CLOSES)
     }
 }
 

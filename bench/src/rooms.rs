@@ -157,6 +157,7 @@ pub fn run(args: &RoomsArgs) -> Result<(), String> {
         ClientMode::Epoll => " as the client reads it".to_owned(),
     };
     println!("latency: from publish to last delivery in the room{known}");
+    contest::print_server_notes(&contenders);
     contest::print_verdict(&contenders, &plan);
     Ok(())
 }

@@ -82,6 +82,7 @@ impl Bout {
             super::print_lags(&contenders);
             super::print_ratio(first, floors);
         }
+        super::print_server_notes(&contenders);
         super::print_verdict(&contenders, &self.plan);
         Ok(())
     }

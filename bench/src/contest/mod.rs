@@ -13,7 +13,9 @@ use crate::stats::{Latencies, Spread};
 pub use bout::{Bout, Connect, Side, Start};
 pub use figures::Figures;
 pub use meter::{CoreTime, Meter, SETTLE};
-pub use print::{print_brief, print_lags, print_ratio, print_summaries, print_table, print_verdict};
+pub use print::{
+    print_brief, print_lags, print_ratio, print_server_notes, print_summaries, print_table, print_verdict,
+};
 use std::net::SocketAddrV4;
 use std::thread::sleep;
 use std::time::Duration;

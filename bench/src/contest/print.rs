@@ -48,6 +48,15 @@ pub fn print_table(contenders: &[Contender], plan: &Plan) {
     print!("{}", table(&rows));
 }
 
+/// How servers took the load, where that is not as usual.
+pub fn print_server_notes(contenders: &[Contender]) {
+    for contender in contenders {
+        if let Some(note) = contender.note() {
+            println!("{}: {note}", contender.server.name);
+        }
+    }
+}
+
 /// The first contender against the cheapest floor.
 pub fn print_ratio(first: &Contender, floors: &[Contender]) {
     let Some(floor) = cheapest(floors) else { return };

@@ -3,7 +3,7 @@
 use crate::client::{Publisher, Subscriber, source_address};
 use crate::inbox::Events;
 use crate::ledger::Ledger;
-use crate::load::ClientMode;
+use crate::load::{CLOSES, ClientMode};
 use crate::report::progress;
 use crate::round::{Round, Stopwatch, Work};
 use crate::sys::Epoll;
@@ -161,6 +161,17 @@ impl RoomsLoad {
         }
     }
 
+    fn read_answers(&mut self, walker: usize, tag: u64) -> Result<(), String> {
+        let publisher = &mut self.walkers[walker].publisher;
+        publisher.read_answers(&mut self.buffer)?;
+        match &self.epoll {
+            Some(epoll) if publisher.has_reconnected() => {
+                epoll.add(publisher.fd(), tag).map_err(|e| format!("epoll: {e}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Reads one subscriber's socket once and enters what came.
     fn read(&mut self, index: usize, round: &mut Round) -> Result<(), String> {
         let RoomsLoad { shape, rooms, subscribers, walkers, buffer, events, .. } = self;
@@ -216,7 +227,7 @@ impl RoomsLoad {
         for &tag in &tags {
             match (tag as usize).checked_sub(self.subscribers.len()) {
                 None => self.read(tag as usize, round)?,
-                Some(walker) => self.walkers[walker].publisher.read_answers(&mut self.buffer)?,
+                Some(walker) => self.read_answers(walker, tag)?,
             }
         }
         self.tags = tags;
@@ -280,6 +291,10 @@ impl Work for RoomsLoad {
         self.events.desk.check_compressed()?;
         round.deliveries = round.messages * self.shape.subscribers as u64;
         Ok(round)
+    }
+
+    fn note(&self) -> Option<&'static str> {
+        self.walkers.iter().any(|walker| walker.publisher.is_always_closed()).then_some(CLOSES)
     }
 
     /// Also tells messages that went to a room they were not published to.
