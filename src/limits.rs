@@ -364,6 +364,8 @@ pub const MAILS_PER_TURN: usize = 256;
 pub const MAILBOX_RESERVE_PART: usize = 8;
 /// Emptied queues kept for reuse by a shard.
 pub const SPARE_QUEUES: usize = 1_024;
+/// Channel keys a shard keeps for the next publisher of the same channel.
+pub const KEYS_CACHED: usize = 256;
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
 /// Connections shed at once when file descriptors run out.
@@ -382,6 +384,8 @@ pub const NOTSENT_LOWAT_BYTES: i32 = 64 * 1024;
 pub const TICK_MS: u64 = 100;
 /// Slots of the deadline wheel; deadlines farther away are looked at once per round.
 pub const WHEEL_SLOTS: usize = 1_024;
+/// Deadlines a slot of the wheel keeps room for once it was emptied, so that a storm leaves no memory behind.
+pub const WHEEL_KEYS_KEPT: usize = 128;
 /// After our close frame the peer's is awaited for so long, milliseconds.
 pub const WS_CLOSE_MS: u64 = 2_000;
 /// After our last byte the peer's end of stream is awaited for so long, milliseconds.

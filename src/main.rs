@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: fanwire::node::memory::Allocator = fanwire::node::memory::Allocator;
 
 fn main() -> ExitCode {
     fanwire::cli::run(std::env::args_os(), |loaded| match fanwire::node::boot::run(&loaded.config) {

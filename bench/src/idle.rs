@@ -12,7 +12,7 @@ use crate::contest::explain;
 use crate::options::{CHANNEL, Channels, IdleArgs, Setup};
 use crate::peers::Peer;
 use crate::procfs::{self, ProcessTree, UserMemory};
-use crate::report::{JsonLine, progress, table};
+use crate::report::{self, JsonLine, progress, table};
 use crate::server::{self, Server};
 use crate::sys;
 use crate::vitals::ConfigFile;
@@ -93,9 +93,8 @@ pub fn run(args: &IdleArgs) -> Result<(), String> {
     let (setup, bare) = prepare(args)?;
     let (server, measured) = measure_own(args, &setup, bare)?;
     let Measured { growth, huge, calm, connect_us, .. } = &measured;
-    if args.server.json {
-        println!("{}", json(&server, args, growth, *huge, calm));
-    } else {
+    report::emit(json(&server, args, growth, *huge, calm), args.server.json);
+    if !args.server.json {
         print_results(&server, args, growth, *huge, calm, *connect_us);
     }
     judge(args, calm)
@@ -381,7 +380,8 @@ impl Growth {
     }
 
     fn wait(&self) -> f64 {
-        self.waits().map(|(_, bytes)| bytes).sum()
+        // The sum of nothing would be -0.
+        self.waits().fold(0.0, |sum, (_, bytes)| sum + bytes)
     }
 
     fn server_end(&self) -> f64 {
@@ -449,7 +449,7 @@ fn print_results(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, c
     println!("connect and handshake {connect_us:.0} us each, one by one");
 }
 
-fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, calm: &Calm) -> String {
+fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, calm: &Calm) -> JsonLine {
     let mut line = JsonLine::new("idle", &server.name)
         .number("connections", args.subscribers as f64)
         .text("channels", if args.channels == Channels::One { "one" } else { "each" })
@@ -475,7 +475,7 @@ fn json(server: &Server, args: &IdleArgs, growth: &Growth, huge: i64, calm: &Cal
             line = line.number(&format!("other_{name}_bytes"), bytes);
         }
     }
-    line.end()
+    line
 }
 
 #[cfg(test)]

@@ -13,17 +13,22 @@ mod echo;
 mod fanout;
 mod floor;
 mod frame;
+mod host;
 mod http;
 mod idle;
 mod inbox;
+mod invocation;
 mod ledger;
 mod load;
 mod locations;
 mod mixed;
+mod node;
 mod options;
+mod page;
 mod peers;
 mod presence;
 mod procfs;
+mod profiles;
 mod publish;
 mod report;
 mod rooms;
@@ -38,8 +43,11 @@ mod watchdog;
 mod wire;
 
 use clap::{Parser, Subcommand};
+use invocation::Invocation;
 use options::{EchoArgs, FanoutArgs, IdleArgs, PublishArgs, StormArgs};
+use page::PageArgs;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -59,6 +67,12 @@ struct Arguments {
     time_limit: Option<f64>,
     #[command(subcommand)]
     scenario: Option<Scenario>,
+    /// Write a page with charts of all figures, one HTML file without scripts.
+    #[arg(long, global = true, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Named load of the scenario; see the end of its help.
+    #[arg(long, global = true, value_name = "NAME")]
+    profile: Option<String>,
 }
 
 #[derive(Subcommand, Debug)]
@@ -94,6 +108,8 @@ enum Scenario {
     /// Connections come and go in every way they do: what the server holds after each cycle must be what it held after the
     /// first.
     Churn(churn::ChurnArgs),
+    /// Makes one page of the JSON lines that earlier runs have printed.
+    Page(PageArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -129,8 +145,7 @@ fn planned(scenario: &Option<Scenario>) -> Duration {
     }
 }
 
-fn run() -> Result<(), String> {
-    let arguments = Arguments::parse();
+fn dispatch(arguments: Arguments, brief: bool) -> Result<(), String> {
     if !matches!(arguments.scenario, Some(Scenario::Floor { .. } | Scenario::Bare { .. })) {
         let limit = arguments.time_limit.map(|seconds| {
             let limit = Duration::try_from_secs_f64(seconds).ok().filter(|limit| *limit <= LONGEST_LIMIT);
@@ -140,7 +155,7 @@ fn run() -> Result<(), String> {
         watchdog::plan(planned(&arguments.scenario));
     }
     match arguments.scenario {
-        Some(Scenario::Fanout(args)) => fanout::run(&args, false),
+        Some(Scenario::Fanout(args)) => fanout::run(&args, brief),
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
         Some(Scenario::Compare { options }) => compare::run(&options),
@@ -151,17 +166,15 @@ fn run() -> Result<(), String> {
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Slow(args)) => slow::run(&args),
         Some(Scenario::Churn(args)) => churn::run(&args),
+        Some(Scenario::Page(args)) => page::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
-        None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {
-            Some(Scenario::Fanout(args)) => fanout::run(&args, true),
-            _ => Err("no canonical scenario".to_owned()),
-        },
+        None => Err("no scenario".to_owned()),
     }
 }
 
 fn main() -> ExitCode {
-    match run() {
+    match Invocation::parse().and_then(|invocation| invocation.run(dispatch)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fanwire-bench: {error}");

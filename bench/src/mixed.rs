@@ -6,7 +6,7 @@ use crate::ledger::TAG_BYTES;
 use crate::load::{ClientMode, Shape};
 use crate::locations::Locations;
 use crate::options::{ServerArgs, Setup, at_least, check_rounds};
-use crate::report::{JsonLine, table};
+use crate::report::{self, JsonLine, table};
 use crate::wire::{App, Carrier, Dialect, Wire};
 use clap::{Args, ValueEnum};
 use std::time::Duration;
@@ -150,7 +150,9 @@ pub fn run(args: &MixedArgs) -> Result<(), String> {
     let rows = transport_rows(args, &shape, contender)?;
     if plan.json {
         contest::print_summaries(contender, &[], &[], &plan);
-        rows.iter().for_each(|row| println!("{}", row.json(contender)));
+    }
+    rows.iter().for_each(|row| report::emit(row.json(contender), plan.json));
+    if plan.json {
         return Ok(());
     }
     println!(
@@ -213,7 +215,7 @@ impl Row {
         cells
     }
 
-    fn json(&self, contender: &Contender) -> String {
+    fn json(&self, contender: &Contender) -> JsonLine {
         let [p50, p99, p999, max] = self.latency_us;
         JsonLine::new("mixed", &contender.server.name)
             .text("kind", "transport")
@@ -224,7 +226,6 @@ impl Row {
             .number("latency_p99_us", p99)
             .number("latency_p999_us", p999)
             .number("latency_max_us", max)
-            .end()
     }
 }
 

@@ -8,7 +8,7 @@ mod server;
 use crate::contest::{self, Contender, Plan};
 use crate::load::ClientMode;
 use crate::options::{ServerArgs, Setup, at_least, check_rounds};
-use crate::report::{JsonLine, progress};
+use crate::report::{self, JsonLine, progress};
 use crate::round::{Round, Work};
 use crate::wire::AppArgs;
 use clap::Args;
@@ -109,13 +109,15 @@ pub fn run(args: &PresenceArgs) -> Result<(), String> {
     let latency = |percent| cut.latencies.us(percent);
     if plan.json {
         contest::print_summaries(contender, &[], &[], &plan);
-        let line = JsonLine::new("presence", &contender.server.name)
-            .text("kind", "cut")
-            .number("members_cut", cut.messages as f64)
-            .number("announcements", cut.deliveries as f64)
-            .number("latency_p50_us", latency(50.0))
-            .number("latency_max_us", latency(100.0));
-        println!("{}", line.end());
+    }
+    let line = JsonLine::new("presence", &contender.server.name)
+        .text("kind", "cut")
+        .number("members_cut", cut.messages as f64)
+        .number("announcements", cut.deliveries as f64)
+        .number("latency_p50_us", latency(50.0))
+        .number("latency_max_us", latency(100.0));
+    report::emit(line, plan.json);
+    if plan.json {
         return Ok(());
     }
     println!(

@@ -1,14 +1,45 @@
-//! Output: aligned tables and JSON lines.
+//! Output: aligned tables and JSON lines. A run with `--report` keeps its lines: the page is made of them.
 
+use crate::stats::Latencies;
 use std::fmt::Write as _;
+use std::sync::Mutex;
 
 /// One JSON object on one line.
 pub struct JsonLine(String);
 
+/// Lines finished so far; None while nobody wants them.
+static KEPT: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// Keeps every line that is finished from now on.
+pub fn keep_lines() {
+    if let Ok(mut kept) = KEPT.lock() {
+        *kept = Some(Vec::new());
+    }
+}
+
+/// Lines finished since `keep_lines`.
+pub fn kept_lines() -> Vec<String> {
+    KEPT.lock().ok().and_then(|kept| kept.clone()).unwrap_or_default()
+}
+
+/// Finishes `line`, for a page if there is to be one, and prints it if `json`. Scenarios give all their lines to this,
+/// whether they print JSON or a table.
+pub fn emit(line: JsonLine, json: bool) {
+    let line = line.end();
+    if json {
+        println!("{line}");
+    }
+}
+
 impl JsonLine {
     /// Starts with the scenario and the server's name.
     pub fn new(scenario: &str, server: &str) -> Self {
-        JsonLine(String::new()).text("scenario", scenario).text("server", server)
+        JsonLine::of(scenario).text("server", server)
+    }
+
+    /// Starts with the scenario, for what is no server's.
+    pub fn of(scenario: &str) -> Self {
+        JsonLine(String::new()).text("scenario", scenario)
     }
 
     /// Adds a string.
@@ -21,19 +52,62 @@ impl JsonLine {
     /// Adds a number, with at most three decimals; null if it is none.
     pub fn number(mut self, name: &str, value: f64) -> Self {
         self.name(name);
-        if !value.is_finite() {
-            self.0.push_str("null");
-        } else if value.fract() == 0.0 && value.abs() < 1e15 {
-            let _ = write!(self.0, "{value:.0}");
-        } else {
-            let _ = write!(self.0, "{value:.3}");
-        }
+        self.digits(value);
         self
+    }
+
+    /// Adds a truth.
+    pub fn flag(mut self, name: &str, value: bool) -> Self {
+        self.name(name);
+        self.0.push_str(if value { "true" } else { "false" });
+        self
+    }
+
+    /// Adds a list of pairs, their numbers as `number` writes them.
+    pub fn pairs(mut self, name: &str, pairs: &[(f64, f64)]) -> Self {
+        self.name(name);
+        self.0.push('[');
+        for (at, &(x, y)) in pairs.iter().enumerate() {
+            self.0.push_str(if at == 0 { "[" } else { ",[" });
+            self.digits(x);
+            self.0.push(',');
+            self.digits(y);
+            self.0.push(']');
+        }
+        self.0.push(']');
+        self
+    }
+
+    /// Adds p50, p90, p99, p99.9 and the maximum of `times` as `PREFIX_p50_us` .. `PREFIX_max_us`, how many they are as
+    /// `PREFIX_count`, and `PREFIX_curve_us`, pairs of percent and microseconds.
+    pub fn latencies(mut self, prefix: &str, times: &Latencies) -> Self {
+        for (name, percent) in [("p50", 50.0), ("p90", 90.0), ("p99", 99.0), ("p999", 99.9), ("max", 100.0)] {
+            self = self.number(&format!("{prefix}_{name}_us"), times.us(percent));
+        }
+        self.number(&format!("{prefix}_count"), times.len() as f64)
+            .pairs(&format!("{prefix}_curve_us"), &times.curve())
     }
 
     /// The finished line.
     pub fn end(self) -> String {
-        format!("{{{}}}", self.0)
+        let line = format!("{{{}}}", self.0);
+        if let Ok(mut kept) = KEPT.lock()
+            && let Some(kept) = kept.as_mut()
+        {
+            kept.push(line.clone());
+        }
+        line
+    }
+
+    /// At most three decimals; null if it is no number.
+    fn digits(&mut self, value: f64) {
+        let _ = if !value.is_finite() {
+            write!(self.0, "null")
+        } else if value.fract() == 0.0 && value.abs() < 1e15 {
+            write!(self.0, "{value:.0}")
+        } else {
+            write!(self.0, "{value:.3}")
+        };
     }
 
     fn name(&mut self, name: &str) {
@@ -97,6 +171,19 @@ mod tests {
             line.end(),
             r#"{"scenario":"fanout","server":"a\"b\\\u000a","n":1000,"x":1.250,"bad":null}"#
         );
+    }
+
+    #[test]
+    fn lists_and_latencies_are_json() {
+        let mut times = Latencies::default();
+        (1..=200).for_each(|us| times.record(us * 1000));
+        let line = JsonLine::of("x").flag("ok", true).pairs("none", &[]).latencies("client", &times).end();
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["ok"], &value["none"]), (&true.into(), &serde_json::json!([])));
+        assert_eq!(value["client_count"], 200);
+        let curve = value["client_curve_us"].as_array().unwrap();
+        assert_eq!(curve.last().unwrap()[1], value["client_max_us"]);
+        assert!(curve.iter().any(|point| point[0] == 90.0 && point[1] == value["client_p90_us"]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::ledger::TAG_BYTES;
 use crate::load::ClientMode;
 use crate::locations::Locations;
 use crate::options::{ServerArgs, Setup, at_least, check_rounds};
-use crate::report::JsonLine;
+use crate::report::{self, JsonLine};
 use crate::wire::WireArgs;
 use clap::Args;
 use load::{RoomsLoad, RoomsShape};
@@ -124,13 +124,15 @@ pub fn run(args: &RoomsArgs) -> Result<(), String> {
     let per_second = contender.spread(|figures| figures.per_second / shape.subscribers as f64);
     if plan.json {
         contest::print_summaries(contender, &[], &[], &plan);
-        let line = JsonLine::new("rooms", &contender.server.name)
-            .text("kind", "publishes")
-            .number("cpu_ns_per_publish", per_publish.median)
-            .number("cpu_ns_per_publish_min", per_publish.min)
-            .number("cpu_ns_per_publish_max", per_publish.max)
-            .number("publishes_per_second", per_second.median);
-        println!("{}", line.end());
+    }
+    let line = JsonLine::new("rooms", &contender.server.name)
+        .text("kind", "publishes")
+        .number("cpu_ns_per_publish", per_publish.median)
+        .number("cpu_ns_per_publish_min", per_publish.min)
+        .number("cpu_ns_per_publish_max", per_publish.max)
+        .number("publishes_per_second", per_second.median);
+    report::emit(line, plan.json);
+    if plan.json {
         return Ok(());
     }
     println!(

@@ -32,6 +32,9 @@ impl Spread {
     }
 }
 
+/// Percents that a curve tells, besides the maximum.
+const CURVE: [f64; 12] = [10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999];
+
 /// Times in an HDR histogram: three digits, whatever their range.
 #[derive(Clone)]
 pub struct Latencies(Histogram<u64>);
@@ -73,6 +76,17 @@ impl Latencies {
         }
         self.0.value_at_quantile(percent / 100.0) as f64 / 1e3
     }
+
+    /// Pairs of percent and microseconds for a curve, the maximum last. Percents that fewer than one of the times
+    /// exceed are left out: they would only repeat the maximum.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        if self.0.is_empty() {
+            return Vec::new();
+        }
+        let told = |percent: &f64| (100.0 - percent) / 100.0 * self.len() as f64 >= 0.999;
+        let percents = CURVE.into_iter().filter(told).chain([100.0]);
+        percents.map(|percent| (percent, self.us(percent))).collect()
+    }
 }
 
 #[cfg(test)]
@@ -106,5 +120,18 @@ mod tests {
         assert!(close(latencies.us(50.0), 501.0), "{}", latencies.us(50.0));
         assert!(close(latencies.us(99.0), 991.0), "{}", latencies.us(99.0));
         assert!(close(latencies.us(100.0), 1e8), "{}", latencies.us(100.0));
+    }
+
+    #[test]
+    fn a_curve_goes_as_far_as_there_are_times() {
+        let mut latencies = Latencies::default();
+        assert!(latencies.curve().is_empty());
+        (1..=1000).for_each(|us| latencies.record(us * 1000));
+        let percents: Vec<f64> = latencies.curve().iter().map(|point| point.0).collect();
+        assert_eq!(percents, [10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0]);
+        assert!(latencies.curve().is_sorted_by_key(|point| point.1));
+        let mut one = Latencies::default();
+        one.record(5000);
+        assert_eq!(one.curve(), [(100.0, one.us(100.0))]);
     }
 }

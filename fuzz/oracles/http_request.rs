@@ -7,7 +7,7 @@
 
 use fanwire::limits::{HTTP_HEADERS, HttpLimits};
 use fanwire::wire::http::client::put_request;
-use fanwire::wire::http::request::{Event, Method, Reader, Request, serialize};
+use fanwire::wire::http::request::{Event, Lines, Method, Reader, Request, serialize};
 
 use super::input::{Input, single};
 
@@ -50,10 +50,10 @@ fn read(pieces: &[&[u8]], limits: &HttpLimits) -> Read {
     let mut got = Read::default();
     let mut continues = 0;
     for piece in pieces {
-        let mut bytes = piece.to_vec();
+        let (mut bytes, mut lines) = (piece.to_vec(), Lines::default());
         let mut at = 0;
         loop {
-            let step = match reader.step(&mut bytes[at..], limits) {
+            let step = match reader.step(&mut bytes[at..], &mut lines, limits) {
                 Ok(step) => step,
                 Err(error) => {
                     assert!(matches!(error.status, 400 | 413 | 414 | 431 | 501 | 505), "{error}");
@@ -162,9 +162,9 @@ fn survives(request: &Request<'_>, limits: &HttpLimits) {
 }
 
 fn read_one(bytes: &mut [u8], limits: &HttpLimits) -> Got {
-    let mut reader = Reader::default();
+    let (mut reader, mut lines) = (Reader::default(), Lines::default());
     let length = bytes.len();
-    let step = reader.step(bytes, limits).expect("own bytes are readable");
+    let step = reader.step(bytes, &mut lines, limits).expect("own bytes are readable");
     assert_eq!(step.consumed, length);
     let Some(Event::Request(request)) = step.event else { panic!("not one whole request") };
     own(&request)

@@ -11,6 +11,7 @@ use fanwire::wire::http::HttpError;
 use fanwire::wire::http::chunked::{LAST_CHUNK, chunk};
 use fanwire::wire::http::client::{Body, ResponseHead, parse_head};
 use fanwire::wire::http::head::Framing;
+use fanwire::wire::http::request::Lines;
 use fanwire::wire::http::response::{Context, Response};
 
 use super::input::{Input, single};
@@ -35,7 +36,8 @@ pub fn check(data: &[u8]) {
         ..HttpLimits::default()
     };
     let to_head = input.flag(0);
-    let parsed = parse_head(input.body, to_head, &limits);
+    let mut lines = Lines::default();
+    let parsed = parse_head(input.body, to_head, &mut lines, &limits);
     prefixes(input.body, to_head, &limits, &parsed);
     let Ok(Some(head)) = parsed else { return };
     keeps_promises(&head, to_head, &limits);
@@ -58,7 +60,8 @@ fn shown(parsed: &Parsed<'_>) -> String {
 
 fn prefixes(body: &[u8], to_head: bool, limits: &HttpLimits, whole: &Parsed<'_>) {
     for length in 0..body.len().min(PREFIX_BYTES) {
-        let parsed = parse_head(&body[..length], to_head, limits);
+        let mut lines = Lines::default();
+        let parsed = parse_head(&body[..length], to_head, &mut lines, limits);
         if !matches!(parsed, Ok(None)) {
             assert_eq!(shown(&parsed), shown(whole), "after {length} bytes");
             if let Ok(Some(head)) = parsed {
@@ -140,7 +143,8 @@ fn answer_again(input: &Input<'_>, head: &ResponseHead<'_>, data: &[u8]) {
         }
     }
     let limits = HttpLimits { head_bytes: 65_535, body_bytes: usize::MAX, ..HttpLimits::default() };
-    let again = parse_head(&out, false, &limits).expect("own answer").expect("complete");
+    let mut space = Lines::default();
+    let again = parse_head(&out, false, &mut space, &limits).expect("own answer").expect("complete");
     assert_eq!(again.status, head.status);
     for (name, value) in lines {
         assert!(again.headers.all(name).any(|other| other == value), "{name} is gone");

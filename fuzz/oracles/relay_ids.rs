@@ -14,7 +14,7 @@ use fanwire::dialect::relay::settings::{
 use fanwire::dialect::relay::template::Scope;
 use fanwire::limits::{HttpLimits, RELAY_CHANNEL_ID_BYTES, RELAY_CHANNELS_PER_REQUEST};
 use fanwire::wire::http::date;
-use fanwire::wire::http::request::{Event, Reader};
+use fanwire::wire::http::request::{Event, Lines, Reader};
 
 use super::input::Input;
 
@@ -70,8 +70,9 @@ fn ask(location: &Location, target: &[u8], headers: &[&[u8]]) -> Option<(Result<
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
-    let mut reader = Reader::default();
-    let Event::Request(request) = reader.step(&mut bytes, &HttpLimits::default()).ok()?.event? else {
+    let (mut reader, mut lines) = (Reader::default(), Lines::default());
+    let Event::Request(request) = reader.step(&mut bytes, &mut lines, &HttpLimits::default()).ok()?.event?
+    else {
         return None;
     };
     let path = Path::new(request.target_parts().path_raw)?;

@@ -85,6 +85,11 @@ impl Channel {
         }
     }
 
+    fn trim(&mut self, now: Now) {
+        let Channel { history, policy, .. } = self;
+        history.trim(policy, now.mono_ms());
+    }
+
     /// What the next position has to be above: the last one, also of a channel that had the name before.
     fn newest(&self) -> Position {
         self.last.max(self.history.dropped())
@@ -184,15 +189,15 @@ impl Home {
         busy: ShardSet,
         effects: &mut Vec<Effect>,
     ) -> Result<Answer, Refusal> {
-        if let Some(at) = self.find(key) {
-            if self.channels[at].interest().meets(busy) {
-                return Err(Refusal::Busy);
-            }
-        } else if !create {
-            return Err(Refusal::NotFound);
+        let at = match self.find(key) {
+            Some(at) if self.channels[at].interest().meets(busy) => return Err(Refusal::Busy),
+            None if !create => return Err(Refusal::NotFound),
+            found => self.open_found(found, key, &policy, now)?,
+        };
+        // Mostly the rules are the same ones: no count is touched for them then.
+        if !Arc::ptr_eq(&self.channels[at].policy, &policy) {
+            self.channels[at].policy = policy.clone();
         }
-        let at = self.open(key, &policy, now)?;
-        self.channels[at].policy = policy.clone();
         self.trim(at, now);
         let channel = &self.channels[at];
         let expires_ms = match policy.message_timeout_ms {
@@ -247,7 +252,7 @@ impl Home {
                 channel.history.skip(publication.position);
             }
             channel.last = publication.position;
-            channel.history.trim(&channel.policy.clone(), now.mono_ms());
+            channel.trim(now);
             channel.idle_since_ms = now.mono_ms();
         });
     }
@@ -422,7 +427,18 @@ impl Home {
 
     /// The channel's place, made when it is not there.
     fn open(&mut self, key: &Arc<ChannelKey>, policy: &Arc<Policy>, now: Now) -> Result<usize, Refusal> {
-        if let Some(at) = self.find(key) {
+        self.open_found(self.find(key), key, policy, now)
+    }
+
+    /// As `open`, for a channel that was looked for already.
+    fn open_found(
+        &mut self,
+        found: Option<usize>,
+        key: &Arc<ChannelKey>,
+        policy: &Arc<Policy>,
+        now: Now,
+    ) -> Result<usize, Refusal> {
+        if let Some(at) = found {
             if let Some(group) = self.groups.get_mut(key) {
                 group.set_limits(policy.group_limits);
             }
@@ -463,7 +479,7 @@ impl Home {
     }
 
     fn trim(&mut self, at: usize, now: Now) {
-        self.account(at, |channel| channel.history.trim(&channel.policy.clone(), now.mono_ms()));
+        self.account(at, |channel| channel.trim(now));
     }
 
     /// Changes a channel's history and carries the difference over to the node's and the group's counters.

@@ -1,5 +1,6 @@
 //! The name of a channel, hashed once.
 
+use crate::limits::KEYS_CACHED;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -60,6 +61,35 @@ impl ChannelKey {
     }
 }
 
+/// Keys made lately, so that a channel that many messages go to need not be named anew each time. One per shard.
+#[derive(Debug, Default)]
+pub struct KeyCache {
+    /// One place per remainder of the hash; a newcomer takes the place.
+    places: Vec<Option<Arc<ChannelKey>>>,
+}
+
+impl KeyCache {
+    /// As [`ChannelKey::new`], mostly without making one.
+    pub fn key(&mut self, hasher: &KeyHasher, app: u32, group: &[u8], name: &[u8]) -> Arc<ChannelKey> {
+        if self.places.is_empty() {
+            self.places.resize(KEYS_CACHED, None);
+        }
+        let hash = hasher.0.hash_one((app, group, name));
+        let place = &mut self.places[(hash % KEYS_CACHED as u64) as usize];
+        if let Some(key) = place
+            && key.hash == hash
+            && key.app == app
+            && key.group() == group
+            && key.name() == name
+        {
+            return key.clone();
+        }
+        let key = ChannelKey::new(hasher, app, group, name);
+        *place = Some(key.clone());
+        key
+    }
+}
+
 impl PartialEq for ChannelKey {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
@@ -91,6 +121,23 @@ mod tests {
         assert_ne!(a, c);
         assert_eq!(a, ChannelKey::new(&hasher, 0, b"ab", b"c"));
         assert_eq!((b.group(), b.name()), (&b"a"[..], &b"bc"[..]));
+    }
+
+    #[test]
+    fn cached_keys_are_the_same_keys() {
+        let (hasher, mut cache) = (KeyHasher::new(7), KeyCache::default());
+        let first = cache.key(&hasher, 0, b"g", b"n");
+        assert!(Arc::ptr_eq(&first, &cache.key(&hasher, 0, b"g", b"n")));
+        for (app, group, name) in [(1, b"g".as_slice(), b"n".as_slice()), (0, b"", b"gn"), (0, b"gn", b"")] {
+            let other = cache.key(&hasher, app, group, name);
+            assert_eq!(other, ChannelKey::new(&hasher, app, group, name));
+            assert_ne!(other, first);
+        }
+        // More names than places: everybody still gets their own.
+        for number in 0..4 * KEYS_CACHED as u32 {
+            let name = number.to_le_bytes();
+            assert_eq!(cache.key(&hasher, 0, b"", &name), ChannelKey::new(&hasher, 0, b"", &name));
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub mod position;
 pub mod publication;
 
 pub use command::{Answer, Class, Command, Effect, Ended, Refusal, ReplyTo, Start, Token};
-pub use key::{ChannelKey, KeyHasher};
+pub use key::{ChannelKey, KeyCache, KeyHasher};
 pub use policy::{Concurrency, GroupLimits, Policy};
 pub use position::Position;
 pub use publication::{Message, Publication};

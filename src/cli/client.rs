@@ -12,6 +12,7 @@ use super::args::PeerArgs;
 use crate::limits::{CLI_CONNECT_MS, CLI_MESSAGE_BYTES, CLI_READ_BYTES, HttpLimits};
 use crate::wire::http::client::{Body, parse_head, put_request};
 use crate::wire::http::head::Framing;
+use crate::wire::http::request::Lines;
 
 /// Everything but what RFC 3986 leaves unreserved.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -188,8 +189,9 @@ impl Connection {
 
     /// Reads the head of the next answer; interim ones but 101 are skipped.
     pub fn head(&mut self) -> Result<Answer, String> {
+        let mut lines = Lines::default();
         loop {
-            let parsed = parse_head(&self.received, false, &http_limits())
+            let parsed = parse_head(&self.received, false, &mut lines, &http_limits())
                 .map_err(|error| format!("bad answer: {error}"))?;
             let Some(head) = parsed else {
                 if !self.fill()? {

@@ -122,7 +122,7 @@ mod tests {
     use crate::dialect::Figures;
     use crate::dialect::encode::Encoder;
     use crate::limits::HttpLimits;
-    use crate::wire::http::request::{Event, Reader};
+    use crate::wire::http::request::{Event, Lines, Reader};
     use crate::wire::ws::deflate::Inflater;
 
     struct NoFigures;
@@ -163,6 +163,7 @@ mod tests {
             listener: 0,
             delivered_ms: 0,
             encoder: &mut Encoder::without_forms(),
+            keys: &mut Default::default(),
             shard: 0,
             actions: &mut actions,
             figures: &NoFigures,
@@ -172,8 +173,8 @@ mod tests {
 
     fn asked(head: &str) -> (Option<Session>, Vec<Action>) {
         let mut bytes = format!("{head}\r\nHost: a\r\n\r\n").into_bytes();
-        let mut reader = Reader::default();
-        let step = reader.step(&mut bytes, &HttpLimits::default()).unwrap();
+        let (mut reader, mut lines) = (Reader::default(), Lines::default());
+        let step = reader.step(&mut bytes, &mut lines, &HttpLimits::default()).unwrap();
         let Some(Event::Request(request)) = step.event else { panic!("no request") };
         within(|cx| Echo::new("/echo").on_request(cx, &request))
     }

@@ -18,20 +18,29 @@ pub struct Encoder {
     of: Option<Arc<Publication>>,
     frames: Vec<(Form, Bytes)>,
     forms: relay::form::Forms,
-    date: (u64, Bytes),
+    date: Option<Date>,
+}
+
+/// A second as HTTP spells it.
+struct Date {
+    unix_s: u64,
+    text: [u8; 29],
+    line: Bytes,
+}
+
+impl Date {
+    fn new(unix_s: u64) -> Date {
+        let text = date::format(unix_s as i64);
+        let mut line = Vec::with_capacity(40);
+        put_header(&mut line, "Date", &text);
+        Date { unix_s, text, line: line.into() }
+    }
 }
 
 impl Encoder {
     /// An encoder for these forms.
     pub fn new(forms: relay::form::Forms) -> Encoder {
-        Encoder {
-            compressor: None,
-            scratch: Vec::new(),
-            of: None,
-            frames: Vec::new(),
-            forms,
-            date: (0, Bytes::new()),
-        }
+        Encoder { compressor: None, scratch: Vec::new(), of: None, frames: Vec::new(), forms, date: None }
     }
 
     /// An encoder that knows no form: for tests of what sends no publications.
@@ -64,14 +73,19 @@ impl Encoder {
         frame
     }
 
+    fn date_of(&mut self, unix_s: u64) -> &Date {
+        let date = self.date.take().filter(|date| date.unix_s == unix_s);
+        self.date.insert(date.unwrap_or_else(|| Date::new(unix_s)))
+    }
+
     /// The header line `Date:` with its CRLF, made once per second.
     pub fn date_line(&mut self, unix_s: u64) -> Bytes {
-        if self.date.1.is_empty() || self.date.0 != unix_s {
-            let mut line = Vec::with_capacity(40);
-            put_header(&mut line, "Date", &date::format(unix_s as i64));
-            self.date = (unix_s, line.into());
-        }
-        self.date.1.clone()
+        self.date_of(unix_s).line.clone()
+    }
+
+    /// The value of `Date`, made once per second.
+    pub fn date(&mut self, unix_s: u64) -> [u8; 29] {
+        self.date_of(unix_s).text
     }
 
     /// Lets go of the publication at hand.

@@ -31,7 +31,7 @@ pub use session::{Dialects, Session};
 
 use crate::channel::command::{Command, Subscribe};
 use crate::channel::hook::HookCall;
-use crate::channel::{ChannelKey, Now};
+use crate::channel::{ChannelKey, KeyCache, Now};
 use crate::wire::ws::deflate::Params;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct Context<'a> {
     pub delivered_ms: u64,
     /// Encodes publications, each form once.
     pub encoder: &'a mut encode::Encoder,
+    /// Keys of channels that were published to lately.
+    pub keys: &'a mut KeyCache,
     /// The shard this runs on.
     pub shard: u16,
     /// What the shard shall do, in order.

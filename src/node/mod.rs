@@ -6,5 +6,6 @@ pub mod config;
 pub mod console;
 pub mod health;
 pub mod host;
+pub mod memory;
 pub mod metrics;
 pub mod pages;

@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::limits::{HttpLimits, SHARD_STALL_MS};
     use crate::shard::net::NetKind;
-    use crate::wire::http::request::{Event, Reader};
+    use crate::wire::http::request::{Event, Lines, Reader};
     use std::sync::atomic::{AtomicU64, Ordering};
 
     struct Node {
@@ -163,7 +163,8 @@ mod tests {
 
     fn ask(node: &Node, request: &str, listener: u16) -> Option<Response> {
         let (mut input, mut reader) = (format!("{request}\r\n\r\n").into_bytes(), Reader::default());
-        let step = reader.step(&mut input, &HttpLimits::default()).unwrap();
+        let mut lines = Lines::default();
+        let step = reader.step(&mut input, &mut lines, &HttpLimits::default()).unwrap();
         let Some(Event::Request(request)) = step.event else { panic!("not a whole request") };
         node.pages.answer(&request, listener)
     }

@@ -118,7 +118,7 @@ impl Shard {
     pub(super) fn command(&mut self, key: Arc<ChannelKey>, command: Command, from: ReplyTo) {
         let home = key.home(self.post.shards());
         if home == self.id as usize {
-            self.work.push_back(Work::Command { key, command: Box::new(command), from });
+            self.work.push_back(Work::Command { key, command, from });
             return;
         }
         if matches!(command, Command::Publish { .. }) && self.post.busy().contains(home) {

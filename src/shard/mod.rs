@@ -26,10 +26,10 @@ pub mod work;
 
 pub use run::{DriverChoice, ShardConfig, ShardLimits, start};
 
-use crate::channel::Now;
 use crate::channel::core::Home;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::members::{Member, Members};
+use crate::channel::{KeyCache, Now};
 use crate::dialect::encode::Encoder;
 use crate::dialect::{Action, Context, Dialects, Session};
 use crate::wire::http::request::Request;
@@ -74,6 +74,7 @@ pub struct Shard {
     listeners: Vec<Listener>,
     addresses: accept::Addresses,
     encoder: Encoder,
+    keys: KeyCache,
     inflater: Option<Box<Inflater>>,
     wheel: Wheel,
     clock: run::Clock,
@@ -120,6 +121,7 @@ impl Shard {
             listener: connection.listener,
             delivered_ms: u64::from(connection.delivered) * crate::limits::TICK_MS,
             encoder: &mut self.encoder,
+            keys: &mut self.keys,
             shard: self.id,
             actions: &mut actions,
             figures: &self.node,

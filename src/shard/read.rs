@@ -7,7 +7,7 @@ use crate::dialect::session::Message;
 use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};
 use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
-use crate::wire::http::request::{self, Method, Request};
+use crate::wire::http::request::{self, Lines, Method, Request};
 use crate::wire::http::response::{CONTINUE, Context, Response};
 use crate::wire::ws::close::{self, Fault};
 use crate::wire::ws::deflate::Inflater;
@@ -73,9 +73,13 @@ impl Shard {
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> bool {
         let slot = key.slot;
         let fd = self.slab[slot].fd;
-        // SAFETY: the kernel writes at most `scratch.len()` bytes into a live buffer.
-        let received =
-            unsafe { libc::recv(fd, scratch.as_mut_ptr().cast(), scratch.len(), libc::MSG_DONTWAIT) };
+        // Not recv(3), which makes itself a cancellation point on the way in and out: two locked instructions.
+        // SAFETY: the kernel writes at most `scratch.len()` bytes into a live buffer; no address is asked for.
+        let received = unsafe {
+            let (fd, flags) = (libc::c_long::from(fd), libc::c_long::from(libc::MSG_DONTWAIT));
+            let (buffer, null) = (scratch.as_mut_ptr(), std::ptr::null_mut::<u8>());
+            libc::syscall(libc::SYS_recvfrom, fd, buffer, scratch.len(), flags, null, null)
+        };
         if received < 0 {
             let kind = io::Error::last_os_error().kind();
             if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
@@ -212,9 +216,10 @@ impl Shard {
         let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
         let mut reader = std::mem::take(&mut http.reader);
         let limits = self.limits.http;
+        let mut lines = Lines::default();
         let mut at = 0;
         loop {
-            let step = match reader.step(&mut bytes[at..], &limits) {
+            let step = match reader.step(&mut bytes[at..], &mut lines, &limits) {
                 Ok(step) => step,
                 Err(error) => return self.refuse_request(slot, error),
             };

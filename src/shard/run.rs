@@ -10,9 +10,9 @@ use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
 use super::{Caller, Pages, Shard};
-use crate::channel::Now;
 use crate::channel::core::Home;
 use crate::channel::members::Members;
+use crate::channel::{KeyCache, Now};
 use crate::dialect::Dialects;
 use crate::dialect::encode::Encoder;
 use crate::limits::{
@@ -236,6 +236,7 @@ impl Shard {
             listeners: config.listeners,
             addresses: Addresses::default(),
             encoder,
+            keys: KeyCache::default(),
             inflater: Some(Box::new(Inflater::new(false))),
             wheel: Wheel::new(),
             clock: config.clock,

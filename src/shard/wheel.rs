@@ -1,7 +1,7 @@
 //! All deadlines of a shard: a wheel of buckets, one entry per connection in the usual case, nothing for
 //! connections without a deadline.
 
-use crate::limits::{TICK_MS, WHEEL_SLOTS};
+use crate::limits::{TICK_MS, WHEEL_KEYS_KEPT, WHEEL_SLOTS};
 use crate::shard::net::Key;
 
 /// A tick count; 0 is "never".
@@ -53,7 +53,7 @@ impl Wheel {
         for step in 1..=steps {
             let bucket = &mut self.buckets[(self.now + step) as usize % WHEEL_SLOTS];
             due.append(bucket);
-            if bucket.capacity() > 1024 {
+            if bucket.capacity() > WHEEL_KEYS_KEPT {
                 *bucket = Vec::new();
             }
         }

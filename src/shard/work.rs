@@ -12,13 +12,15 @@ use std::sync::Arc;
 
 /// One thing to do.
 #[derive(Debug)]
+// The large ones are the common ones, and the queue is short: a box would cost each publish an allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Work {
     /// For a channel that lives here.
     Command {
         /// The channel.
         key: Arc<ChannelKey>,
         /// What to do.
-        command: Box<Command>,
+        command: Command,
         /// Who asks.
         from: ReplyTo,
     },
@@ -40,7 +42,7 @@ impl Shard {
     pub(super) fn run_work(&mut self) {
         while let Some(work) = self.work.pop_front() {
             match work {
-                Work::Command { key, command, from } => self.apply(&key, *command, from),
+                Work::Command { key, command, from } => self.apply(&key, command, from),
                 Work::Effect(effect) => self.effect(effect),
                 Work::Hook { token, answer } => self.on_hook(token, *answer),
                 Work::Close(key) => {

@@ -50,6 +50,7 @@ pub struct Passed {
 /// See the module.
 pub struct Crowd {
     paths: Paths,
+    kinds: Vec<Kind>,
     sources: usize,
     book: Book,
     epoll: Epoll,
@@ -72,13 +73,14 @@ struct Slot {
 }
 
 impl Crowd {
-    /// Connects the publisher. `run` tells this run's messages from others'.
-    pub fn new(paths: Paths, sources: usize, run: u32) -> Result<Crowd, String> {
+    /// Connects the publisher. Visitors are of `kinds` in turn. `run` tells this run's messages from others'.
+    pub fn new(paths: Paths, kinds: &[Kind], sources: usize, run: u32) -> Result<Crowd, String> {
         let epoll = Epoll::new(EPOLL_BATCH).map_err(|e| format!("epoll: {e}"))?;
         let poster = Poster::connect(&paths)?;
         epoll.add(poster.stream.as_raw_fd(), POSTER).map_err(|e| format!("epoll: {e}"))?;
         Ok(Crowd {
             paths,
+            kinds: if kinds.is_empty() { Kind::ALL.to_vec() } else { kinds.to_vec() },
             sources,
             book: Book::new(run),
             epoll,
@@ -168,7 +170,7 @@ impl Crowd {
     fn launch(&mut self, pace: Pace) {
         let number = self.launched;
         self.launched += 1;
-        let kind = Kind::ALL[(number % Kind::ALL.len() as u64) as usize];
+        let kind = self.kinds[(number % self.kinds.len() as u64) as usize];
         let stay = Duration::from_micros(self.draw(pace.lifetime.as_micros() as u64 * 2));
         let source = source_address(self.paths.target, number as usize, self.sources);
         let begin = || {

@@ -9,7 +9,7 @@ mod visitor;
 use crate::contest::{self, Meter, explain};
 use crate::options::{ServerArgs, Setup, at_least};
 use crate::procfs::{self, ProcessTree};
-use crate::report::{JsonLine, progress, table};
+use crate::report::{self, JsonLine, progress, table};
 use crate::round::{Round, Stopwatch};
 use crate::server::Server;
 use crate::vitals::{ConfigFile, Vitals, mib};
@@ -53,6 +53,9 @@ pub struct ChurnArgs {
     /// The same for publishers.
     #[arg(long, default_value = "/pub/")]
     publish_path: String,
+    /// Kinds of connections that come, in turn: to find out which one it is that leaks. Default: all.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KINDS")]
+    kinds: Vec<Kind>,
     /// Connections that come per second, of each kind as many.
     #[arg(long, default_value_t = 400.0, value_name = "PER_SECOND")]
     connections: f64,
@@ -158,7 +161,7 @@ impl<'a> Trial<'a> {
     fn new(server: &Server, args: &'a ChurnArgs) -> Result<Trial<'a>, String> {
         let (subscribe, publish) = (args.path.clone(), args.publish_path.clone());
         let paths = Paths { target: server.address, subscribe, publish };
-        let crowd = Crowd::new(paths, args.sources, contest::run_number())?;
+        let crowd = Crowd::new(paths, &args.kinds, args.sources, contest::run_number())?;
         let (processes, meter) = (server.processes()?, Meter::new(server)?);
         // What connected while the server started has been accepted by now, and is gone.
         sleep(LOOK_EVERY);
@@ -224,25 +227,23 @@ impl<'a> Trial<'a> {
             mib(cycle.level.private),
             cycle.left.as_ref().map(|left| format!(": LEFT BEHIND {left}")).unwrap_or_default()
         ));
-        if self.args.server.json {
-            let mut line = JsonLine::new("churn", &server.name)
-                .number("cycle", number as f64)
-                .number("connections", cycle.passed.visitors as f64)
-                .number("most_at_a_time", cycle.passed.most as f64)
-                .number("messages", cycle.passed.messages as f64)
-                .number("deliveries", cycle.passed.deliveries as f64)
-                .number("seconds", cycle.seconds)
-                .number("settled_after_s", cycle.settled.as_secs_f64())
-                .number("rss_bytes", cycle.level.rss as f64)
-                .number("pss_bytes", cycle.level.pss as f64)
-                .number("private_bytes", cycle.level.private as f64)
-                .number("cpu_us_per_connection", cycle.cpu_us)
-                .number("client_core_share", cycle.client_share);
-            for (name, count) in cycle.level.counts() {
-                line = line.number(&name.replace(' ', "_"), count);
-            }
-            println!("{}", line.end());
+        let mut line = JsonLine::new("churn", &server.name)
+            .number("cycle", number as f64)
+            .number("connections", cycle.passed.visitors as f64)
+            .number("most_at_a_time", cycle.passed.most as f64)
+            .number("messages", cycle.passed.messages as f64)
+            .number("deliveries", cycle.passed.deliveries as f64)
+            .number("seconds", cycle.seconds)
+            .number("settled_after_s", cycle.settled.as_secs_f64())
+            .number("rss_bytes", cycle.level.rss as f64)
+            .number("pss_bytes", cycle.level.pss as f64)
+            .number("private_bytes", cycle.level.private as f64)
+            .number("cpu_us_per_connection", cycle.cpu_us)
+            .number("client_core_share", cycle.client_share);
+        for (name, count) in cycle.level.counts() {
+            line = line.number(&name.replace(' ', "_"), count);
         }
+        report::emit(line, self.args.server.json);
     }
 }
 
@@ -279,20 +280,21 @@ fn verdict(args: &ChurnArgs, crowd: &Crowd, cycles: &[Cycle]) -> Result<Growth, 
 fn print_results(args: &ChurnArgs, server: &Server, cycles: &[Cycle], result: &Result<Growth, String>) {
     let share = cycles.iter().map(|cycle| cycle.client_share).fold(0.0, f64::max);
     let growth = growth(cycles).unwrap_or(Growth { per_visitor: f64::NAN, total: f64::NAN });
+    let line = JsonLine::new("churn", &server.name)
+        .text("kind", "summary")
+        .number("cycles", args.cycles as f64)
+        .number("connections_per_second", args.connections)
+        .number("private_growth_bytes_per_connection", growth.per_visitor)
+        .number("private_growth_bytes", growth.total)
+        .number("tolerance_bytes_per_connection", args.tolerance_bytes)
+        .number("flat", f64::from(u8::from(result.is_ok())))
+        .number("client_core_share_max", share);
+    report::emit(line, args.server.json);
     if args.server.json {
-        let line = JsonLine::new("churn", &server.name)
-            .text("kind", "summary")
-            .number("cycles", args.cycles as f64)
-            .number("connections_per_second", args.connections)
-            .number("private_growth_bytes_per_connection", growth.per_visitor)
-            .number("private_growth_bytes", growth.total)
-            .number("tolerance_bytes_per_connection", args.tolerance_bytes)
-            .number("flat", f64::from(u8::from(result.is_ok())))
-            .number("client_core_share_max", share);
-        println!("{}", line.end());
         return;
     }
-    let kinds: Vec<&str> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+    let kinds = if args.kinds.is_empty() { &Kind::ALL[..] } else { &args.kinds };
+    let kinds: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
     println!(
         "churn: {} connections/s for {} s in {} cycles after a warm-up, each {} ms in the mean: {}; every message checked",
         args.connections,

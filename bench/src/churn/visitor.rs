@@ -20,7 +20,7 @@ const CUT_FRAME: [u8; 16] =
     [0x81, 0x80 | 100, 0, 0, 0, 0, b'c', b'u', b't', b'c', b'u', b't', b'c', b'u', b't', b'c'];
 
 /// How a visitor behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Kind {
     /// WebSocket on the shared channel; leaves with a close frame and waits for the answer.
     Close,

@@ -7,13 +7,13 @@ use crate::report::table;
 /// Prints everything about the heats of one load.
 pub fn print(heats: &[Vec<Contender>], bout: &Bout, skipped: &Skipped) {
     let plan = &bout.plan;
+    for heat in heats {
+        let Some((first, others)) = heat.split_first() else { continue };
+        let floors = others.iter().position(|other| other.spare).unwrap_or(others.len());
+        let (floors, peers) = others.split_at(floors);
+        contest::print_summaries(first, floors, peers, plan);
+    }
     if plan.json {
-        for heat in heats {
-            let Some((first, others)) = heat.split_first() else { continue };
-            let floors = others.iter().position(|other| other.spare).unwrap_or(others.len());
-            let (floors, peers) = others.split_at(floors);
-            contest::print_summaries(first, floors, peers, plan);
-        }
         return;
     }
     println!("{}", bout.head);

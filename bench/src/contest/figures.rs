@@ -26,8 +26,12 @@ pub struct Figures {
     pub others_share: f64,
     /// Latency, microseconds: half are at most this.
     pub p50_us: f64,
+    /// 90 of 100 are.
+    pub p90_us: f64,
     /// 99 of 100 are.
     pub p99_us: f64,
+    /// 999 of 1000 are.
+    pub p999_us: f64,
     /// All are.
     pub max_us: f64,
 }
@@ -48,7 +52,9 @@ impl Figures {
             client_delay_share: round.client_delay_ns as f64 / wall,
             others_share: core.others_ns as f64 / core.wall_ns as f64,
             p50_us: round.latencies.us(50.0),
+            p90_us: round.latencies.us(90.0),
             p99_us: round.latencies.us(99.0),
+            p999_us: round.latencies.us(99.9),
             max_us: round.latencies.us(100.0),
         }
     }
@@ -84,6 +90,8 @@ mod tests {
         assert_eq!((figures.per_second, figures.joined), (500_000.0, 4.0));
         assert_eq!((figures.server_share, figures.client_share), (0.5, 0.25));
         assert_eq!((figures.client_delay_share, figures.others_share), (0.5, 0.2));
-        assert!((figures.p50_us - 5.0).abs() < 0.01 && (figures.max_us - 10.0).abs() < 0.01);
+        let near = |figure: f64, us: f64| (figure - us).abs() < 0.01;
+        assert!(near(figures.p50_us, 5.0) && near(figures.p90_us, 9.0) && near(figures.p99_us, 10.0));
+        assert!(near(figures.p999_us, 10.0) && near(figures.max_us, 10.0));
     }
 }

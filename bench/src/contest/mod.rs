@@ -6,13 +6,14 @@ mod meter;
 mod print;
 
 use crate::floor::{self, Mode};
-use crate::report::{JsonLine, progress};
+use crate::report::{self, JsonLine, progress};
 use crate::round::Work;
 use crate::server::{self, Server};
 use crate::stats::{Latencies, Spread};
 pub use bout::{Bout, Connect, Side, Start};
 pub use figures::Figures;
 pub use meter::{CoreTime, Meter, SETTLE};
+pub use print::{DISTURBED, SATURATED};
 pub use print::{
     print_brief, print_lags, print_ratio, print_server_notes, print_summaries, print_table, print_verdict,
 };
@@ -24,6 +25,9 @@ use std::time::Duration;
 const WARM_UP: Duration = Duration::from_millis(300);
 /// What others leave on the core is cold; a turn before the clock starts warms it.
 const TURN: Duration = Duration::from_millis(30);
+/// Every floor's name begins so.
+const FLOOR: &str = "floor";
+
 /// What is measured, and how to call it.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -96,9 +100,7 @@ pub fn compete(contenders: &mut [Contender], plan: &Plan) -> Result<(), String> 
                 figures.cpu_ns(),
                 plan.unit
             ));
-            if plan.json {
-                println!("{}", contender.round_json(round, plan));
-            }
+            report::emit(contender.round_json(&figures, round, plan), plan.json);
         }
     }
     for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
@@ -119,7 +121,7 @@ pub fn floors(core: usize) -> Result<Vec<Server>, String> {
     }
     let start = |mode: Mode| {
         let address = server::free_address()?;
-        let name = format!("floor ({})", mode.name());
+        let name = format!("{FLOOR} ({})", mode.name());
         Server::start(&name, server::floor(address, mode)?, address, core)
     };
     modes.into_iter().map(start).collect()
@@ -231,14 +233,18 @@ impl Contender {
         Spread::of(pairs.map(|(own, others)| own.cpu_ns() / others.cpu_ns()))
     }
 
+    /// Whether it is a floor program in one of its modes.
+    fn is_floor(&self) -> bool {
+        self.server.name.starts_with(FLOOR)
+    }
+
     /// The beginning of a JSON line.
     fn json(&self, plan: &Plan) -> JsonLine {
         let line = JsonLine::new(plan.scenario, &self.server.name);
         if self.wire.is_empty() { line } else { line.text("wire", &self.wire) }
     }
 
-    fn round_json(&self, round: usize, plan: &Plan) -> String {
-        let Some(figures) = self.rounds.last() else { return String::new() };
+    fn round_json(&self, figures: &Figures, round: usize, plan: &Plan) -> JsonLine {
         let mut line = self.json(plan).number("round", round as f64);
         for (name, value) in &plan.facts {
             line = line.number(name, *value);
@@ -249,20 +255,21 @@ impl Contender {
             .number(&format!("{}_per_second", plan.units), figures.per_second)
             .number(&format!("{}_per_read", plan.units), figures.joined)
             .number("latency_p50_us", figures.p50_us)
+            .number("latency_p90_us", figures.p90_us)
             .number("latency_p99_us", figures.p99_us)
+            .number("latency_p999_us", figures.p999_us)
             .number("latency_max_us", figures.max_us)
             .number("server_core_share", figures.server_share)
             .number("client_core_share", figures.client_share)
             .number("client_delay_share", figures.client_delay_share)
             .number("others_on_server_core_share", figures.others_share)
-            .end()
     }
 }
 
 /// The cheapest of `floors`.
-fn cheapest(floors: &[Contender]) -> Option<&Contender> {
+fn cheapest<'a>(floors: impl IntoIterator<Item = &'a Contender>) -> Option<&'a Contender> {
     let median = |floor: &Contender| floor.spread(Figures::cpu_ns).median;
-    floors.iter().min_by(|a, b| median(a).total_cmp(&median(b)))
+    floors.into_iter().min_by(|a, b| median(a).total_cmp(&median(b)))
 }
 
 /// A failure is often the server's end: then that is what to tell.

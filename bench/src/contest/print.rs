@@ -2,34 +2,39 @@
 
 use super::{Contender, Figures, Plan, cheapest};
 use crate::procfs;
-use crate::report::table;
+use crate::report::{self, JsonLine, table};
 
 /// A client that wants to run for this share of the time counts as the bottleneck.
-const SATURATED: f64 = 0.9;
+pub const SATURATED: f64 = 0.9;
+/// Last columns of the table.
+const TIMES: [&str; 6] = ["per read", "p50 us", "p90 us", "p99 us", "p99.9 us", "max us"];
 /// An open loop's own lateness above this share of the latency spoils it.
 const LATE: f64 = 0.2;
 /// Others on the server's core with more than this share of it spoil the figures: they take its caches.
-const DISTURBED: f64 = 0.1;
+pub const DISTURBED: f64 = 0.1;
 
-/// Two numbers: cost, and its ratio to the cheapest floor.
+/// Two numbers: the rate, and the cost with its ratio to the cheapest floor.
 pub fn print_brief(first: &Contender, floors: &[Contender], plan: &Plan) {
-    println!("CPU per {}   {} ns", plan.unit, first.spread(Figures::cpu_ns).text(0));
-    let Some(floor) = cheapest(floors) else { return };
-    let Some(ratio) = first.ratio_to(floor) else { return };
-    let least = floor.spread(Figures::cpu_ns).text(0);
-    println!("ratio to the floor {}   {}: {least} ns", ratio.text(2), floor.server.name);
+    emit_summaries(&[first].into_iter().chain(floors).collect::<Vec<_>>(), plan);
+    println!("{} per second   {}", plan.units, first.spread(|f| f.per_second).text(0));
+    let cost = first.spread(Figures::cpu_ns).text(0);
+    let against = cheapest(floors).and_then(|floor| {
+        let (ratio, least) = (first.ratio_to(floor)?, floor.spread(Figures::cpu_ns).text(0));
+        Some(format!(": {} x the floor ({}, {least} ns)", ratio.text(2), floor.server.name))
+    });
+    println!("CPU ns per {}      {cost}{}", plan.unit, against.unwrap_or_default());
 }
 
-/// A row per contender.
+/// A row per contender. A page that is to be written gets their summaries.
 pub fn print_table(contenders: &[Contender], plan: &Plan) {
+    emit_summaries(&contenders.iter().collect::<Vec<_>>(), plan);
     let titles = [
         "".to_owned(),
         format!("CPU ns/{}", plan.unit),
         "of it ksoftirqd".to_owned(),
         format!("{}/s", plan.units),
     ];
-    let titles =
-        titles.into_iter().chain(["per read", "p50 us", "p99 us", "p99.9 us", "max us"].map(str::to_owned));
+    let titles = titles.into_iter().chain(TIMES.map(str::to_owned));
     let mut rows = vec![titles.collect()];
     for contender in contenders {
         let latency = |percent| format!("{:.0}", contender.latencies.us(percent));
@@ -40,6 +45,7 @@ pub fn print_table(contenders: &[Contender], plan: &Plan) {
             contender.spread(|f| f.per_second).text(0),
             format!("{:.1}", contender.spread(|f| f.joined).median),
             latency(50.0),
+            latency(90.0),
             latency(99.0),
             latency(99.9),
             latency(100.0),
@@ -122,16 +128,22 @@ pub fn print_verdict(contenders: &[Contender], plan: &Plan) {
 
 /// A JSON line per contender. Ratios are against the cheapest floor, and where there are peers against the first one.
 pub fn print_summaries(first: &Contender, floors: &[Contender], peers: &[Contender], plan: &Plan) {
+    emit_summaries(&[first].into_iter().chain(floors).chain(peers).collect::<Vec<_>>(), plan);
+}
+
+fn emit_summaries(contenders: &[&Contender], plan: &Plan) {
+    let Some((first, others)) = contenders.split_first() else { return };
     let to_first = format!("ratio_to_{}", first.server.name);
-    for contender in std::iter::once(first).chain(floors).chain(peers) {
-        let first = (!peers.is_empty()).then_some(first);
-        let ratios = [("ratio_to_floor", cheapest(floors)), (&*to_first, first)];
-        println!("{}", summary_json(contender, plan, &ratios));
+    let floor = cheapest(others.iter().copied().filter(|other| other.is_floor()));
+    let against = others.iter().any(|other| !other.is_floor()).then_some(*first);
+    for contender in contenders {
+        let ratios = [("ratio_to_floor", floor), (&*to_first, against)];
+        report::emit(summary_json(contender, plan, &ratios), plan.json);
     }
 }
 
 /// The summary of one contender; `ratios` are against others, by the name of the key.
-fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Contender>)]) -> String {
+fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Contender>)]) -> JsonLine {
     let cpu = contender.spread(Figures::cpu_ns);
     let mut line = contender.json(plan).text("kind", "summary");
     for (name, value) in &plan.facts {
@@ -142,10 +154,8 @@ fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Con
         .number(&cost, cpu.median)
         .number(&format!("{cost}_min"), cpu.min)
         .number(&format!("{cost}_max"), cpu.max)
-        .number(&format!("{}_per_second", plan.units), contender.spread(|f| f.per_second).median);
-    for (name, percent) in [("p50", 50.0), ("p99", 99.0), ("p999", 99.9), ("max", 100.0)] {
-        line = line.number(&format!("latency_{name}_us"), contender.latencies.us(percent));
-    }
+        .number(&format!("{}_per_second", plan.units), contender.spread(|f| f.per_second).median)
+        .latencies("latency", &contender.latencies);
     if contender.lags.len() > 0 {
         line = line
             .number("publishes_held_by_full_window", contender.held as f64)
@@ -164,5 +174,5 @@ fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Con
                 .number(&format!("{name}_max"), ratio.max);
         }
     }
-    line.end()
+    line
 }

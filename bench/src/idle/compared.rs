@@ -2,15 +2,15 @@
 
 use super::Measured;
 use crate::options::{Channels, IdleArgs};
-use crate::report::{JsonLine, table};
+use crate::report::{self, JsonLine, table};
 
 /// Prints what was measured of each server, by name; the first is what the others are compared with.
 pub fn print(all: &[(String, Measured)], args: &IdleArgs) {
+    let own = all.first().map_or(f64::NAN, |first| first.1.growth.pss);
+    for (name, measured) in all {
+        report::emit(json(name, measured, own, args), args.server.json);
+    }
     if args.server.json {
-        let own = all.first().map_or(f64::NAN, |first| first.1.growth.pss);
-        for (name, measured) in all {
-            println!("{}", json(name, measured, own, args));
-        }
         return;
     }
     let channels = if args.channels == Channels::One { "one channel" } else { "a channel each" };
@@ -76,7 +76,7 @@ fn rows(all: &[(String, Measured)]) -> Vec<Vec<String>> {
     rows
 }
 
-fn json(name: &str, measured: &Measured, own: f64, args: &IdleArgs) -> String {
+fn json(name: &str, measured: &Measured, own: f64, args: &IdleArgs) -> JsonLine {
     let Measured { growth, huge, calm, .. } = measured;
     let mut line = JsonLine::new("idle", name)
         .text("kind", "summary")
@@ -96,7 +96,7 @@ fn json(name: &str, measured: &Measured, own: f64, args: &IdleArgs) -> String {
             .number("server_end_bytes", growth.server_end())
             .number("both_ends_bytes", growth.both_ends());
     }
-    line.end()
+    line
 }
 
 #[cfg(test)]

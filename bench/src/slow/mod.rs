@@ -11,7 +11,7 @@ use crate::contest::{self, CoreTime, Meter, SETTLE, explain};
 use crate::ledger::TAG_BYTES;
 use crate::options::{PATH, PUBLISH_PATH, ServerArgs, Setup, at_least, check_rounds};
 use crate::procfs::ProcessTree;
-use crate::report::progress;
+use crate::report::{self, progress};
 use crate::round::Round;
 use crate::server::Server;
 use crate::stats::Spread;
@@ -281,9 +281,7 @@ impl<'a> Trial<'a> {
             "round {round}/{}  {kind:<7} {:.0} ns CPU per delivery, p50 {:.0} us, p99 {:.0} us, max {:.0} us",
             self.args.rounds, figures.cpu_ns, figures.p50_us, figures.p99_us, figures.max_us
         ));
-        if self.args.server.json {
-            println!("{}", print::round_json(self, round, kind, figures));
-        }
+        report::emit(print::round_json(self, round, kind, figures), self.args.server.json);
     }
 
     /// A figure with stalled readers as a multiple of the one without, pair by pair.

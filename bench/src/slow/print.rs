@@ -3,7 +3,7 @@
 use super::reader::End;
 use super::{Figures, Trial};
 use crate::procfs::load_average;
-use crate::report::{JsonLine, table};
+use crate::report::{self, JsonLine, table};
 use crate::stats::Spread;
 use crate::vitals::mib;
 
@@ -58,8 +58,8 @@ impl Fates {
 
 /// All of it.
 pub fn results(trial: &Trial<'_>) {
+    report::emit(summary_json(trial), trial.args.server.json);
     if trial.args.server.json {
-        println!("{}", summary_json(trial));
         return;
     }
     let args = trial.args;
@@ -161,7 +161,7 @@ fn facts(line: JsonLine, trial: &Trial<'_>) -> JsonLine {
 }
 
 /// The JSON line of a round.
-pub fn round_json(trial: &Trial<'_>, round: usize, kind: &str, figures: &Figures) -> String {
+pub fn round_json(trial: &Trial<'_>, round: usize, kind: &str, figures: &Figures) -> JsonLine {
     let line = JsonLine::new("slow", &trial.server.name).number("round", round as f64).text("phase", kind);
     let mut line = facts(line, trial);
     for (_, _, name, figure) in COLUMNS {
@@ -185,10 +185,10 @@ pub fn round_json(trial: &Trial<'_>, round: usize, kind: &str, figures: &Figures
             .number("stalled_open", fate.open as f64)
             .number("slow_consumers_counted", fate.counted.unwrap_or(f64::NAN));
     }
-    line.end()
+    line
 }
 
-fn summary_json(trial: &Trial<'_>) -> String {
+fn summary_json(trial: &Trial<'_>) -> JsonLine {
     let line = JsonLine::new("slow", &trial.server.name).text("kind", "summary");
     let mut line = facts(line, trial);
     for (_, _, name, figure) in COLUMNS {
@@ -207,5 +207,4 @@ fn summary_json(trial: &Trial<'_>) -> String {
         .number("closed_after_messages_min", after().fold(f64::NAN, f64::min))
         .number("closed_after_messages_max", after().fold(f64::NAN, f64::max))
         .number("slow_consumers_counted", fates.counted.unwrap_or(f64::NAN))
-        .end()
 }

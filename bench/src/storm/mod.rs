@@ -8,7 +8,7 @@ use crate::client::Publisher;
 use crate::contest::{self, CoreTime, Meter, SETTLE, explain};
 use crate::options::{PATH, Setup, StormArgs, at_least};
 use crate::procfs::load_average;
-use crate::report::{JsonLine, progress, table};
+use crate::report::{self, JsonLine, progress, table};
 use crate::server::Server;
 use crate::stats::{Latencies, Spread};
 use crate::watchdog;
@@ -260,22 +260,20 @@ impl Storm {
                 "round {round}/{}  {name:<14} {kind}: {:.1} us CPU each, all done in {:.0} ms, {} refused",
                 args.rounds, gust.cpu_us, gust.wall_ms, gust.refused
             ));
-            if args.server.json {
-                let line = JsonLine::new("storm", name).number("round", round as f64).text("phase", kind);
-                let line = facts(line, args)
-                    .number("cpu_us_per_connection", gust.cpu_us)
-                    .number("connections_per_second", gust.per_second)
-                    .number("all_done_ms", gust.wall_ms)
-                    .number("refused", gust.refused as f64)
-                    .number("listen_queue_overflows", gust.overflows.map_or(f64::NAN, |count| count as f64))
-                    .number("client_core_share", gust.client_share)
-                    .number("others_on_server_core_share", gust.others_share);
-                println!("{}", line.end());
-            }
+            let line = JsonLine::new("storm", name).number("round", round as f64).text("phase", kind);
+            let line = facts(line, args)
+                .number("cpu_us_per_connection", gust.cpu_us)
+                .number("connections_per_second", gust.per_second)
+                .number("all_done_ms", gust.wall_ms)
+                .number("refused", gust.refused as f64)
+                .number("listen_queue_overflows", gust.overflows.map_or(f64::NAN, |count| count as f64))
+                .number("client_core_share", gust.client_share)
+                .number("others_on_server_core_share", gust.others_share);
+            report::emit(line, args.server.json);
         }
     }
 
-    fn summary_json(&self, args: &StormArgs, phase: &str, gusts: &[Gust], times: &Latencies) -> String {
+    fn summary_json(&self, args: &StormArgs, phase: &str, gusts: &[Gust], times: &Latencies) -> JsonLine {
         let spread = |figure: fn(&Gust) -> f64| spread(gusts, figure);
         let cpu = spread(|gust| gust.cpu_us);
         let line = JsonLine::new("storm", &self.server.name).text("kind", "summary").text("phase", phase);
@@ -285,12 +283,11 @@ impl Storm {
             .number("cpu_us_per_connection_max", cpu.max)
             .number("connections_per_second", spread(|gust| gust.per_second).median)
             .number("all_done_ms", spread(|gust| gust.wall_ms).median)
-            .number("client_p50_us", times.us(50.0))
-            .number("client_p99_us", times.us(99.0))
-            .number("client_max_us", times.us(100.0))
+            .latencies("client", times)
             .number("refused", gusts.iter().map(|gust| gust.refused).sum::<u64>() as f64)
+            .number("client_core_share", spread(|gust| gust.client_share).median)
+            .number("others_on_server_core_share", spread(|gust| gust.others_share).median)
             .number("listen_queue_overflows", overflows(gusts).map_or(f64::NAN, |count| count as f64))
-            .end()
     }
 }
 
@@ -344,13 +341,14 @@ fn publish(publisher: &mut Publisher, book: &mut Book, count: usize) -> Result<(
 
 fn print_results(storm: &Storm, others: &[Storm], args: &StormArgs) {
     let all = || std::iter::once(storm).chain(others);
-    if args.server.json {
-        for storm in all() {
-            println!("{}", storm.summary_json(args, "connect", &storm.connects, &storm.connect_times));
-            if !storm.recoveries.is_empty() {
-                println!("{}", storm.summary_json(args, "recover", &storm.recoveries, &storm.recovery_times));
-            }
+    let json = args.server.json;
+    for storm in all() {
+        report::emit(storm.summary_json(args, "connect", &storm.connects, &storm.connect_times), json);
+        if !storm.recoveries.is_empty() {
+            report::emit(storm.summary_json(args, "recover", &storm.recoveries, &storm.recovery_times), json);
         }
+    }
+    if json {
         return;
     }
     let concurrency = match args.concurrency {
@@ -362,8 +360,18 @@ fn print_results(storm: &Storm, others: &[Storm], args: &StormArgs) {
          message checked",
         args.connections, args.sources, args.missed, args.payload, args.rounds
     );
-    let titles =
-        ["", "CPU us/client", "clients/s", "all done ms", "client p50 ms", "p99 ms", "max ms", "refused"];
+    let titles = [
+        "",
+        "CPU us/client",
+        "clients/s",
+        "all done ms",
+        "client p50 ms",
+        "p90 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "refused",
+    ];
     let mut rows = vec![titles.map(str::to_owned).to_vec()];
     for storm in all() {
         let name = &storm.server.name;
@@ -430,7 +438,9 @@ fn row(name: &str, gusts: &[Gust], times: &Latencies) -> Vec<String> {
         spread(gusts, |gust| gust.per_second).text(0),
         spread(gusts, |gust| gust.wall_ms).text(0),
         ms(50.0),
+        ms(90.0),
         ms(99.0),
+        ms(99.9),
         ms(100.0),
         gusts.iter().map(|gust| gust.refused).sum::<u64>().to_string(),
     ]

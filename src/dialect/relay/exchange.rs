@@ -2,12 +2,13 @@
 
 use crate::channel::{KeyHasher, Refusal};
 use crate::dialect::relay::form::Forms;
+use crate::dialect::relay::info::Sum;
 use crate::dialect::relay::location::{Captures, Location};
 use crate::dialect::relay::settings::Flavour;
 use crate::dialect::relay::template::Scope;
 use crate::dialect::{Action, Context};
+use crate::wire::http::accept::InfoFormat;
 use crate::wire::http::cors::{Answer, Decision};
-use crate::wire::http::date;
 use crate::wire::http::request::{Method, Request};
 use crate::wire::http::response::{self, Response};
 use bytes::Bytes;
@@ -71,15 +72,48 @@ impl Http {
 
 /// Sends a whole answer with `lines` (cross-origin headers) added, and ends the exchange.
 pub fn finish(cx: &mut Context<'_>, http: Http, answer: &Response, lines: &[u8]) {
-    let date = date::format(cx.now.unix_s() as i64);
+    let date = cx.encoder.date(cx.now.unix_s());
     let context = http.context(Some(&date));
-    let mut out = Vec::with_capacity(256 + lines.len() + answer.body_bytes().len());
-    answer.head_prefix(&mut out);
+    let out = &mut cx.encoder.scratch;
+    out.clear();
+    answer.head_prefix(out);
     out.extend_from_slice(lines);
-    answer.per_request(&mut out, &context);
-    answer.tail(&mut out, context.head);
-    cx.send(out);
+    answer.per_request(out, &context);
+    answer.tail(out, context.head);
+    // Of its exact size, the copy needs no second allocation for its reference count.
+    let bytes = Bytes::copy_from_slice(out);
+    cx.send(bytes);
     cx.act(if answer.keeps_alive(&context) { Action::Done } else { Action::Close });
+}
+
+/// As [`finish`] with the info body `sum` in `format`: what publishers wait for, so nothing but the answer itself is
+/// allocated.
+pub fn finish_info(
+    cx: &mut Context<'_>,
+    http: Http,
+    status: u16,
+    (sum, format): (&Sum, InfoFormat),
+    lines: &[u8],
+) {
+    let date = cx.encoder.date(cx.now.unix_s());
+    let context = http.context(Some(&date));
+    let out = &mut cx.encoder.scratch;
+    out.clear();
+    sum.write(format, out);
+    let body_bytes = out.len();
+    response::put_status_line(out, status);
+    response::put_body_lines(out, format.content_type(), body_bytes);
+    out.extend_from_slice(lines);
+    response::per_request(out, &context, true, false);
+    out.extend_from_slice(b"\r\n");
+    let (body, head) = out.split_at(body_bytes);
+    let body = if context.head { &[] } else { body };
+    // Full to its capacity: then Bytes takes it over as it is.
+    let mut whole = Vec::with_capacity(head.len() + body.len());
+    whole.extend_from_slice(head);
+    whole.extend_from_slice(body);
+    cx.send(whole);
+    cx.act(if http.keep_alive() { Action::Done } else { Action::Close });
 }
 
 /// A request with everything that is known about it.

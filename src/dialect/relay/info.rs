@@ -2,8 +2,8 @@
 
 use crate::channel::command::{ChannelInfo, GroupInfo};
 use crate::dialect::Figures;
-use crate::dialect::relay::position;
 use crate::wire::http::accept::InfoFormat;
+use crate::wire::http::response::put_decimal;
 use std::fmt::Write;
 
 /// What several channels look like together.
@@ -40,36 +40,58 @@ impl Sum {
         self.subscribers
     }
 
-    /// The body in a format.
-    pub fn write(&self, format: InfoFormat) -> String {
-        let (messages, subscribers) = (self.messages, self.subscribers);
-        let requested = self.requested_s.map_or_else(|| "-1".to_owned(), |seconds| seconds.to_string());
-        // The ids of several channels have nothing in common.
-        let last = match self.last {
-            Some(last) if self.channels == 1 => position::text(last),
-            _ => "0".into(),
+    /// Appends the body in a format. Every publisher waits for one: no formatting machinery.
+    pub fn write(&self, format: InfoFormat, out: &mut Vec<u8>) {
+        let texts = match format {
+            InfoFormat::Plain => &PLAIN,
+            InfoFormat::Json => &JSON,
+            InfoFormat::Yaml => &YAML,
+            InfoFormat::Xml => &XML,
         };
-        match format {
-            InfoFormat::Plain => format!(
-                "queued messages: {messages}\r\nlast requested: {requested} sec. ago\r\n\
-                 active subscribers: {subscribers}\r\nlast message id: {last}"
-            ),
-            InfoFormat::Json => format!(
-                "{{\"messages\": {messages}, \"requested\": {requested}, \"subscribers\": {subscribers}, \
-                 \"last_message_id\": \"{last}\" }}"
-            ),
-            InfoFormat::Yaml => format!(
-                "---\r\nmessages: {messages}\r\nrequested: {requested}\r\nsubscribers: {subscribers}\r\n\
-                 last_message_id: \"{last}\"\r\n\r\n"
-            ),
-            InfoFormat::Xml => format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\r\n<channel>\r\n  <messages>{messages}</messages>\r\n  \
-                 <requested>{requested}</requested>\r\n  <subscribers>{subscribers}</subscribers>\r\n  \
-                 <last_message_id>{last}</last_message_id>\r\n</channel>"
-            ),
+        out.extend_from_slice(texts[0].as_bytes());
+        put_decimal(out, self.messages);
+        out.extend_from_slice(texts[1].as_bytes());
+        match self.requested_s {
+            Some(seconds) => put_decimal(out, seconds),
+            None => out.extend_from_slice(b"-1"),
         }
+        out.extend_from_slice(texts[2].as_bytes());
+        put_decimal(out, self.subscribers);
+        out.extend_from_slice(texts[3].as_bytes());
+        match self.last {
+            Some(last) if self.channels == 1 => {
+                put_decimal(out, last.time);
+                out.push(b':');
+                put_decimal(out, last.tag.into());
+            }
+            // The ids of several channels have nothing in common.
+            _ => out.push(b'0'),
+        }
+        out.extend_from_slice(texts[4].as_bytes());
     }
 }
+
+/// What stands around messages, requested, subscribers and last message id.
+type Texts = [&'static str; 5];
+
+const PLAIN: Texts = [
+    "queued messages: ",
+    "\r\nlast requested: ",
+    " sec. ago\r\nactive subscribers: ",
+    "\r\nlast message id: ",
+    "",
+];
+const JSON: Texts =
+    ["{\"messages\": ", ", \"requested\": ", ", \"subscribers\": ", ", \"last_message_id\": \"", "\" }"];
+const YAML: Texts =
+    ["---\r\nmessages: ", "\r\nrequested: ", "\r\nsubscribers: ", "\r\nlast_message_id: \"", "\"\r\n\r\n"];
+const XML: Texts = [
+    "<?xml version=\"1.0\" encoding=\"UTF-8\" ?>\r\n<channel>\r\n  <messages>",
+    "</messages>\r\n  <requested>",
+    "</requested>\r\n  <subscribers>",
+    "</subscribers>\r\n  <last_message_id>",
+    "</last_message_id>\r\n</channel>",
+];
 
 /// The body that describes a group. Messages are never on disk here.
 pub fn group(info: &GroupInfo, format: InfoFormat) -> String {

@@ -1,6 +1,6 @@
 //! Locations as compiled: whose path it is, which channels a request means, and under which rules.
 
-use crate::channel::{self, ChannelKey, KeyHasher, Policy};
+use crate::channel::{self, ChannelKey, KeyCache, KeyHasher, Policy};
 use crate::dialect::relay::form::Variant;
 use crate::dialect::relay::settings::{
     self, AllowOrigin, ChannelIdOverflow, Flavour, LocationMethods, LocationSettings, PathPattern,
@@ -247,6 +247,17 @@ impl Location {
             return Err(BadChannel::Group);
         }
         Ok(group)
+    }
+
+    /// The key of one of its channels, for a publisher: mostly another one is not long ago.
+    pub fn key_again(
+        &self,
+        cache: &mut KeyCache,
+        hasher: &KeyHasher,
+        group: &[u8],
+        id: &[u8],
+    ) -> Arc<ChannelKey> {
+        cache.key(hasher, self.app, group, id)
     }
 
     /// The key of one of its channels.

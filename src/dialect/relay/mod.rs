@@ -29,7 +29,7 @@ use crate::channel::{Answer, Ended, KeyHasher, Publication};
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context};
 use crate::limits::{HTTP_HEADERS, HttpLimits};
-use crate::wire::http::request::{self, Event, Reader, Request};
+use crate::wire::http::request::{self, Event, Lines, Reader, Request};
 use crate::wire::http::response::Response;
 use crate::wire::multipart::Boundary;
 use crate::wire::ws::close;
@@ -351,8 +351,8 @@ impl Relay {
             headers: HTTP_HEADERS,
             body_bytes: usize::MAX >> 1,
         };
-        let mut reader = Reader::default();
-        let step = reader.step(&mut waiting.request, &limits);
+        let (mut reader, mut lines) = (Reader::default(), Lines::default());
+        let step = reader.step(&mut waiting.request, &mut lines, &limits);
         let request = match &step {
             Ok(request::Step { event: Some(Event::Request(request)), .. }) => request,
             _ => return exchange::finish(cx, session.http.closing(), &Response::new(500), b""),

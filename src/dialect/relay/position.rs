@@ -55,11 +55,6 @@ impl TagText {
     }
 }
 
-/// The text `time:tag` of a position.
-pub fn text(position: Position) -> String {
-    format!("{}:{}", position.time, position.tag)
-}
-
 /// A position that a request names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {

@@ -3,7 +3,7 @@
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::{self, ChannelKey, Command, Message, Refusal};
 use crate::dialect::relay::events::{self, Tell};
-use crate::dialect::relay::exchange::{Ask, Http, finish, refusal};
+use crate::dialect::relay::exchange::{Ask, Http, finish, finish_info, refusal};
 use crate::dialect::relay::hooks;
 use crate::dialect::relay::info::Sum;
 use crate::dialect::relay::location::Channels;
@@ -164,9 +164,26 @@ pub fn scope<'s>(
 fn message(ask: &Ask<'_>, scope: &Scope<'_>, body: &[u8], content_type: Option<&[u8]>) -> Message {
     Message {
         payload: Bytes::copy_from_slice(body),
-        content_type: content_type.map(Bytes::copy_from_slice),
+        content_type: content_type.map(shared),
         event: event(ask, scope),
         deflate: ask.location.settings.deflate,
+    }
+}
+
+/// A content type to keep. Common ones are not copied: with a message in flight and a hundred stored, that is an
+/// allocation saved for each.
+fn shared(content_type: &[u8]) -> Bytes {
+    const COMMON: [&[u8]; 5] = [
+        b"text/plain",
+        b"application/json",
+        // What curl -d sends.
+        b"application/x-www-form-urlencoded",
+        b"application/octet-stream",
+        b"text/plain;charset=UTF-8",
+    ];
+    match COMMON.iter().find(|common| **common == content_type) {
+        Some(common) => Bytes::from_static(common),
+        None => Bytes::copy_from_slice(content_type),
     }
 }
 
@@ -180,10 +197,16 @@ pub fn event(ask: &Ask<'_>, scope: &Scope<'_>) -> Option<Bytes> {
 }
 
 /// The distinct keys of the channels, each with its place in the request.
-pub fn keys(ask: &Ask<'_>, channels: &Channels) -> Vec<(u16, Arc<ChannelKey>)> {
+pub fn keys(ask: &Ask<'_>, channels: &Channels) -> impl Iterator<Item = (u16, Arc<ChannelKey>)> {
+    let key = |(at, id): (u16, &Vec<u8>)| (at, ask.location.key(ask.hasher, &channels.group, id));
+    distinct(channels).map(key)
+}
+
+/// The distinct ids, each with its place in the request.
+fn distinct(channels: &Channels) -> impl Iterator<Item = (u16, &Vec<u8>)> {
     let ids = &channels.ids;
     let distinct = ids.iter().enumerate().filter(|(at, id)| !ids[..*at].contains(*id));
-    distinct.map(|(at, id)| (at as u16, ask.location.key(ask.hasher, &channels.group, id))).collect()
+    distinct.map(|(at, id)| (at as u16, id))
 }
 
 fn ask_homes(
@@ -200,21 +223,16 @@ fn ask_homes(
         Verb::Delete => events::prepare(ask, &scope, "channel_delete"),
         Verb::Create | Verb::Info => Vec::new(),
     };
-    let keys = keys(ask, channels);
-    session.state = State::Publishing(Box::new(Publishing {
-        verb,
-        format: info_format(ask.request.headers.all("accept")),
-        lines: ask.lines(cors::Answer::Plain),
-        unanswered: keys.len() as u16,
-        sum: Sum::default(),
-        refusal: None,
-        events,
-    }));
     let policy = &ask.location.policy;
-    for (tag, key) in keys {
-        let command = match (verb, &message) {
+    let mut ids = distinct(channels).peekable();
+    let (mut message, mut unanswered) = (message, 0);
+    while let Some((tag, id)) = ids.next() {
+        // The last channel, mostly the only one, gets the message itself.
+        let own = if ids.peek().is_some() { message.clone() } else { message.take() };
+        let key = ask.location.key_again(cx.keys, ask.hasher, &channels.group, id);
+        let command = match (verb, own) {
             (Verb::Publish, Some(message)) => Command::Publish {
-                message: message.clone(),
+                message,
                 policy: policy.clone(),
                 create: ask.location.settings.create_on_post,
             },
@@ -222,8 +240,18 @@ fn ask_homes(
             (Verb::Delete, _) => Command::Delete,
             _ => Command::Info,
         };
+        unanswered += 1;
         cx.act(Action::Command { key, command, tag });
     }
+    session.state = State::Publishing(Box::new(Publishing {
+        verb,
+        format: info_format(ask.request.headers.all("accept")),
+        lines: ask.lines(cors::Answer::Plain),
+        unanswered,
+        sum: Sum::default(),
+        refusal: None,
+        events,
+    }));
 }
 
 impl Publishing {
@@ -249,20 +277,22 @@ impl Publishing {
         if self.unanswered > 0 {
             return false;
         }
-        finish(cx, http, &self.answer(), &self.lines);
+        self.answer(cx, http);
         true
     }
 
-    fn answer(&self) -> Response {
+    fn answer(&self, cx: &mut Context<'_>, http: Http) {
         let status = match (self.refusal, self.verb) {
-            (Some(why), _) => return refusal(why, false),
+            (Some(why), _) => return finish(cx, http, &refusal(why, false), &self.lines),
             (None, Verb::Publish) if self.sum.subscribers() > 0 => 201,
             (None, Verb::Publish) => 202,
             // Empty: a client depends on it (nchan sheet section 2).
-            (None, Verb::Info | Verb::Delete) if self.sum.channels() == 0 => return Response::new(404),
+            (None, Verb::Info | Verb::Delete) if self.sum.channels() == 0 => {
+                return finish(cx, http, &Response::new(404), &self.lines);
+            }
             (None, _) => 200,
         };
-        Response::new(status).body(self.format.content_type(), self.sum.write(self.format))
+        finish_info(cx, http, status, (&self.sum, self.format), &self.lines);
     }
 }
 

@@ -70,7 +70,7 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authori
         return Waiting::authorize(cx, ask, session, call);
     }
     let plan = Plan {
-        keys: publisher::keys(ask, &channels),
+        keys: publisher::keys(ask, &channels).collect(),
         channels: channels.ids.len(),
         attend: Attend::new(cx, ask, &scope, transport),
         event: ask.location.event.as_ref().filter(|t| t.constant().is_none()).map(|t| t.fill(&scope).into()),

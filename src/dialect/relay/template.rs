@@ -92,6 +92,10 @@ impl Template {
 
     /// The text for one request.
     pub fn fill(&self, scope: &Scope<'_>) -> Vec<u8> {
+        // The usual template is one group of the pattern.
+        if let [Part::Group(number)] = &*self.0 {
+            return scope.captures.get(*number).to_vec();
+        }
         let mut out = Vec::new();
         for part in &self.0 {
             part.fill(scope, &mut out);

@@ -80,7 +80,7 @@ impl Publisher {
             Box::new(HookCall { order: Some(cx.random), ..call })
         });
         Some(Publisher {
-            keys: publisher::keys(ask, &channels).into(),
+            keys: publisher::keys(ask, &channels).collect(),
             replies,
             content_type: ask.request.headers.get("content-type").map(Bytes::copy_from_slice),
             event: publisher::event(ask, &scope),
@@ -206,7 +206,9 @@ impl Publisher {
             return false;
         }
         if let Some(format) = self.replies {
-            cx.send(frame::encode(Opcode::Text, false, &[done.sum.write(format).as_bytes()]));
+            let mut text = Vec::with_capacity(256);
+            done.sum.write(format, &mut text);
+            cx.send(frame::encode(Opcode::Text, false, &[&text]));
         }
         true
     }

@@ -2,7 +2,7 @@
 
 use super::HttpError;
 use super::chunked::Decoder;
-use super::head::{self, Framing, Headers};
+use super::head::{self, Framing, Headers, Lines};
 use super::response::{put_decimal, put_header};
 use crate::limits::HttpLimits;
 
@@ -62,6 +62,7 @@ pub struct ResponseHead<'a> {
 pub fn parse_head<'a>(
     buffer: &'a [u8],
     to_head: bool,
+    lines: &'a mut Lines,
     limits: &HttpLimits,
 ) -> Result<Option<ResponseHead<'a>>, HttpError> {
     let limit = head::head_limit(limits);
@@ -72,7 +73,7 @@ pub fn parse_head<'a>(
             false => Ok(None),
         };
     };
-    let (status, minor_version, headers) = head::parse_response(&window[..len], limits)?;
+    let (status, minor_version, headers) = head::parse_response(&window[..len], lines, limits)?;
     let framing = match (to_head, status) {
         (true, _) | (_, 100..=199 | 204 | 304) => Framing::Sized(0),
         _ => response_framing(&headers)?,
@@ -156,7 +157,7 @@ impl Body {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{Event, Reader};
+    use super::super::request::{Event, Lines, Reader};
     use super::super::response::{Context, Response};
     use super::super::{chunked, response};
     use super::*;
@@ -165,13 +166,13 @@ mod tests {
 
     /// Head and body of one response that arrives in pieces of `step` bytes.
     fn read(bytes: &[u8], step: usize, to_head: bool) -> Result<(u16, Vec<u8>, bool), HttpError> {
-        let limits = HttpLimits::default();
+        let (limits, mut lines) = (HttpLimits::default(), Lines::default());
         let (mut head, mut data, mut body, mut status) = (Vec::new(), Vec::new(), None, 0);
         for piece in bytes.chunks(step) {
             let mut rest = piece.to_vec();
             if body.is_none() {
                 head.extend_from_slice(piece);
-                let Some(parsed) = parse_head(&head, to_head, &limits)? else { continue };
+                let Some(parsed) = parse_head(&head, to_head, &mut lines, &limits)? else { continue };
                 status = parsed.status;
                 body = Some(Body::new(parsed.framing));
                 rest = head[parsed.len..].to_vec();
@@ -222,11 +223,14 @@ mod tests {
             "HTTP/2.0 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
         ] {
-            assert!(parse_head(bad.as_bytes(), false, &HttpLimits::default()).is_err(), "{bad}");
+            assert!(
+                parse_head(bad.as_bytes(), false, &mut Lines::default(), &HttpLimits::default()).is_err(),
+                "{bad}"
+            );
         }
         let limits = HttpLimits { head_bytes: 30, body_bytes: 3, ..HttpLimits::default() };
-        assert!(parse_head(&[b'a'; 30], false, &limits).unwrap().is_none());
-        assert_eq!(parse_head(&[b'a'; 31], false, &limits).unwrap_err().status, 431);
+        assert!(parse_head(&[b'a'; 30], false, &mut Lines::default(), &limits).unwrap().is_none());
+        assert_eq!(parse_head(&[b'a'; 31], false, &mut Lines::default(), &limits).unwrap_err().status, 431);
         let mut body = Body::new(Framing::UntilClose);
         assert!(body.read(&mut [0; 3], &limits).is_ok());
         assert_eq!(body.read(&mut [0; 1], &limits).unwrap_err().status, 413);
@@ -237,8 +241,8 @@ mod tests {
         let mut out = Vec::new();
         let headers: [(&str, &[u8]); 2] = [("X", b"y"), ("Z", b"a\r\nb")];
         put_request(&mut out, "POST", "/pub?id=1", "h:80", &headers, Some(b"hi")).unwrap();
-        let mut reader = Reader::default();
-        let step = reader.step(&mut out, &HttpLimits::default()).unwrap();
+        let (mut reader, mut lines) = (Reader::default(), Lines::default());
+        let step = reader.step(&mut out, &mut lines, &HttpLimits::default()).unwrap();
         let Some(Event::Request(request)) = step.event else { panic!("no request") };
         assert_eq!((request.target, request.body), ("/pub?id=1", b"hi".as_slice()));
         assert_eq!(request.headers.len(), 3);

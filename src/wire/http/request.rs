@@ -2,6 +2,7 @@
 
 use super::HttpError;
 use super::chunked::Decoder;
+pub use super::head::Lines;
 use super::head::{self, Framing, Head, Headers};
 use super::response::put_decimal;
 use super::target::Target;
@@ -110,7 +111,7 @@ pub struct Step<'a> {
 /// Incremental reader of requests on one connection.
 ///
 /// Order of calls: `step(input)`, then `step(&mut input[consumed..])` and so on until the event is `None`.
-/// A request that lies whole in the input is borrowed from it; only an incomplete one is copied, into one box,
+/// `lines` is where the positions of the request's header lines go. A request that lies whole in the input is borrowed from it; only an incomplete one is copied, into one box,
 /// which is freed by the `step` or [`Reader::release`] that follows its event. After an error the connection has
 /// to be closed.
 #[derive(Debug, Default)]
@@ -183,16 +184,21 @@ impl Reader {
     ///
     /// # Errors
     /// See [`HttpError`]. The reader is empty afterwards and the connection cannot go on.
-    pub fn step<'a>(&'a mut self, input: &'a mut [u8], limits: &HttpLimits) -> Result<Step<'a>, HttpError> {
+    pub fn step<'a>(
+        &'a mut self,
+        input: &'a mut [u8],
+        lines: &'a mut Lines,
+        limits: &HttpLimits,
+    ) -> Result<Step<'a>, HttpError> {
         self.release();
         if self.kept.is_none() {
-            return self.step_borrowed(input, limits);
+            return self.step_borrowed(input, lines, limits);
         }
         match self.step_kept(input, limits) {
             Ok((consumed, Progress::Incomplete)) => Ok(Step { consumed, event: None }),
             Ok((consumed, Progress::Continue)) => Ok(Step { consumed, event: Some(Event::Continue) }),
             Ok((consumed, Progress::Complete)) => {
-                let event = self.kept.as_mut().map(|kept| kept.finish(limits)).transpose()?;
+                let event = self.kept.as_mut().map(|kept| kept.finish(lines, limits)).transpose()?;
                 Ok(Step { consumed, event })
             }
             Err(error) => {
@@ -203,7 +209,12 @@ impl Reader {
     }
 
     /// No request has begun: looks for a whole one in the input, keeps an incomplete one.
-    fn step_borrowed<'a>(&mut self, input: &'a mut [u8], limits: &HttpLimits) -> Result<Step<'a>, HttpError> {
+    fn step_borrowed<'a>(
+        &mut self,
+        input: &'a mut [u8],
+        lines: &'a mut Lines,
+        limits: &HttpLimits,
+    ) -> Result<Step<'a>, HttpError> {
         let blank = self.skip_blank_lines(input)?;
         let input = &mut input[blank..];
         if input.is_empty() {
@@ -217,7 +228,7 @@ impl Reader {
         let (head_bytes, rest) = input.split_at_mut(head_len);
         let head_bytes: &'a [u8] = head_bytes;
         self.blank_lines = 0;
-        let head = head::parse(head_bytes, limits)?;
+        let head = head::parse(head_bytes, lines, limits)?;
         let expects_continue = head.expects_continue && rest.is_empty();
         let rest_len = rest.len();
         let (kept_len, phase) = match head.framing {
@@ -300,7 +311,8 @@ impl Reader {
 impl Kept {
     /// The head is complete: sets the phase by its framing. True when the client waits for 100 Continue.
     fn begin_body(&mut self, head_len: usize, limits: &HttpLimits) -> Result<bool, HttpError> {
-        let head = head::parse(&self.bytes, limits)?;
+        let mut lines = Lines::default();
+        let head = head::parse(&self.bytes, &mut lines, limits)?;
         let expects_continue = head.expects_continue;
         self.phase = match head.framing {
             Framing::Chunked => Phase::Chunked(Decoder::default()),
@@ -338,10 +350,10 @@ impl Kept {
     }
 
     /// The request, now complete. The head is parsed once more rather than keeping positions of all its parts.
-    fn finish(&mut self, limits: &HttpLimits) -> Result<Event<'_>, HttpError> {
+    fn finish<'a>(&'a mut self, lines: &'a mut Lines, limits: &HttpLimits) -> Result<Event<'a>, HttpError> {
         self.phase = Phase::Done;
         let (head_bytes, body) = self.bytes.split_at(self.head_len);
-        Ok(Event::Request(Request::new(head::parse(head_bytes, limits)?, body)))
+        Ok(Event::Request(Request::new(head::parse(head_bytes, lines, limits)?, body)))
     }
 }
 

@@ -54,27 +54,38 @@ pub fn phrase(status: u16) -> &'static str {
 }
 
 /// Appends a number in decimal.
-pub fn put_decimal(out: &mut Vec<u8>, number: u64) {
-    put_digits(out, number, 10);
+pub fn put_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    // Two digits for each division.
+    while number >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    // What is left is one digit, or nothing in front of a pair from 10 to 99.
+    if number > 0 || at == digits.len() {
+        at -= 1;
+        digits[at] = b'0' + number as u8;
+    }
+    out.extend_from_slice(&digits[at..]);
 }
+
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < pairs.len() {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 /// Appends a number in lower-case hexadecimal.
 pub fn put_hex(out: &mut Vec<u8>, number: u64) {
-    put_digits(out, number, 16);
-}
-
-fn put_digits(out: &mut Vec<u8>, mut number: u64, base: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b"0123456789abcdef"[(number % base) as usize];
-        number /= base;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|at| b"0123456789abcdef"[(number >> (4 * at)) as usize & 15]));
 }
 
 /// Whether a header value can be sent: CR, LF or NUL would let it end its line.
@@ -96,8 +107,27 @@ pub fn put_header(out: &mut Vec<u8>, name: &str, value: &[u8]) -> bool {
     true
 }
 
+/// Appends Content-Type, which must be safe as a header value, and Content-Length.
+pub fn put_body_lines(out: &mut Vec<u8>, content_type: &'static str, body_bytes: usize) {
+    out.extend_from_slice(b"Content-Type: ");
+    out.extend_from_slice(content_type.as_bytes());
+    out.extend_from_slice(b"\r\nContent-Length: ");
+    put_decimal(out, body_bytes as u64);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Appends the status line.
 pub fn put_status_line(out: &mut Vec<u8>, status: u16) {
+    // What publishers get.
+    let common: &[u8] = match status {
+        200 => b"HTTP/1.1 200 OK\r\n",
+        201 => b"HTTP/1.1 201 Created\r\n",
+        202 => b"HTTP/1.1 202 Accepted\r\n",
+        _ => b"",
+    };
+    if !common.is_empty() {
+        return out.extend_from_slice(common);
+    }
     out.extend_from_slice(b"HTTP/1.1 ");
     put_decimal(out, u64::from(status));
     out.push(b' ');
@@ -265,7 +295,9 @@ impl Response {
 /// HTTP/1.0 clients when it does not. `names_connection`: the answer has its own Connection line.
 pub fn per_request(out: &mut Vec<u8>, context: &Context<'_>, is_framed: bool, names_connection: bool) {
     if let Some(date) = context.date {
-        put_header(out, "Date", date);
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(date);
+        out.extend_from_slice(b"\r\n");
     }
     if names_connection {
         return;
@@ -355,7 +387,9 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_full() {
-        for number in [0, 9, 10, 255, 1_234_567_890, u64::MAX] {
+        for number in
+            [0, 9, 10, 15, 16, 99, 100, 101, 255, 999, 1000, 1_234_567_890, 10_000_000_000, u64::MAX]
+        {
             let (mut decimal, mut hex) = (Vec::new(), Vec::new());
             put_decimal(&mut decimal, number);
             put_hex(&mut hex, number);

@@ -3,7 +3,8 @@
 use crate::channel::core::Home;
 use crate::channel::hook::{HookAnswer, HookCall, HookFailure};
 use crate::channel::{
-    Answer, ChannelKey, Class, Command, Effect, KeyHasher, Now, Publication, ReplyTo, Token, command,
+    Answer, ChannelKey, Class, Command, Effect, KeyCache, KeyHasher, Now, Publication, ReplyTo, Token,
+    command,
 };
 use crate::dialect::encode::Encoder;
 use crate::dialect::relay::settings::{LocationMethods, LocationSettings, PathPattern, RelaySettings};
@@ -11,7 +12,7 @@ use crate::dialect::relay::{Relay, Session};
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context, Figures, Form, Upgrade};
 use crate::limits::{HomeLimits, HttpLimits};
-use crate::wire::http::request::{Event, Reader};
+use crate::wire::http::request::{Event, Lines, Reader};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub const DATE: &str = "Sat, 21 Nov 2026 10:30:22 GMT";
 pub struct Rig {
     relay: Relay,
     encoder: Encoder,
+    keys: KeyCache,
     /// Owns all channels.
     pub home: Home,
     /// The time.
@@ -131,6 +133,7 @@ impl Rig {
             .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
         Rig {
             encoder: Encoder::new(relay.forms()),
+            keys: KeyCache::default(),
             relay,
             home: Home::new(HomeLimits::default()),
             now: Now { mono_ns: 1_000_000_000, unix_ms: SECOND * 1000 },
@@ -174,7 +177,8 @@ impl Rig {
         }
         bytes.push_str(&format!("\r\n{body}"));
         let (mut bytes, mut reader) = (bytes.into_bytes(), Reader::default());
-        let step = reader.step(&mut bytes, &HttpLimits::default()).unwrap();
+        let mut positions = Lines::default();
+        let step = reader.step(&mut bytes, &mut positions, &HttpLimits::default()).unwrap();
         let Some(Event::Request(request)) = step.event else { panic!("not a request") };
         let mut session = None;
         let mut found = false;
@@ -207,6 +211,7 @@ impl Rig {
             listener,
             delivered_ms: connection.delivered_ms,
             encoder: &mut self.encoder,
+            keys: &mut self.keys,
             shard: 0,
             actions: &mut actions,
             figures: &Zeros,

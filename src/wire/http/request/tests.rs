@@ -37,10 +37,10 @@ fn feed<'p>(
 ) -> Result<(Vec<Seen>, usize), HttpError> {
     let (mut seen, mut continues) = (Vec::new(), 0);
     for piece in pieces {
-        let mut input = piece.to_vec();
+        let (mut input, mut lines) = (piece.to_vec(), Lines::default());
         let mut at = 0;
         loop {
-            let step = reader.step(&mut input[at..], limits)?;
+            let step = reader.step(&mut input[at..], &mut lines, limits)?;
             at += step.consumed;
             match step.event {
                 Some(Event::Request(request)) => seen.push(Seen::new(&request)),
@@ -90,7 +90,8 @@ fn a_whole_request_is_borrowed_and_an_idle_reader_owns_nothing() {
     let mut input = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi".to_vec();
     let range = input.as_ptr_range();
     let mut reader = Reader::default();
-    let step = reader.step(&mut input, &HttpLimits::default()).unwrap();
+    let mut lines = Lines::default();
+    let step = reader.step(&mut input, &mut lines, &HttpLimits::default()).unwrap();
     let Some(Event::Request(request)) = step.event else { panic!("no request") };
     assert!(range.contains(&request.body.as_ptr()) && range.contains(&request.target.as_ptr()));
     assert!(reader.kept.is_none());
@@ -106,7 +107,8 @@ fn deadlines_can_tell_head_from_body() {
     assert_eq!(reader.buffered(), 9);
     feed(&mut reader, [b"TP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nh".as_slice()], &limits).unwrap();
     assert!(reader.in_body() && !reader.in_head());
-    let step = reader.step(&mut [], &limits).unwrap();
+    let mut lines = Lines::default();
+    let step = reader.step(&mut [], &mut lines, &limits).unwrap();
     assert!(step.event.is_none());
     assert_eq!(feed(&mut reader, [b"i".as_slice()], &limits).unwrap().0.len(), 1);
     assert!(reader.is_idle() && reader.kept.is_none());
@@ -114,7 +116,8 @@ fn deadlines_can_tell_head_from_body() {
     feed(&mut reader, [b"GET / HTTP/1.1\r\nHost: h\r\n\r".as_slice()], &limits).unwrap();
     reader.release();
     assert!(reader.in_head(), "what is incomplete is not released");
-    assert!(matches!(reader.step(b"\n".to_vec().as_mut(), &limits).unwrap().event, Some(Event::Request(_))));
+    let step = reader.step(b"\n".to_vec().leak(), &mut lines, &limits).unwrap();
+    assert!(matches!(step.event, Some(Event::Request(_))));
     assert!(reader.is_idle() && reader.buffered() > 0);
     reader.release();
     assert_eq!(reader.buffered(), 0);
@@ -152,9 +155,9 @@ fn a_moved_request_reads_the_same() {
     for bytes in [first.as_slice(), PIPELINE] {
         let mut input = bytes.to_vec();
         let mut at = 0;
-        let mut reader = Reader::default();
+        let (mut reader, mut lines) = (Reader::default(), Lines::default());
         while let Some(event) = {
-            let step = reader.step(&mut input[at..], &HttpLimits::default()).unwrap();
+            let step = reader.step(&mut input[at..], &mut lines, &HttpLimits::default()).unwrap();
             at += step.consumed;
             step.event
         } {
@@ -170,8 +173,8 @@ fn a_moved_request_reads_the_same() {
             // Once moved, moving again changes nothing.
             let mut moved = serialize(&request);
             let copy = moved.clone();
-            let mut other = Reader::default();
-            let step = other.step(&mut moved, &HttpLimits::default()).unwrap();
+            let (mut other, mut other_lines) = (Reader::default(), Lines::default());
+            let step = other.step(&mut moved, &mut other_lines, &HttpLimits::default()).unwrap();
             let Some(Event::Request(request)) = step.event else { panic!("no request") };
             assert_eq!(serialize(&request), copy);
         }
