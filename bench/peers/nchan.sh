@@ -36,7 +36,7 @@ http {
     location ~ ^/pub/(.+)\$ {
       nchan_publisher http;
       nchan_channel_id \$1;
-      nchan_message_buffer_length 100;
+      nchan_message_buffer_length 1000;
       nchan_message_timeout 1h;
     }
   }

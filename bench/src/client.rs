@@ -238,6 +238,15 @@ impl Publisher {
         std::mem::take(&mut self.reconnected)
     }
 
+    /// Takes a new connection in place of one that a server with little patience may be about to close.
+    pub fn renew(&mut self) -> Result<(), String> {
+        if self.unanswered == 0 {
+            self.stream = connect_publisher(self.target)?;
+            self.reconnected = true;
+        }
+        Ok(())
+    }
+
     /// Whether the server closes the connection after every answer.
     pub fn is_always_closed(&self) -> bool {
         self.manner == Manner::Closes
@@ -356,6 +365,11 @@ mod tests {
         let (mut publisher, connections) = publish("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n", 5);
         assert_eq!((connections, publisher.is_always_closed()), (1, false));
         assert!(!publisher.has_reconnected() && publisher.lengths.is_empty());
+        publisher.unanswered = 1;
+        publisher.renew().unwrap();
+        assert!(!publisher.has_reconnected(), "an answer is due on this one");
+        publisher.unanswered = 0;
+        assert!(publisher.renew().is_err(), "nobody listens any more");
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub fn run(args: &IdleArgs) -> Result<(), String> {
 /// why.
 pub fn compare(args: &IdleArgs, peers: &[Peer]) -> Result<Vec<(String, String)>, String> {
     let (setup, bare) = prepare(args)?;
-    let (own, measured) = measure_own(args, &setup, bare.clone())?;
+    let (own, measured) = measure_own(args, &setup, bare)?;
     let mut all = vec![(own.name.clone(), measured)];
     drop(own);
     let mut failed = Vec::new();
@@ -114,8 +114,11 @@ pub fn compare(args: &IdleArgs, peers: &[Peer]) -> Result<Vec<(String, String)>,
             let channel = if args.channels == Channels::One { CHANNEL } else { &own };
             Wire::of(peer.dialect, channel, &App::default())
         };
+        watchdog::plan(Duration::from_secs_f64(calm_seconds(args)));
+        // Anew, close to what it is subtracted from: the whole machine moves the kernel's figures.
+        let bare = measure_bare(args, setup.server_core)?;
         let measured = peer.start(setup.server_core).and_then(|mut server| {
-            measure(args, &mut server, &wire, bare.clone(), true).map_err(|error| explain(&mut server, error))
+            measure(args, &mut server, &wire, bare, true).map_err(|error| explain(&mut server, error))
         });
         match measured {
             Ok(measured) => all.push((peer.name.clone(), measured)),

@@ -251,16 +251,20 @@ impl Load {
         for &tag in &tags {
             match (tag as usize).checked_sub(self.subscribers.len()) {
                 None => self.read(tag as usize, round)?,
-                Some(publisher) => self.read_answers(publisher, tag)?,
+                Some(publisher) => {
+                    self.publishers[publisher].read_answers(&mut self.buffer)?;
+                    self.watch_again(publisher)?;
+                }
             }
         }
         self.tags = tags;
         Ok(())
     }
 
-    fn read_answers(&mut self, publisher: usize, tag: u64) -> Result<(), String> {
+    /// A publisher may have a new connection.
+    fn watch_again(&mut self, publisher: usize) -> Result<(), String> {
+        let tag = (self.subscribers.len() + publisher) as u64;
         let publisher = &mut self.publishers[publisher];
-        publisher.read_answers(&mut self.buffer)?;
         match &self.epoll {
             Some(epoll) if publisher.has_reconnected() => {
                 epoll.add(publisher.fd(), tag).map_err(|e| format!("epoll: {e}"))
@@ -404,6 +408,15 @@ impl Work for Load {
         let mut round = Round::default();
         for index in 0..self.subscribers.len() {
             self.read(index, &mut round)?;
+        }
+        Ok(())
+    }
+
+    /// HTTP connections are closed after some seconds of silence by some servers, those of WebSockets by none.
+    fn resume(&mut self) -> Result<(), String> {
+        for index in 0..self.publishers.len() {
+            self.publishers[index].renew()?;
+            self.watch_again(index)?;
         }
         Ok(())
     }

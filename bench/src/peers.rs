@@ -134,6 +134,45 @@ mod tests {
     }
 
     #[test]
+    fn every_script_keeps_the_contract() {
+        for peer in find(&default_folder(), &[]).unwrap() {
+            let text = fs::read_to_string(&peer.script).unwrap();
+            let name = &peer.name;
+            assert!(text.contains(r#". "$(dirname "$0")/common.sh""#), "{name} sources common.sh");
+            assert!(text.contains("if installing; then"), "{name} installs");
+            let last = text.trim_end().lines().last().unwrap();
+            assert!(last.contains("exec "), "{name} becomes the server: {last}");
+            // Bash finds no mistake, and only the two verbs are known. Neither installs anything.
+            let bash = |arguments: &[&str]| {
+                let script = peer.script.to_str().unwrap();
+                let mut command = Command::new("bash");
+                command.args(arguments.iter().map(|word| if *word == "-" { script } else { word }));
+                command.env("FANWIRE_BENCH_PEERS", std::env::temp_dir().join("fanwire-bench-contract"));
+                command.output().unwrap()
+            };
+            assert!(bash(&["-n", "-"]).status.success(), "{name}");
+            for verb in ["", "start"] {
+                let outcome = bash(&["-", verb]);
+                let said = String::from_utf8_lossy(&outcome.stderr).into_owned();
+                assert!(outcome.status.code() == Some(2) && said.contains("install|serve"), "{name}: {said}");
+            }
+            let mode = fs::metadata(&peer.script).unwrap().permissions().mode();
+            assert!(mode & 0o111 == 0o111, "{name} may be run");
+        }
+        let _ = fs::remove_dir_all(std::env::temp_dir().join("fanwire-bench-contract"));
+    }
+
+    #[test]
+    fn a_dialect_is_what_the_script_says_if_the_client_knows_it() {
+        assert_eq!(dialect("#!/bin/bash\n# A server.\n"), Ok(Dialect::Relay));
+        assert_eq!(dialect("#!/bin/bash\n# dialect: pusher\n"), Ok(Dialect::Pusher));
+        assert_eq!(dialect("# dialect: sockjs\n"), Err("no dialect sockjs".to_owned()));
+        let of = |name: &str| find(&default_folder(), &[name.to_owned()]).unwrap()[0].dialect;
+        assert_eq!((of("centrifuge"), of("socketio")), (Dialect::Centrifuge, Dialect::Socketio));
+        assert_eq!((of("sockudo"), of("ws")), (Dialect::Pusher, Dialect::Relay));
+    }
+
+    #[test]
     fn an_install_that_fails_is_told_in_its_own_words() {
         let script = std::env::temp_dir().join(format!("fanwire-bench-test-{}.sh", std::process::id()));
         let peer = Peer { name: "test".to_owned(), dialect: Dialect::Relay, script: script.clone() };

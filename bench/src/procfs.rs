@@ -199,6 +199,44 @@ mod tests {
     }
 
     #[test]
+    fn threads_and_children_count_with_their_cpu_and_memory() {
+        // A child, and a thread beside the main one, each of which works for 0.15 s and holds memory.
+        let program = "import subprocess, sys, threading, time\n\
+                       def work():\n\
+                       \x20   global held\n\
+                       \x20   held = b'x' * 20_000_000\n\
+                       \x20   while time.thread_time() < 0.15: pass\n\
+                       if len(sys.argv) == 1: child = subprocess.Popen([sys.executable, '-c', sys.stdin.read(), 'child'])\n\
+                       thread = threading.Thread(target=work)\n\
+                       thread.start(); thread.join()\n\
+                       print('done', flush=True)\n\
+                       time.sleep(30)\n";
+        let mut command = std::process::Command::new("python3");
+        command
+            .args(["-c", program])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut server = command.spawn().unwrap();
+        let mut input = server.stdin.take().unwrap();
+        std::io::Write::write_all(&mut input, program.as_bytes()).unwrap();
+        drop(input);
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(server.stdout.take().unwrap()));
+        for _ in 0..2 {
+            assert_eq!(lines.next().unwrap().unwrap(), "done");
+        }
+        let tree = ProcessTree::of(server.id(), 0).unwrap();
+        let (cpu, _) = tree.cpu_ns().unwrap();
+        let memory = tree.memory().unwrap();
+        for pid in tree.pids().iter().rev() {
+            let _ = std::process::Command::new("kill").arg(pid.to_string()).status();
+        }
+        server.wait().unwrap();
+        assert_eq!(tree.pids().len(), 2);
+        assert!(cpu >= 300_000_000, "{cpu}");
+        assert!(memory.pss >= 40_000_000, "{memory:?}");
+    }
+
+    #[test]
     fn slab_caches_are_objects_times_size() {
         let text = "slabinfo - version: 2.1\n# name <active_objs> <num_objs> <objsize>\n\
                     io_kiocb 10 16 256 16 1 : tunables 0 0 0 : slabdata 1 1 0\n\

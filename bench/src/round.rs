@@ -13,6 +13,11 @@ pub trait Work {
     /// Reads what has come since and answers pings. Anything that nobody asked for is an error.
     fn check_nothing_left(&mut self) -> Result<(), String>;
 
+    /// The server has been stopped for a while, and will find that its clients have been silent.
+    fn resume(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// What the reader of the figures must know about how this server took the load.
     fn note(&self) -> Option<&'static str> {
         None

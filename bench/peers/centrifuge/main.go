@@ -44,6 +44,8 @@ func main() {
 	http.Handle("/connection/websocket", centrifuge.NewWebsocketHandler(node, centrifuge.WebsocketConfig{
 		CheckOrigin:        func(*http.Request) bool { return true },
 		UseWriteBufferPool: true,
+		// Servers that wait for their turn are stopped and would miss the pongs meanwhile.
+		PingInterval: time.Hour,
 	}))
 	http.HandleFunc(publishPath, func(answer http.ResponseWriter, request *http.Request) {
 		body, err := io.ReadAll(request.Body)

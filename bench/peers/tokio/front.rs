@@ -7,13 +7,16 @@ use sha1::{Digest, Sha1};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::error::Error;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::broadcast::{self, Receiver, Sender};
 
 /// Messages that may wait for one subscriber.
 const QUEUE: usize = 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
 /// Longest head or body of a request, bytes.
 const REQUEST_BYTES: usize = 1 << 20;
 /// Hashed with the client's key (RFC 6455, section 1.3).
@@ -38,7 +41,10 @@ pub fn run<M: Clone + 'static, F: Future<Output = Outcome> + 'static>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
-        let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+        let listener = socket.listen(BACKLOG)?;
         let channels = Channels::default();
         loop {
             let (stream, _) = listener.accept().await?;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 const PROFILES: [(&str, Kind, &[&str]); 8] = [
     ("fanout", Kind::Fanout, &[]),
     ("busy", Kind::Fanout, &["--busy", "8"]),
-    ("rate", Kind::Fanout, &["--rate", "20", "--subscribers", "5000"]),
+    ("rate", Kind::Fanout, &["--rate", "20", "--subscribers", "5000", "--seconds", "2"]),
     ("echo", Kind::Echo, &[]),
     ("publish", Kind::Publish, &["--connections", "8"]),
     ("pipeline", Kind::Publish, &["--connections", "8", "--pipeline", "16"]),

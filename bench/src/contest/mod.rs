@@ -81,7 +81,8 @@ pub fn compete(contenders: &mut [Contender], plan: &Plan) -> Result<(), String> 
     for round in 1..=plan.rounds {
         for contender in contenders.iter_mut().filter(|contender| contender.failure.is_none()) {
             contender.server.resume();
-            let figures = match contender.round(plan.seconds) {
+            let resumed = if alone { Ok(()) } else { contender.resume() };
+            let figures = match resumed.and_then(|()| contender.round(plan.seconds)) {
                 Ok(figures) => figures,
                 Err(error) if contender.spare => {
                     contender.fail(error);
@@ -182,6 +183,11 @@ impl Contender {
     pub fn warm(&mut self, time: Duration) -> Result<(), String> {
         let Some(work) = &mut self.work else { return Ok(()) };
         work.round(time).map(drop).map_err(|error| explain(&mut self.server, error))
+    }
+
+    fn resume(&mut self) -> Result<(), String> {
+        let Some(work) = &mut self.work else { return Ok(()) };
+        work.resume().map_err(|error| explain(&mut self.server, error))
     }
 
     fn round(&mut self, seconds: f64) -> Result<Figures, String> {

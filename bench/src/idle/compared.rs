@@ -55,8 +55,10 @@ fn rows(all: &[(String, Measured)]) -> Vec<Vec<String>> {
     ];
     let mut rows = vec![titles.map(str::to_owned).to_vec()];
     for (name, Measured { growth, calm, connect_us, .. }) in all {
-        let kernel =
-            |bytes: f64| if growth.kernel.is_empty() { "?".to_owned() } else { format!("{bytes:.0}") };
+        // An empty sum is -0.
+        let kernel = |bytes: f64| {
+            if growth.kernel.is_empty() { "?".to_owned() } else { format!("{:.0}", bytes + 0.0) }
+        };
         let ratio = own.map_or(f64::NAN, |own| growth.pss / own.1.growth.pss);
         rows.push(vec![
             name.clone(),
