@@ -62,14 +62,14 @@ mod tests {
                 // SAFETY: within the block's size, and freed once with its last layout.
                 unsafe {
                     let block = Allocator.alloc_zeroed(layout);
-                    assert!(!block.is_null() && block.addr() % align == 0, "{size} at {align}");
+                    assert!(!block.is_null() && block.addr().is_multiple_of(align), "{size} at {align}");
                     assert!((0..size).all(|at| *block.add(at) == 0), "{size} at {align}");
                     block.write_bytes(7, size);
                     let grown = Allocator.realloc(block, layout, 2 * size);
-                    assert!(grown.addr() % align == 0 && (0..size).all(|at| *grown.add(at) == 7));
+                    assert!(grown.addr().is_multiple_of(align) && (0..size).all(|at| *grown.add(at) == 7));
                     Allocator.dealloc(grown, Layout::from_size_align(2 * size, align).unwrap());
                     let plain = Allocator.alloc(layout);
-                    assert!(plain.addr() % align == 0, "{size} at {align}");
+                    assert!(plain.addr().is_multiple_of(align), "{size} at {align}");
                     Allocator.dealloc(plain, layout);
                 }
             }

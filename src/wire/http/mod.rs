@@ -12,6 +12,7 @@ pub mod client;
 pub mod cors;
 pub mod date;
 pub mod head;
+pub mod headers;
 pub mod list;
 pub mod request;
 pub mod response;
