@@ -24,6 +24,7 @@ mod publish;
 mod report;
 mod round;
 mod server;
+mod shards;
 mod stats;
 mod storm;
 mod sys;
@@ -57,6 +58,9 @@ enum Scenario {
     Storm(StormArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
+    /// Publishers, channels and subscribers on different shards: what a publish costs more for each, and whether deliveries
+    /// stay as cheap with more shards.
+    Shards(shards::ShardsArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -83,6 +87,7 @@ fn run() -> Result<(), String> {
         Some(Scenario::Compare(args)) => compare::run(&args),
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
+        Some(Scenario::Shards(args)) => shards::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
         None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {

@@ -1,0 +1,165 @@
+//! What a run of `shards` says about the parts that a publish is made of: the numbers the model computes with.
+
+use super::Node;
+use crate::report::JsonLine;
+
+/// CPU costs of a node's parts, nanoseconds unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Costs {
+    /// A publish on its channel's home, busy: request, store, answer; no subscriber.
+    pub publish: f64,
+    /// The same when each is alone, with the wake-up of its shard.
+    pub publish_lone: f64,
+    /// One mail between shards, both ends, without a wake-up.
+    pub mail: f64,
+    /// A wake-up by eventfd: the write, and what going to sleep and coming back costs the woken shard.
+    pub wake: f64,
+    /// A delivery: its share of the fan-out and its send.
+    pub delivery: f64,
+    /// What each further shard of the node adds to a turn of a shard's loop.
+    pub turn_shard: f64,
+    /// Turns of the loop that a lone publish takes (a number).
+    pub turns: f64,
+    /// From a mail to a sleeping shard until it works on it, microseconds.
+    pub hop_us: f64,
+    /// From a lone publish on its home to its delivery, microseconds.
+    pub near_us: f64,
+}
+
+/// Names in JSON, in the order of [`Costs::values`].
+const NAMES: [&str; 9] = [
+    "publish_ns",
+    "publish_lone_ns",
+    "mail_ns",
+    "wake_ns",
+    "delivery_ns",
+    "turn_shard_ns",
+    "turns_per_lone_publish",
+    "hop_us",
+    "near_us",
+];
+
+impl Costs {
+    /// The costs that these nodes showed. None if a part is missing: it takes one shard, two, and many.
+    pub(super) fn of(nodes: &[Node]) -> Option<Costs> {
+        let one = nodes.iter().find(|node| node.shards == 1)?;
+        let two = nodes.iter().find(|node| node.shards == 2)?;
+        let many = nodes.iter().max_by_key(|node| node.shards).filter(|node| node.shards > 2)?;
+        let cpu = super::Sample::per_publish;
+        let silent = one.spread("silent", cpu)?.median;
+        let lone = one.spread("silent, lone", cpu)?.median;
+        let (mail, wake) = solve(
+            Equation::of(two, "silent, home away", "silent")?,
+            Equation::of(two, "silent, home away, lone", "silent, lone")?,
+        )?;
+        let turns = |node: &Node| {
+            node.spread("silent, lone", |s| s.counts.turns as f64 / s.messages).map(|s| s.median)
+        };
+        let slope = (many.spread("silent, lone", cpu)?.median - lone) / (many.shards - 1) as f64;
+        let hops = two.difference("home away, lone", "near, lone", |s| s.p50_us)?.median;
+        Some(Costs {
+            publish: silent,
+            publish_lone: lone,
+            mail,
+            wake,
+            delivery: one.spread("crowd", super::Sample::per_delivery)?.median,
+            turn_shard: slope / turns(one)?,
+            turns: turns(one)?,
+            hop_us: hops,
+            near_us: one.spread("near, lone", |s| s.p50_us)?.median,
+        })
+    }
+
+    /// The numbers in the order of their names.
+    pub fn values(&self) -> [f64; 9] {
+        [
+            self.publish,
+            self.publish_lone,
+            self.mail,
+            self.wake,
+            self.delivery,
+            self.turn_shard,
+            self.turns,
+            self.hop_us,
+            self.near_us,
+        ]
+    }
+
+    fn from_values(values: [f64; 9]) -> Costs {
+        let [publish, publish_lone, mail, wake, delivery, turn_shard, turns, hop_us, near_us] = values;
+        Costs { publish, publish_lone, mail, wake, delivery, turn_shard, turns, hop_us, near_us }
+    }
+
+    /// As a line of JSON.
+    pub fn to_json(self) -> String {
+        let line = JsonLine::new("shards", "fanwire").text("kind", "costs");
+        NAMES.iter().zip(self.values()).fold(line, |line, (name, value)| line.number(name, value)).end()
+    }
+
+    /// Finds the line in the JSON lines of a run.
+    pub fn from_json(text: &str) -> Result<Costs, String> {
+        let line = text.lines().find(|line| line.contains("\"kind\":\"costs\"")).ok_or(
+            "no line with \"kind\":\"costs\": it takes a run of `shards --json` with one shard, two, and many",
+        )?;
+        let mut values = [f64::NAN; 9];
+        for (value, name) in values.iter_mut().zip(NAMES) {
+            let key = format!("\"{name}\":");
+            let rest = line.split_once(&key).ok_or_else(|| format!("no {name}"))?.1;
+            let number = rest.split([',', '}']).next().unwrap_or_default();
+            *value = number.trim().parse().map_err(|_| format!("{name} is no number: {number}"))?;
+        }
+        Ok(Costs::from_values(values))
+    }
+}
+
+/// Extra CPU of a cell for its extra mails and wake-ups, per publish.
+struct Equation {
+    cpu: f64,
+    mails: f64,
+    wakes: f64,
+}
+
+impl Equation {
+    fn of(node: &Node, name: &str, base: &str) -> Option<Equation> {
+        Some(Equation {
+            cpu: node.difference(name, base, super::Sample::per_publish)?.median,
+            mails: node.difference(name, base, |s| s.counts.mails as f64 / s.messages)?.median,
+            wakes: node.difference(name, base, super::Sample::sleeps)?.median,
+        })
+    }
+}
+
+/// Cost of a mail and of a wake-up from two cells with different shares of both.
+fn solve(a: Equation, b: Equation) -> Option<(f64, f64)> {
+    let determinant = a.mails * b.wakes - b.mails * a.wakes;
+    (determinant.abs() > 0.1).then(|| {
+        let mail = (a.cpu * b.wakes - b.cpu * a.wakes) / determinant;
+        let wake = (a.mails * b.cpu - b.mails * a.cpu) / determinant;
+        (mail, wake)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mail_and_wake_are_told_apart() {
+        // Busy: two mails and a tenth of a wake-up; lone: two mails and two wake-ups.
+        let busy = Equation { cpu: 2.0 * 250.0 + 0.1 * 9000.0, mails: 2.0, wakes: 0.1 };
+        let lone = Equation { cpu: 2.0 * 250.0 + 2.0 * 9000.0, mails: 2.0, wakes: 2.0 };
+        let (mail, wake) = solve(busy, lone).unwrap();
+        assert!((mail - 250.0).abs() < 1e-6 && (wake - 9000.0).abs() < 1e-6, "{mail} {wake}");
+        let same = || Equation { cpu: 1.0, mails: 2.0, wakes: 2.0 };
+        assert_eq!(solve(same(), same()), None, "two equal equations tell nothing");
+    }
+
+    #[test]
+    fn costs_come_back_from_json() {
+        let costs = Costs::from_values([5000.0, 21000.5, 250.0, 9000.0, 2100.25, 12.5, 2.0, 30.0, 60.0]);
+        let text = format!("{{\"scenario\":\"shards\"}}\n{}\n", costs.to_json());
+        assert_eq!(Costs::from_json(&text), Ok(costs));
+        assert!(Costs::from_json("{}").is_err());
+        assert!(Costs::from_json(&text.replace("21000.500", "null")).is_err());
+    }
+}
