@@ -10,10 +10,14 @@ pub struct Costs {
     pub publish: f64,
     /// The same when each is alone, with the wake-up of its shard.
     pub publish_lone: f64,
+    /// The part of it that the home does, when the publisher is elsewhere.
+    pub home: f64,
     /// One mail between shards, both ends, without a wake-up.
     pub mail: f64,
     /// A wake-up by eventfd: the write, and what going to sleep and coming back costs the woken shard.
     pub wake: f64,
+    /// What a further shard with subscribers adds to a publish, both ends and its mail, without a wake-up.
+    pub reach: f64,
     /// A delivery: its share of the fan-out and its send.
     pub delivery: f64,
     /// What each further shard of the node adds to a turn of a shard's loop.
@@ -26,12 +30,16 @@ pub struct Costs {
     pub near_us: f64,
 }
 
+/// How many they are.
+const PARTS: usize = 11;
 /// Names in JSON, in the order of [`Costs::values`].
-const NAMES: [&str; 9] = [
+const NAMES: [&str; PARTS] = [
     "publish_ns",
     "publish_lone_ns",
+    "home_ns",
     "mail_ns",
     "wake_ns",
+    "reach_ns",
     "delivery_ns",
     "turn_shard_ns",
     "turns_per_lone_publish",
@@ -52,6 +60,10 @@ impl Costs {
             Equation::of(two, "silent, home away", "silent")?,
             Equation::of(two, "silent, home away, lone", "silent, lone")?,
         )?;
+        // The home's thread has one end of both mails, and its own share of the wake-ups.
+        let home = two.spread("silent, home away", |s| s.clocks.shards[1] as f64 / s.messages)?.median;
+        let home_wakes = two.spread("silent, home away", super::Sample::sleeps)?.median / 2.0;
+        let spread = Equation::of(two, "spread", "gathered")?;
         let turns = |node: &Node| {
             node.spread("silent, lone", |s| s.counts.turns as f64 / s.messages).map(|s| s.median)
         };
@@ -60,8 +72,10 @@ impl Costs {
         Some(Costs {
             publish: silent,
             publish_lone: lone,
+            home: home - mail - home_wakes * wake,
             mail,
             wake,
+            reach: spread.cpu - spread.wakes * wake,
             delivery: one.spread("crowd", super::Sample::per_delivery)?.median,
             turn_shard: slope / turns(one)?,
             turns: turns(one)?,
@@ -71,12 +85,14 @@ impl Costs {
     }
 
     /// The numbers in the order of their names.
-    pub fn values(&self) -> [f64; 9] {
+    pub fn values(&self) -> [f64; PARTS] {
         [
             self.publish,
             self.publish_lone,
+            self.home,
             self.mail,
             self.wake,
+            self.reach,
             self.delivery,
             self.turn_shard,
             self.turns,
@@ -85,9 +101,9 @@ impl Costs {
         ]
     }
 
-    fn from_values(values: [f64; 9]) -> Costs {
-        let [publish, publish_lone, mail, wake, delivery, turn_shard, turns, hop_us, near_us] = values;
-        Costs { publish, publish_lone, mail, wake, delivery, turn_shard, turns, hop_us, near_us }
+    fn from_values(values: [f64; PARTS]) -> Costs {
+        let [publish, publish_lone, home, mail, wake, reach, delivery, turn_shard, turns, hop_us, near_us] = values;
+        Costs { publish, publish_lone, home, mail, wake, reach, delivery, turn_shard, turns, hop_us, near_us }
     }
 
     /// As a line of JSON.
@@ -101,7 +117,7 @@ impl Costs {
         let line = text.lines().find(|line| line.contains("\"kind\":\"costs\"")).ok_or(
             "no line with \"kind\":\"costs\": it takes a run of `shards --json` with one shard, two, and many",
         )?;
-        let mut values = [f64::NAN; 9];
+        let mut values = [f64::NAN; PARTS];
         for (value, name) in values.iter_mut().zip(NAMES) {
             let key = format!("\"{name}\":");
             let rest = line.split_once(&key).ok_or_else(|| format!("no {name}"))?.1;
@@ -156,7 +172,7 @@ mod tests {
 
     #[test]
     fn costs_come_back_from_json() {
-        let costs = Costs::from_values([5000.0, 21000.5, 250.0, 9000.0, 2100.25, 12.5, 2.0, 30.0, 60.0]);
+        let costs = Costs::from_values([5000.0, 21000.5, 900.0, 250.0, 9000.0, 400.0, 2100.25, 12.5, 2.0, 30.0, 60.0]);
         let text = format!("{{\"scenario\":\"shards\"}}\n{}\n", costs.to_json());
         assert_eq!(Costs::from_json(&text), Ok(costs));
         assert!(Costs::from_json("{}").is_err());

@@ -246,23 +246,23 @@ fn all_clocks(server: &Server, shards: usize, cores: &[usize]) -> Result<Clocks,
 pub fn run(args: &ShardsArgs) -> Result<(), String> {
     let nodes = measure(args)?;
     if args.json {
-        tell::json(&nodes, args);
+        tell::json(&nodes, args).iter().for_each(|line| println!("{line}"));
     } else {
         tell::tables(&nodes, args);
     }
     Ok(())
 }
 
-/// Runs the scenario with its defaults for what the model needs of it.
-pub fn measure_costs() -> Result<Costs, String> {
+/// Runs the scenario for all that the model needs of it. Returns its JSON lines.
+pub fn measure_for_model(rounds: usize, seconds: f64) -> Result<String, String> {
     #[derive(clap::Parser)]
     struct Defaults {
         #[command(flatten)]
         args: ShardsArgs,
     }
     let defaults: Defaults = clap::Parser::parse_from(["shards", "--shards", "1,2,32"]);
-    let nodes = measure(&defaults.args)?;
-    Costs::of(&nodes).ok_or_else(|| "the run did not bring all costs".to_owned())
+    let args = ShardsArgs { rounds, seconds, ..defaults.args };
+    Ok(tell::json(&measure(&args)?, &args).join("\n"))
 }
 
 fn measure(args: &ShardsArgs) -> Result<Vec<Node>, String> {

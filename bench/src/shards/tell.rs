@@ -36,7 +36,7 @@ pub fn tables(nodes: &[Node], args: &ShardsArgs) {
     }
     deliveries(nodes);
     if let Some(costs) = Costs::of(nodes) {
-        println!("\nfor the model: {}", costs.to_json());
+        println!("\nfor the model (fanwire-bench model --costs FILE): {}", costs.to_json());
     }
     verdict(nodes);
 }
@@ -157,7 +157,8 @@ fn verdict(nodes: &[Node]) {
 }
 
 /// A line per cell and round, one per cell over all rounds, one per difference, and the costs for the model.
-pub fn json(nodes: &[Node], args: &ShardsArgs) {
+pub fn json(nodes: &[Node], args: &ShardsArgs) -> Vec<String> {
+    let mut lines = Vec::new();
     for node in nodes {
         for (at, (cell, _)) in node.cells.iter().enumerate() {
             let line = |kind: &str| {
@@ -169,23 +170,13 @@ pub fn json(nodes: &[Node], args: &ShardsArgs) {
                     .number("payload_bytes", args.payload as f64)
             };
             for (round, sample) in node.samples[at].iter().enumerate() {
-                println!("{}", sample_json(line("round").number("round", (round + 1) as f64), sample));
+                lines.push(sample_json(line("round").number("round", (round + 1) as f64), sample));
             }
-            let Some(cost) = node.spread(cell.name, Sample::per_publish) else { continue };
-            let mut summary = line("summary")
-                .number("cpu_ns_per_publish", cost.median)
-                .number("cpu_ns_per_publish_min", cost.min)
-                .number("cpu_ns_per_publish_max", cost.max);
-            if !cell.subscribers.is_empty() {
-                let delivery = node.spread(cell.name, Sample::per_delivery).map_or(f64::NAN, |s| s.median);
-                summary = summary.number("cpu_ns_per_delivery", delivery);
-            }
-            println!("{}", summary.end());
+            lines.extend(summary_json(node, cell.name, line("summary")));
         }
         for (name, base, what, shards) in pairs(node).into_iter().filter(|_| node.shards > 1) {
             let Some(cost) = node.difference(name, base, |s| s.per_publish() / shards) else { continue };
-            let line =
-                JsonLine::new("shards", &node.server.name).text("kind", "difference").text("what", what);
+            let line = JsonLine::new("shards", &node.server.name).text("kind", "difference").text("what", what);
             let line = line
                 .text("cell", name)
                 .text("base", base)
@@ -194,12 +185,24 @@ pub fn json(nodes: &[Node], args: &ShardsArgs) {
                 .number("cpu_ns_per_publish_and_shard_min", cost.min)
                 .number("cpu_ns_per_publish_and_shard_max", cost.max)
                 .number("goal_ns", GOAL_NS);
-            println!("{}", line.end());
+            lines.push(line.end());
         }
     }
-    if let Some(costs) = Costs::of(nodes) {
-        println!("{}", costs.to_json());
-    }
+    lines.extend(Costs::of(nodes).map(Costs::to_json));
+    lines
+}
+
+fn summary_json(node: &Node, name: &str, line: JsonLine) -> Option<String> {
+    let cost = node.spread(name, Sample::per_publish)?;
+    let median = |figure: &dyn Fn(&Sample) -> f64| node.spread(name, figure).map_or(f64::NAN, |s| s.median);
+    let line = line
+        .number("cpu_ns_per_publish", cost.median)
+        .number("cpu_ns_per_publish_min", cost.min)
+        .number("cpu_ns_per_publish_max", cost.max)
+        .number("mails_per_publish", median(&|s| s.counts.mails as f64 / s.messages))
+        .number("wakes_per_publish", median(&Sample::sleeps))
+        .number("deliveries_per_publish", median(&|s| s.deliveries / s.messages));
+    Some(line.end())
 }
 
 fn sample_json(mut line: JsonLine, sample: &Sample) -> String {
