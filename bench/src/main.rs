@@ -17,6 +17,7 @@ mod idle;
 mod inbox;
 mod ledger;
 mod load;
+mod model;
 mod options;
 mod peers;
 mod procfs;
@@ -61,6 +62,8 @@ enum Scenario {
     /// Publishers, channels and subscribers on different shards: what a publish costs more for each, and whether deliveries
     /// stay as cheap with more shards.
     Shards(shards::ShardsArgs),
+    /// What the measured parts add up to on 1 to 64 shards, and what is full first.
+    Model(model::ModelArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -88,6 +91,7 @@ fn run() -> Result<(), String> {
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Shards(args)) => shards::run(&args),
+        Some(Scenario::Model(args)) => model::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
         None => match Arguments::parse_from(["fanwire-bench", "fanout", "--floor"]).scenario {

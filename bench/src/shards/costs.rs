@@ -32,22 +32,40 @@ pub struct Costs {
 
 /// How many they are.
 const PARTS: usize = 11;
-/// Names in JSON, in the order of [`Costs::values`].
-const NAMES: [&str; PARTS] = [
-    "publish_ns",
-    "publish_lone_ns",
-    "home_ns",
-    "mail_ns",
-    "wake_ns",
-    "reach_ns",
-    "delivery_ns",
-    "turn_shard_ns",
-    "turns_per_lone_publish",
-    "hop_us",
-    "near_us",
-];
 
 impl Costs {
+    /// Where [`Costs::MEASURED`] comes from.
+    pub const MEASURED_WHERE: &str = "PLACEHOLDER";
+    /// What a run of `model --measure` brought; see [`Costs::MEASURED_WHERE`].
+    pub const MEASURED: Costs = Costs {
+        publish: 2800.0,
+        publish_lone: 12000.0,
+        home: 800.0,
+        mail: 250.0,
+        wake: 9000.0,
+        reach: 500.0,
+        delivery: 2100.0,
+        turn_shard: 10.0,
+        turns: 1.0,
+        hop_us: 30.0,
+        near_us: 20.0,
+    };
+
+    /// Name in JSON and meaning of each number, in the order of [`Costs::values`].
+    pub const LABELS: [(&str, &str); PARTS] = [
+        ("publish_ns", "publish on its home, busy, ns"),
+        ("publish_lone_ns", "publish on its home, alone, with its shard's wake-up, ns"),
+        ("home_ns", "of a publish: what the home does, ns"),
+        ("mail_ns", "mail between shards, both ends, ns"),
+        ("wake_ns", "wake-up by eventfd, both ends, ns"),
+        ("reach_ns", "further shard with subscribers, mail included, ns"),
+        ("delivery_ns", "delivery, one message per send, ns"),
+        ("turn_shard_ns", "turn of a loop, for each further shard of the node, ns"),
+        ("turns_per_lone_publish", "turns of the loop per lone publish"),
+        ("hop_us", "hop to a sleeping shard, us"),
+        ("near_us", "lone publish to its delivery on the same shard, us"),
+    ];
+
     /// The costs that these nodes showed. None if a part is missing: it takes one shard, two, and many.
     pub(super) fn of(nodes: &[Node]) -> Option<Costs> {
         let one = nodes.iter().find(|node| node.shards == 1)?;
@@ -102,14 +120,19 @@ impl Costs {
     }
 
     fn from_values(values: [f64; PARTS]) -> Costs {
-        let [publish, publish_lone, home, mail, wake, reach, delivery, turn_shard, turns, hop_us, near_us] = values;
+        let [publish, publish_lone, home, mail, wake, reach, delivery, turn_shard, turns, hop_us, near_us] =
+            values;
         Costs { publish, publish_lone, home, mail, wake, reach, delivery, turn_shard, turns, hop_us, near_us }
     }
 
     /// As a line of JSON.
     pub fn to_json(self) -> String {
         let line = JsonLine::new("shards", "fanwire").text("kind", "costs");
-        NAMES.iter().zip(self.values()).fold(line, |line, (name, value)| line.number(name, value)).end()
+        Costs::LABELS
+            .iter()
+            .zip(self.values())
+            .fold(line, |line, ((name, _), value)| line.number(name, value))
+            .end()
     }
 
     /// Finds the line in the JSON lines of a run.
@@ -118,7 +141,7 @@ impl Costs {
             "no line with \"kind\":\"costs\": it takes a run of `shards --json` with one shard, two, and many",
         )?;
         let mut values = [f64::NAN; PARTS];
-        for (value, name) in values.iter_mut().zip(NAMES) {
+        for (value, (name, _)) in values.iter_mut().zip(Costs::LABELS) {
             let key = format!("\"{name}\":");
             let rest = line.split_once(&key).ok_or_else(|| format!("no {name}"))?.1;
             let number = rest.split([',', '}']).next().unwrap_or_default();
@@ -172,7 +195,9 @@ mod tests {
 
     #[test]
     fn costs_come_back_from_json() {
-        let costs = Costs::from_values([5000.0, 21000.5, 900.0, 250.0, 9000.0, 400.0, 2100.25, 12.5, 2.0, 30.0, 60.0]);
+        let costs = Costs::from_values([
+            5000.0, 21000.5, 900.0, 250.0, 9000.0, 400.0, 2100.25, 12.5, 2.0, 30.0, 60.0,
+        ]);
         let text = format!("{{\"scenario\":\"shards\"}}\n{}\n", costs.to_json());
         assert_eq!(Costs::from_json(&text), Ok(costs));
         assert!(Costs::from_json("{}").is_err());

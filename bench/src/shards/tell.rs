@@ -176,7 +176,8 @@ pub fn json(nodes: &[Node], args: &ShardsArgs) -> Vec<String> {
         }
         for (name, base, what, shards) in pairs(node).into_iter().filter(|_| node.shards > 1) {
             let Some(cost) = node.difference(name, base, |s| s.per_publish() / shards) else { continue };
-            let line = JsonLine::new("shards", &node.server.name).text("kind", "difference").text("what", what);
+            let line =
+                JsonLine::new("shards", &node.server.name).text("kind", "difference").text("what", what);
             let line = line
                 .text("cell", name)
                 .text("base", base)
