@@ -107,12 +107,7 @@ pub fn run(args: &ModelArgs) -> Result<(), String> {
     for work in &workloads {
         print_workload(work, &outcomes(work));
     }
-    let few = few_subscribers(&costs);
-    println!(
-        "\na single channel on 64 shards: with {few} subscribers or fewer its home is full first ({:.0} publishes/s with \
-         that many), with more the shard with most of them is",
-        outcome(&costs, &hot(few), 64.0, args.mailbox as f64).most_publishes
-    );
+    print_hot(&costs);
     if let Some(run) = &run {
         println!(
             "\nthe model against the run it has its costs from (cells that its costs were not taken from)"
@@ -123,15 +118,33 @@ pub fn run(args: &ModelArgs) -> Result<(), String> {
     Ok(())
 }
 
-fn hot(subscribers: u64) -> Workload {
-    Workload { name: "hot channel", channels: 1.0, subscribers: subscribers as f64, rate: 1.0 }
+/// A single channel, so busy that its deliveries share their sends.
+fn hot(costs: &Costs, subscribers: u64) -> Outcome {
+    let costs = Costs { delivery: costs.joined, ..*costs };
+    let work = Workload { name: "hot channel", channels: 1.0, subscribers: subscribers as f64, rate: 1.0 };
+    outcome(&costs, &work, 64.0, 1.0)
 }
 
 /// The most subscribers with which the home of a single channel is full before any other shard, of 64.
 fn few_subscribers(costs: &Costs) -> u64 {
-    let at_home =
-        |subscribers: &u64| outcome(costs, &hot(*subscribers), 64.0, 1.0).breaks.starts_with("home");
-    (1..100_000).take_while(at_home).last().unwrap_or(0)
+    (1..100_000).take_while(|&count| hot(costs, count).breaks.starts_with("home")).last().unwrap_or(0)
+}
+
+fn print_hot(costs: &Costs) {
+    println!("\na single hot channel on 64 shards, its messages joined in the sends:");
+    match few_subscribers(costs) {
+        0 => println!("  the shard with most of its subscribers is full first, however few they are"),
+        few => println!(
+            "  up to {few} subscribers its home is full first, with more the shard with most of them"
+        ),
+    }
+    for subscribers in [1, 64, 1000] {
+        let outcome = hot(costs, subscribers);
+        println!(
+            "  {subscribers} subscriber(s): {:.0} publishes/s; {}",
+            outcome.most_publishes, outcome.breaks
+        );
+    }
 }
 
 const ASSUMPTIONS: &str = "\
@@ -263,8 +276,7 @@ mod tests {
 
     #[test]
     fn a_single_hot_channel_breaks_at_its_home_when_it_has_few_subscribers() {
-        let hot = Workload { name: "hot", channels: 1.0, subscribers: 8.0, rate: 1000.0 };
-        let outcome = of(&hot, 64.0);
+        let outcome = super::hot(&Costs::MEASURED, 8);
         assert!(outcome.breaks.starts_with("home of the hottest"), "{}", outcome.breaks);
     }
 }

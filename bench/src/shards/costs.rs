@@ -20,6 +20,8 @@ pub struct Costs {
     pub reach: f64,
     /// A delivery: its share of the fan-out and its send.
     pub delivery: f64,
+    /// A delivery that shares its send with others: of a busy channel.
+    pub joined: f64,
     /// What each further shard of the node adds to a turn of a shard's loop.
     pub turn_shard: f64,
     /// Turns of the loop that a lone publish takes (a number).
@@ -31,7 +33,7 @@ pub struct Costs {
 }
 
 /// How many they are.
-const PARTS: usize = 11;
+const PARTS: usize = 12;
 
 impl Costs {
     /// Where [`Costs::MEASURED`] comes from.
@@ -45,6 +47,7 @@ impl Costs {
         wake: 9000.0,
         reach: 500.0,
         delivery: 2100.0,
+        joined: 200.0,
         turn_shard: 10.0,
         turns: 1.0,
         hop_us: 30.0,
@@ -60,6 +63,7 @@ impl Costs {
         ("wake_ns", "wake-up by eventfd, both ends, ns"),
         ("reach_ns", "further shard with subscribers, mail included, ns"),
         ("delivery_ns", "delivery, one message per send, ns"),
+        ("joined_ns", "delivery, many messages per send, ns"),
         ("turn_shard_ns", "turn of a loop, for each further shard of the node, ns"),
         ("turns_per_lone_publish", "turns of the loop per lone publish"),
         ("hop_us", "hop to a sleeping shard, us"),
@@ -95,6 +99,7 @@ impl Costs {
             wake,
             reach: spread.cpu - spread.wakes * wake,
             delivery: one.spread("crowd", super::Sample::per_delivery)?.median,
+            joined: one.difference("near", "silent", cpu)?.median,
             turn_shard: slope / turns(one)?,
             turns: turns(one)?,
             hop_us: hops,
@@ -112,6 +117,7 @@ impl Costs {
             self.wake,
             self.reach,
             self.delivery,
+            self.joined,
             self.turn_shard,
             self.turns,
             self.hop_us,
@@ -120,9 +126,34 @@ impl Costs {
     }
 
     fn from_values(values: [f64; PARTS]) -> Costs {
-        let [publish, publish_lone, home, mail, wake, reach, delivery, turn_shard, turns, hop_us, near_us] =
-            values;
-        Costs { publish, publish_lone, home, mail, wake, reach, delivery, turn_shard, turns, hop_us, near_us }
+        let [
+            publish,
+            publish_lone,
+            home,
+            mail,
+            wake,
+            reach,
+            delivery,
+            joined,
+            turn_shard,
+            turns,
+            hop_us,
+            near_us,
+        ] = values;
+        Costs {
+            publish,
+            publish_lone,
+            home,
+            mail,
+            wake,
+            reach,
+            delivery,
+            joined,
+            turn_shard,
+            turns,
+            hop_us,
+            near_us,
+        }
     }
 
     /// As a line of JSON.
@@ -196,7 +227,7 @@ mod tests {
     #[test]
     fn costs_come_back_from_json() {
         let costs = Costs::from_values([
-            5000.0, 21000.5, 900.0, 250.0, 9000.0, 400.0, 2100.25, 12.5, 2.0, 30.0, 60.0,
+            5000.0, 21000.5, 900.0, 250.0, 9000.0, 400.0, 2100.25, 150.0, 12.5, 2.0, 30.0, 60.0,
         ]);
         let text = format!("{{\"scenario\":\"shards\"}}\n{}\n", costs.to_json());
         assert_eq!(Costs::from_json(&text), Ok(costs));
