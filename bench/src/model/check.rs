@@ -11,7 +11,6 @@ struct Cell {
     cpu_max: f64,
     mails: f64,
     wakes: f64,
-    deliveries: f64,
 }
 
 /// A row per cell: computed, measured with its extremes, ratio.
@@ -76,6 +75,5 @@ fn cell(run: &str, shards: u64, name: &str) -> Result<Cell, String> {
         cpu_max: number("cpu_ns_per_publish_max")?,
         mails: number("mails_per_publish")?,
         wakes: number("wakes_per_publish")?,
-        deliveries: number("deliveries_per_publish")?,
     })
 }

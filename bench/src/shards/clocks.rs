@@ -64,6 +64,14 @@ impl Reading {
         }
     }
 
+    /// Adds what passed another time.
+    pub fn add(&mut self, other: &Reading) {
+        self.node += other.node;
+        self.softirq += other.softirq;
+        self.shards.resize(other.shards.len(), 0);
+        self.shards.iter_mut().zip(&other.shards).for_each(|(sum, ns)| *sum += ns);
+    }
+
     /// The node's CPU and what the kernel did for it.
     pub fn cpu(&self) -> u64 {
         self.node + self.softirq
@@ -98,6 +106,10 @@ mod tests {
         let passed = after.since(&before);
         assert_eq!(passed, Reading { node: 80, shards: vec![40, 10], softirq: 4 });
         assert_eq!(passed.cpu(), 84);
+        let mut sum = Reading::default();
+        sum.add(&passed);
+        sum.add(&passed);
+        assert_eq!(sum, Reading { node: 160, shards: vec![80, 20], softirq: 8 });
     }
 
     #[test]

@@ -84,13 +84,11 @@ impl Costs {
         )?;
         // The home's thread has one end of both mails, and its own share of the wake-ups.
         let home = two.spread("silent, home away", |s| s.clocks.shards[1] as f64 / s.messages)?.median;
-        let home_wakes = two.spread("silent, home away", super::Sample::sleeps)?.median / 2.0;
+        let home_wakes = two.place("silent, home away")?.counted.sleeps / 2.0;
         let spread = Equation::of(two, "spread", "gathered")?;
-        let turns = |node: &Node| {
-            node.spread("silent, lone", |s| s.counts.turns as f64 / s.messages).map(|s| s.median)
-        };
+        let turns = one.place("silent, lone")?.counted.turns;
         let slope = (many.spread("silent, lone", cpu)?.median - lone) / (many.shards - 1) as f64;
-        let hops = two.difference("home away, lone", "near, lone", |s| s.p50_us)?.median;
+        let hops = two.difference("home away, lone", "near, lone", |s| s.latencies.us(50.0))?.median;
         Some(Costs {
             publish: silent,
             publish_lone: lone,
@@ -100,10 +98,10 @@ impl Costs {
             reach: spread.cpu - spread.wakes * wake,
             delivery: one.spread("crowd", super::Sample::per_delivery)?.median,
             joined: one.difference("near", "silent", cpu)?.median,
-            turn_shard: slope / turns(one)?,
-            turns: turns(one)?,
+            turn_shard: slope / turns,
+            turns,
             hop_us: hops,
-            near_us: one.spread("near, lone", |s| s.p50_us)?.median,
+            near_us: one.spread("near, lone", |s| s.latencies.us(50.0))?.median,
         })
     }
 
@@ -191,11 +189,9 @@ struct Equation {
 
 impl Equation {
     fn of(node: &Node, name: &str, base: &str) -> Option<Equation> {
-        Some(Equation {
-            cpu: node.difference(name, base, super::Sample::per_publish)?.median,
-            mails: node.difference(name, base, |s| s.counts.mails as f64 / s.messages)?.median,
-            wakes: node.difference(name, base, super::Sample::sleeps)?.median,
-        })
+        let more = node.counted_more(name, base)?;
+        let cpu = node.difference(name, base, super::Sample::per_publish)?.median;
+        Some(Equation { cpu, mails: more.mails, wakes: more.sleeps })
     }
 }
 

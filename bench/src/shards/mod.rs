@@ -2,8 +2,8 @@
 //!
 //! Connections are put on the shards one wants, channels are picked by their home, and each arrangement (a cell) has
 //! its own. The node's own count of its mail proves that a cell is what it says. Nodes with different numbers of
-//! shards and all their cells take turns, so that whatever disturbs the machine hits all alike; what is told are
-//! medians of differences within a round.
+//! shards and all their cells take short turns, many in a round, so that whatever disturbs the machine hits all alike;
+//! what is told are medians of differences within a round.
 
 mod cells;
 mod clocks;
@@ -12,11 +12,12 @@ mod crowd;
 mod place;
 mod tell;
 
-use crate::contest::{SETTLE, explain, run_number};
+use crate::contest::{explain, run_number};
 use crate::options::at_least;
 use crate::report::progress;
+use crate::round::Round;
 use crate::server::{self, Server};
-use crate::stats::Spread;
+use crate::stats::{Latencies, Spread};
 use crate::{ledger, sys};
 use cells::{Cell, Kind};
 use clap::Args;
@@ -30,8 +31,12 @@ use std::time::{Duration, Instant};
 
 /// Work before the first round that does not count.
 const WARM_UP: Duration = Duration::from_millis(200);
-/// What others leave on the cores is cold; a turn before the clock starts warms it.
-const TURN: Duration = Duration::from_millis(20);
+/// How long a cell works while the node's mails, sleeps and turns are counted.
+const COUNTED: Duration = Duration::from_millis(250);
+/// Turns that each cell has in a round.
+const SLICES: u32 = 8;
+/// Threads that have nothing left to do sleep after so long, and their clocks are right.
+const SETTLE: Duration = Duration::from_millis(4);
 /// All shards run so long after a node listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shards a node can have.
@@ -68,7 +73,7 @@ pub struct ShardsArgs {
     /// Rounds; what is told are medians and extremes.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
-    /// Length of a cell's turn in a round, seconds.
+    /// Length of a cell's turns in a round, seconds.
     #[arg(long, default_value_t = 0.4)]
     seconds: f64,
     /// Pause between two looks at the sockets, microseconds.
@@ -79,17 +84,24 @@ pub struct ShardsArgs {
     json: bool,
 }
 
-/// One cell's turn in one round.
-#[derive(Clone, Debug)]
+/// What one publish of a cell makes, by the node's own count.
+#[derive(Clone, Copy, Debug)]
+struct PerPublish {
+    mails: f64,
+    /// Times a shard went to sleep, and so was woken.
+    sleeps: f64,
+    turns: f64,
+}
+
+/// One cell's turns in one round.
+#[derive(Clone, Debug, Default)]
 struct Sample {
     messages: f64,
     deliveries: f64,
     clocks: Reading,
-    counts: Counts,
     wall_ns: f64,
     client_ns: f64,
-    p50_us: f64,
-    p99_us: f64,
+    latencies: Latencies,
 }
 
 impl Sample {
@@ -103,10 +115,22 @@ impl Sample {
         self.clocks.cpu() as f64 / self.deliveries
     }
 
-    /// Times a shard was woken, per publish.
-    fn sleeps(&self) -> f64 {
-        self.counts.sleeps as f64 / self.messages
+    fn add(&mut self, round: &Round, clocks: &Reading) {
+        self.messages += round.messages as f64;
+        self.deliveries += round.deliveries as f64;
+        self.clocks.add(clocks);
+        self.wall_ns += round.wall_ns as f64;
+        self.client_ns += round.client_ns as f64;
+        self.latencies.add(&round.latencies);
     }
+}
+
+/// A cell with its load.
+struct Place {
+    cell: Cell,
+    crowd: Crowd,
+    counted: PerPublish,
+    samples: Vec<Sample>,
 }
 
 /// A node with its cells.
@@ -115,9 +139,7 @@ struct Node {
     shards: usize,
     clocks: Clocks,
     gauge: Gauge,
-    cells: Vec<(Cell, Crowd)>,
-    /// Per cell, per round.
-    samples: Vec<Vec<Sample>>,
+    places: Vec<Place>,
 }
 
 impl Node {
@@ -136,7 +158,7 @@ impl Node {
         let server = Server::start(&name, command, address, args.node_cores[0])?;
         let clocks = all_clocks(&server, shards, &args.node_cores)?;
         let gauge = Gauge::connect(address)?;
-        Ok(Node { server, shards, clocks, gauge, cells: Vec::new(), samples: Vec::new() })
+        Ok(Node { server, shards, clocks, gauge, places: Vec::new() })
     }
 
     /// Connects the cells.
@@ -160,59 +182,50 @@ impl Node {
             };
             let mut crowd = Crowd::connect(self.server.address, shape, run)?;
             crowd.round(WARM_UP)?;
-            self.cells.push((cell, crowd));
-            self.samples.push(Vec::new());
+            let counted = count(&mut self.gauge, &cell, &mut crowd)?;
+            self.places.push(Place { cell, crowd, counted, samples: Vec::new() });
         }
         Ok(())
     }
 
-    /// One turn of every cell.
-    fn round(&mut self, time: Duration) -> Result<(), String> {
-        for at in 0..self.cells.len() {
-            let sample = self.turn(at, time)?;
-            self.samples[at].push(sample);
+    /// A turn of every cell, as a part of the round that was begun last.
+    fn turns(&mut self, time: Duration) -> Result<(), String> {
+        for place in &mut self.places {
+            let before = self.clocks.read()?;
+            let round = place.crowd.round(time)?;
+            sleep(SETTLE);
+            let clocks = self.clocks.read()?.since(&before);
+            if let Some(sample) = place.samples.last_mut() {
+                sample.add(&round, &clocks);
+            }
         }
-        for (_, crowd) in &mut self.cells {
-            crowd.attend()?;
+        for place in &mut self.places {
+            place.crowd.attend()?;
         }
         Ok(())
     }
 
-    fn turn(&mut self, at: usize, time: Duration) -> Result<Sample, String> {
-        let (cell, crowd) = &mut self.cells[at];
-        crowd.round(TURN)?;
-        let counts = self.gauge.read()?;
-        sleep(SETTLE);
-        let before = self.clocks.read()?;
-        let round = crowd.round(time)?;
-        sleep(SETTLE);
-        let clocks = self.clocks.read()?.since(&before);
-        let counts = self.gauge.read()?.since(counts);
-        if counts.mails != round.messages * cell.mails() {
-            return Err(format!(
-                "{}: {} publishes sent {} mails between shards, not {} each",
-                cell.name,
-                round.messages,
-                counts.mails,
-                cell.mails()
-            ));
-        }
-        Ok(Sample {
-            messages: round.messages as f64,
-            deliveries: round.deliveries as f64,
-            clocks,
-            counts,
-            wall_ns: round.wall_ns as f64,
-            client_ns: round.client_ns as f64,
-            p50_us: round.latencies.us(50.0),
-            p99_us: round.latencies.us(99.0),
-        })
+    fn begin_round(&mut self) {
+        self.places.iter_mut().for_each(|place| place.samples.push(Sample::default()));
+    }
+
+    fn place(&self, name: &str) -> Option<&Place> {
+        self.places.iter().find(|place| place.cell.name == name)
     }
 
     /// The samples of the cell called `name`.
     fn samples(&self, name: &str) -> &[Sample] {
-        let at = self.cells.iter().position(|(cell, _)| cell.name == name);
-        at.map_or(&[], |at| &self.samples[at])
+        self.place(name).map_or(&[], |place| &place.samples)
+    }
+
+    /// What a publish of the cell called `name` makes more than one of the cell `base`.
+    fn counted_more(&self, name: &str, base: &str) -> Option<PerPublish> {
+        let (cell, base) = (self.place(name)?.counted, self.place(base)?.counted);
+        Some(PerPublish {
+            mails: cell.mails - base.mails,
+            sleeps: cell.sleeps - base.sleeps,
+            turns: cell.turns - base.turns,
+        })
     }
 
     /// A figure of a cell over all rounds.
@@ -225,6 +238,28 @@ impl Node {
         let pairs = self.samples(name).iter().zip(self.samples(base));
         Spread::of(pairs.map(|(a, b)| figure(a) - figure(b)))
     }
+}
+
+/// Counts what the publishes of a cell make, and refuses a cell that is not what it says.
+fn count(gauge: &mut Gauge, cell: &Cell, crowd: &mut Crowd) -> Result<PerPublish, String> {
+    let before = gauge.read()?;
+    let round = crowd.round(COUNTED)?;
+    let counts: Counts = gauge.read()?.since(before);
+    if counts.mails != round.messages * cell.mails() {
+        return Err(format!(
+            "{}: {} publishes sent {} mails between shards, not {} each",
+            cell.name,
+            round.messages,
+            counts.mails,
+            cell.mails()
+        ));
+    }
+    let per_publish = |count: u64| count as f64 / round.messages as f64;
+    Ok(PerPublish {
+        mails: per_publish(counts.mails),
+        sleeps: per_publish(counts.sleeps),
+        turns: per_publish(counts.turns),
+    })
 }
 
 /// A node listens before all its shards run.
@@ -279,15 +314,17 @@ fn measure(args: &ShardsArgs) -> Result<Vec<Node>, String> {
         node.server.pause();
         nodes.push(node);
     }
-    let time = Duration::from_secs_f64(args.seconds);
+    let time = Duration::from_secs_f64(args.seconds) / SLICES;
     for round in 1..=args.rounds {
-        for node in &mut nodes {
-            node.server.resume();
-            node.round(time).map_err(|error| explain(&mut node.server, error))?;
-            sleep(SETTLE);
-            node.server.pause();
-            progress(&format!("round {round}/{}  {}", args.rounds, node.server.name));
+        nodes.iter_mut().for_each(Node::begin_round);
+        for _ in 0..SLICES {
+            for node in &mut nodes {
+                node.server.resume();
+                node.turns(time).map_err(|error| explain(&mut node.server, error))?;
+                node.server.pause();
+            }
         }
+        progress(&format!("round {round}/{}", args.rounds));
     }
     Ok(nodes)
 }

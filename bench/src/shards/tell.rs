@@ -1,6 +1,6 @@
 //! The results of `shards`, for people and as JSON.
 
-use super::{Costs, Node, Sample, ShardsArgs};
+use super::{Costs, Node, PerPublish, Place, Sample, ShardsArgs};
 use crate::procfs;
 use crate::report::{JsonLine, table};
 use crate::stats::Spread;
@@ -57,7 +57,8 @@ fn cells(node: &Node) -> String {
     .to_vec();
     titles.push("share of shards".to_owned());
     let mut rows = vec![titles];
-    for (cell, _) in &node.cells {
+    for place in &node.places {
+        let (cell, counted) = (&place.cell, place.counted);
         let spread = |figure: &dyn Fn(&Sample) -> f64| node.spread(cell.name, figure);
         let median = |figure: &dyn Fn(&Sample) -> f64, decimals: usize| {
             spread(figure).map_or_else(|| "-".to_owned(), |spread| format!("{:.decimals$}", spread.median))
@@ -72,11 +73,11 @@ fn cells(node: &Node) -> String {
             text(spread(&Sample::per_publish), 0),
             median(&|s| s.clocks.softirq as f64 / s.messages, 0),
             quiet(median(&Sample::per_delivery, 0)),
-            median(&|s| s.counts.mails as f64 / s.messages, 0),
-            median(&Sample::sleeps, 2),
-            median(&|s| s.counts.turns as f64 / s.messages, 2),
-            quiet(median(&|s| s.p50_us, 0)),
-            quiet(median(&|s| s.p99_us, 0)),
+            format!("{:.0}", counted.mails),
+            format!("{:.2}", counted.sleeps),
+            format!("{:.2}", counted.turns),
+            quiet(median(&|s| s.latencies.us(50.0), 0)),
+            quiet(median(&|s| s.latencies.us(99.0), 0)),
             share.collect::<Vec<_>>().join("/") + if node.shards > 4 { "/.." } else { "" },
         ]);
     }
@@ -97,19 +98,29 @@ fn pairs(node: &Node) -> [(&'static str, &'static str, &'static str, f64); 6] {
 }
 
 fn differences(node: &Node) -> String {
-    let titles = ["", "ns/publish and shard", "mails", "wakes", "goal <= 300"].map(str::to_owned).to_vec();
+    let titles =
+        ["", "ns/publish and shard", "mails", "wakes", "turns", "goal <= 300"].map(str::to_owned).to_vec();
     let mut rows = vec![titles];
     for (name, base, what, shards) in pairs(node) {
         let cost = node.difference(name, base, |s| s.per_publish() / shards);
-        let wakes = node.difference(name, base, |s| s.sleeps() / shards);
-        let mails = node.difference(name, base, |s| s.counts.mails as f64 / s.messages / shards);
+        let more = node.counted_more(name, base);
+        let count = |figure: fn(&PerPublish) -> f64, decimals: usize| {
+            more.map_or_else(|| "-".to_owned(), |more| format!("{:.decimals$}", figure(&more) / shards))
+        };
         let met = cost.map_or("-", |cost| match cost {
             cost if cost.max <= GOAL_NS => "met",
             cost if cost.median <= GOAL_NS => "met (median)",
             cost if cost.min <= GOAL_NS => "missed (median)",
             _ => "missed",
         });
-        rows.push(vec![what.to_owned(), text(cost, 0), text(mails, 0), text(wakes, 2), met.to_owned()]);
+        rows.push(vec![
+            what.to_owned(),
+            text(cost, 0),
+            count(|c| c.mails, 0),
+            count(|c| c.sleeps, 2),
+            count(|c| c.turns, 2),
+            met.to_owned(),
+        ]);
     }
     table(&rows)
 }
@@ -141,7 +152,7 @@ fn deliveries(nodes: &[Node]) {
 }
 
 fn verdict(nodes: &[Node]) {
-    let shares = nodes.iter().flat_map(|node| node.samples.iter().flatten());
+    let shares = nodes.iter().flat_map(|node| node.places.iter().flat_map(|place| &place.samples));
     let busiest = shares.map(|sample| sample.client_ns / sample.wall_ns).fold(0.0, f64::max);
     let bottleneck = if busiest < SATURATED {
         "the harness was not the bottleneck"
@@ -160,7 +171,8 @@ fn verdict(nodes: &[Node]) {
 pub fn json(nodes: &[Node], args: &ShardsArgs) -> Vec<String> {
     let mut lines = Vec::new();
     for node in nodes {
-        for (at, (cell, _)) in node.cells.iter().enumerate() {
+        for place in &node.places {
+            let cell = &place.cell;
             let line = |kind: &str| {
                 JsonLine::new("shards", &node.server.name)
                     .text("kind", kind)
@@ -169,10 +181,10 @@ pub fn json(nodes: &[Node], args: &ShardsArgs) -> Vec<String> {
                     .number("subscribers", cell.subscribers.len() as f64)
                     .number("payload_bytes", args.payload as f64)
             };
-            for (round, sample) in node.samples[at].iter().enumerate() {
+            for (round, sample) in place.samples.iter().enumerate() {
                 lines.push(sample_json(line("round").number("round", (round + 1) as f64), sample));
             }
-            lines.extend(summary_json(node, cell.name, line("summary")));
+            lines.extend(summary_json(node, place, line("summary")));
         }
         for (name, base, what, shards) in pairs(node).into_iter().filter(|_| node.shards > 1) {
             let Some(cost) = node.difference(name, base, |s| s.per_publish() / shards) else { continue };
@@ -193,16 +205,16 @@ pub fn json(nodes: &[Node], args: &ShardsArgs) -> Vec<String> {
     lines
 }
 
-fn summary_json(node: &Node, name: &str, line: JsonLine) -> Option<String> {
+fn summary_json(node: &Node, place: &Place, line: JsonLine) -> Option<String> {
+    let name = place.cell.name;
     let cost = node.spread(name, Sample::per_publish)?;
-    let median = |figure: &dyn Fn(&Sample) -> f64| node.spread(name, figure).map_or(f64::NAN, |s| s.median);
     let line = line
         .number("cpu_ns_per_publish", cost.median)
         .number("cpu_ns_per_publish_min", cost.min)
         .number("cpu_ns_per_publish_max", cost.max)
-        .number("mails_per_publish", median(&|s| s.counts.mails as f64 / s.messages))
-        .number("wakes_per_publish", median(&Sample::sleeps))
-        .number("deliveries_per_publish", median(&|s| s.deliveries / s.messages));
+        .number("mails_per_publish", place.counted.mails)
+        .number("wakes_per_publish", place.counted.sleeps)
+        .number("turns_per_publish", place.counted.turns);
     Some(line.end())
 }
 
@@ -211,15 +223,12 @@ fn sample_json(mut line: JsonLine, sample: &Sample) -> String {
         .number("messages", sample.messages)
         .number("cpu_ns_per_publish", sample.per_publish())
         .number("ksoftirqd_ns_per_publish", sample.clocks.softirq as f64 / sample.messages)
-        .number("mails_per_publish", sample.counts.mails as f64 / sample.messages)
-        .number("wakes_per_publish", sample.sleeps())
-        .number("turns_per_publish", sample.counts.turns as f64 / sample.messages)
         .number("client_share", sample.client_ns / sample.wall_ns);
     if sample.deliveries > 0.0 {
         line = line
             .number("cpu_ns_per_delivery", sample.per_delivery())
-            .number("latency_p50_us", sample.p50_us)
-            .number("latency_p99_us", sample.p99_us);
+            .number("latency_p50_us", sample.latencies.us(50.0))
+            .number("latency_p99_us", sample.latencies.us(99.0));
     }
     for (shard, ns) in sample.clocks.shards.iter().enumerate() {
         line = line.number(&format!("shard_{shard}_ns_per_publish"), *ns as f64 / sample.messages);
