@@ -105,8 +105,8 @@ impl Load {
 struct Shares {
     /// Of publishes whose channel lives here.
     homes: f64,
-    /// Of connections: subscribers and publishers.
-    connections: f64,
+    /// Of subscribers. Publishers are spread evenly.
+    subscribers: f64,
 }
 
 /// A workload on a node with so many shards.
@@ -141,24 +141,23 @@ pub fn mailbox_room(mailbox: f64) -> f64 {
 
 /// Load of a shard with these shares.
 fn load(costs: &Costs, work: &Workload, shards: f64, shares: Shares, rate: f64) -> Load {
-    let end = costs.mail / 2.0;
-    let here = shares.connections;
-    let request = costs.publish - costs.home;
+    let (here, publishers) = (shares.subscribers, 1.0 / shards);
+    let away = 1.0 - 1.0 / shards;
     let delivers = (shards - 1.0) * interested(1.0 / shards, work.subscribers);
+    let receives = (1.0 - shares.homes) * interested(here, work.subscribers);
     let mut load = Load {
-        requests: here * (request + (1.0 - shares.homes) * 2.0 * end),
-        home: shares.homes * (costs.home + (1.0 - 1.0 / shards) * 2.0 * end),
-        posts: shares.homes * delivers * end,
-        receipts: (1.0 - shares.homes) * interested(here, work.subscribers) * (costs.reach - end).max(end),
+        // A publish whose home is here costs it all at once.
+        requests: publishers * (shares.homes * costs.publish + (1.0 - shares.homes) * costs.ask),
+        home: shares.homes * away * costs.home,
+        posts: shares.homes * delivers * costs.post,
+        receipts: receives * costs.receipt,
         deliveries: here * work.subscribers * costs.delivery,
         ..Load::default()
     };
     // Where the shard sleeps, each request and each mail is a turn of its own.
-    let mails = here * (1.0 - shares.homes)
-        + shares.homes * (1.0 - 1.0 / shards)
-        + (1.0 - shares.homes) * interested(here, work.subscribers);
-    let turns = (here + mails) * costs.turns * costs.turn_shard * (shards - 1.0);
-    let extra = here * (costs.publish_lone - costs.publish) + mails * costs.wake + turns.max(0.0);
+    let mails = publishers * (1.0 - shares.homes) + shares.homes * away + receives;
+    let turns = (publishers + mails) * costs.turns * costs.turn_shard * (shards - 1.0);
+    let extra = publishers * (costs.publish_lone - costs.publish) + mails * costs.wake + turns.max(0.0);
     // An arrival finds the shard asleep as often as it is idle: u = busy + (1 - u) * extra.
     load.asleep = idle(load.busy(), extra, rate);
     load.waking = load.asleep * extra;
@@ -175,11 +174,11 @@ fn idle(busy: f64, extra: f64, rate: f64) -> f64 {
 pub fn outcome(costs: &Costs, work: &Workload, shards: f64, mailbox: f64) -> Outcome {
     let counts = Counts::of(shards, work.subscribers);
     let connections = work.channels * work.subscribers;
-    let even = Shares { homes: 1.0 / shards, connections: 1.0 / shards };
+    let even = Shares { homes: 1.0 / shards, subscribers: 1.0 / shards };
     let hot_home = Shares { homes: fullest(work.channels, shards), ..even };
-    let dense = Shares { connections: fullest(connections, shards), ..even };
+    let dense = Shares { subscribers: fullest(connections, shards), ..even };
     let dense = if work.channels <= 1.0 { Shares { homes: 0.0, ..dense } } else { dense };
-    let candidates = [("home of the hottest channels", hot_home), ("shard with most connections", dense)];
+    let candidates = [("home of the hottest channels", hot_home), ("shard with most subscribers", dense)];
     let loads = candidates.map(|(name, shares)| (name, load(costs, work, shards, shares, work.rate)));
     let fullest_at = |measure: &dyn Fn(&Load) -> f64| {
         loads.iter().max_by(|a, b| measure(&a.1).total_cmp(&measure(&b.1))).map(|(name, load)| (*name, *load))
@@ -192,7 +191,7 @@ pub fn outcome(costs: &Costs, work: &Workload, shards: f64, mailbox: f64) -> Out
     let hops = if shards > 1.0 { 2.0 } else { 0.0 };
     let written =
         work.subscribers * fullest(work.subscribers.max(1.0), shards).min(1.0) * costs.delivery / 1e3;
-    let posts = counts.delivers * costs.mail / 2.0 / 1e3;
+    let posts = counts.delivers * costs.post / 1e3;
     let mails_per_shard = work.rate * counts.mails() / shards;
     Outcome {
         shards,

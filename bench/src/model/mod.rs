@@ -133,7 +133,7 @@ fn few_subscribers(costs: &Costs) -> u64 {
 fn print_hot(costs: &Costs) {
     println!("\na single hot channel on 64 shards, its messages joined in the sends:");
     match few_subscribers(costs) {
-        0 => println!("  the shard with most of its subscribers is full first, however few they are"),
+        0 => println!("  its home is never full first"),
         few => println!(
             "  up to {few} subscribers its home is full first, with more the shard with most of them"
         ),
@@ -149,11 +149,11 @@ fn print_hot(costs: &Costs) {
 
 const ASSUMPTIONS: &str = "\
 assumptions: every number above is one of the measured costs, or a count times such a cost
-  - publishers, subscribers and channel homes fall on shards at random and independently; the fullest shard has the mean
+  - publishers are spread evenly; subscribers and channel homes fall on shards at random; the fullest shard has the mean
     plus sqrt(2 ln S) standard deviations (SO_REUSEPORT and the channel hash know nothing of load); a single channel's
     home is one shard
   - a publish from another shard than its home sends two mails, and one more to each other shard with a subscriber
-    (checked against a simulation of 64 shards in this program's tests); half of a mail's cost falls on each end
+    (checked against a simulation of 64 shards in this program's tests); what each end of a mail costs was measured with two
   - a mail or request finds its shard asleep as often as that is idle, and then costs a wake-up and turns of the loop
     of its own; the cost of both is charged to the woken shard; a full shard has no wake-ups and its turns are shared
   - a delivery costs what it does with the measured number of sockets, one message per send: busy nodes join messages and

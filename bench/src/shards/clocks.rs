@@ -116,7 +116,13 @@ mod tests {
     fn a_thread_that_works_is_seen_by_its_name() {
         let work = std::thread::Builder::new().name("shard-7".to_owned());
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let thread = work.spawn(move || while stopped.try_recv().is_err() {}).unwrap();
+        let (tell, started) = std::sync::mpsc::channel();
+        let body = move || {
+            tell.send(()).unwrap(); // from here on it has its name
+            while stopped.try_recv().is_err() {}
+        };
+        let thread = work.spawn(body).unwrap();
+        started.recv().unwrap();
         let clocks = Clocks::of(std::process::id(), &[0]).unwrap();
         assert_eq!(clocks.shards(), 1);
         let before = clocks.read().unwrap();
