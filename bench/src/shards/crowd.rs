@@ -296,3 +296,96 @@ impl Crowd {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::ACCEPT;
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::sync::{Arc, Mutex};
+
+    /// What a server does with the subscribers' frame of its n-th message.
+    type Deliver = fn(u64, &[u8]) -> Vec<u8>;
+
+    /// A server with the routes that a cell uses, which delivers as it is told.
+    fn serve(deliver: Deliver) -> SocketAddrV4 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new((Vec::new(), 0)));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&state);
+                std::thread::spawn(move || talk(stream, &state, deliver));
+            }
+        });
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+    }
+
+    fn talk(mut stream: TcpStream, state: &Mutex<(Vec<TcpStream>, u64)>, deliver: Deliver) {
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            let Some(head) = http::head_length(&bytes) else {
+                match stream.read(&mut buffer) {
+                    Ok(got @ 1..) => bytes.extend_from_slice(&buffer[..got]),
+                    _ => return,
+                }
+                continue;
+            };
+            let text = String::from_utf8(bytes.drain(..head).collect()).unwrap();
+            let (mut subscribers, answer) = (state.lock().unwrap(), "HTTP/1.1");
+            if text.starts_with("POST") {
+                let length: usize = http::header(&text, "content-length").unwrap().parse().unwrap();
+                while bytes.len() < length {
+                    let got = stream.read(&mut buffer).unwrap();
+                    bytes.extend_from_slice(&buffer[..got]);
+                }
+                let mut frame = Vec::new();
+                frame::push_text(&mut frame, &bytes.drain(..length).collect::<Vec<_>>());
+                let number = subscribers.1;
+                subscribers.1 += 1;
+                for subscriber in &mut subscribers.0 {
+                    let _ = subscriber.write_all(&deliver(number, &frame));
+                }
+                let _ = write!(stream, "{answer} 201 Created\r\nContent-Length: 0\r\n\r\n");
+            } else if text.starts_with("GET /sub") {
+                let _ = write!(stream, "{answer} 101 Switching\r\nSec-WebSocket-Accept: {ACCEPT}\r\n\r\n");
+                subscribers.0.push(stream.try_clone().unwrap());
+            } else {
+                let _ = write!(stream, "{answer} 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n");
+            }
+        }
+    }
+
+    fn round(deliver: Deliver, pace: Pace) -> Result<Round, String> {
+        let shape = Shape {
+            channel: "c".to_owned(),
+            publishers: vec![0],
+            subscribers: vec![0, 1, 1],
+            window: 4,
+            payload_bytes: 64,
+            pace,
+        };
+        Crowd::connect(serve(deliver), shape, 7)?.round(Duration::from_millis(30))
+    }
+
+    const SWEEP: Pace = Pace::Sweep(Duration::from_micros(200));
+
+    #[test]
+    fn a_good_server_brings_every_message_to_everybody() {
+        for pace in [SWEEP, Pace::Wait] {
+            let round = round(|_, frame| frame.to_vec(), pace).unwrap();
+            assert!(round.messages >= 4 && round.deliveries == 3 * round.messages, "{round:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_lost_doubled_or_closed_is_an_error() {
+        let lost = round(|n, frame| if n == 1 { Vec::new() } else { frame.to_vec() }, SWEEP).unwrap_err();
+        assert!(lost.contains("subscriber") && lost.contains("where 1 was due"), "{lost}");
+        let doubled = round(|_, frame| frame.repeat(2), SWEEP).unwrap_err();
+        assert!(doubled.contains("twice"), "{doubled}");
+        let closed = round(|_, _| vec![0x88, 0], Pace::Wait).unwrap_err();
+        assert!(closed.contains("good-bye"), "{closed}");
+    }
+}
