@@ -22,6 +22,7 @@ mod ledger;
 mod load;
 mod locations;
 mod mixed;
+mod model;
 mod node;
 mod options;
 mod page;
@@ -34,6 +35,7 @@ mod report;
 mod rooms;
 mod round;
 mod server;
+mod shards;
 mod slow;
 mod stats;
 mod storm;
@@ -110,6 +112,11 @@ enum Scenario {
     Churn(churn::ChurnArgs),
     /// Makes one page of the JSON lines that earlier runs have printed.
     Page(PageArgs),
+    /// Publishers, channels and subscribers on different shards: what a publish costs more for each, and whether deliveries
+    /// stay as cheap with more shards.
+    Shards(shards::ShardsArgs),
+    /// What the measured parts add up to on 1 to 64 shards, and what is full first.
+    Model(model::ModelArgs),
     /// The floor: the least a server can do for a fan-out or an echo.
     Floor {
         /// Port on 127.0.0.1.
@@ -167,6 +174,8 @@ fn dispatch(arguments: Arguments, brief: bool) -> Result<(), String> {
         Some(Scenario::Slow(args)) => slow::run(&args),
         Some(Scenario::Churn(args)) => churn::run(&args),
         Some(Scenario::Page(args)) => page::run(&args),
+        Some(Scenario::Shards(args)) => shards::run(&args),
+        Some(Scenario::Model(args)) => model::run(&args),
         Some(Scenario::Floor { port, mode }) => floor::run(port, mode).map_err(|e| format!("floor: {e}")),
         Some(Scenario::Bare { port }) => idle::run_bare(port).map_err(|e| format!("bare: {e}")),
         None => Err("no scenario".to_owned()),

@@ -81,6 +81,11 @@ impl Server {
         ProcessTree::of(self.root, self.core).map_err(|e| format!("cannot read /proc: {e}"))
     }
 
+    /// Its first process.
+    pub fn root(&self) -> u32 {
+        self.root
+    }
+
     /// Stops a server that was started here until `resume`.
     pub fn pause(&self) {
         if self.started.is_some() {
