@@ -364,6 +364,10 @@ pub const MAILS_PER_TURN: usize = 256;
 pub const MAILBOX_RESERVE_PART: usize = 8;
 /// Emptied queues kept for reuse by a shard.
 pub const SPARE_QUEUES: usize = 1_024;
+/// Longest request head that a connection keeps to recognise the next one like it, bytes.
+pub const REPEATED_HEAD_BYTES: usize = 1_024;
+/// After so many heads in a row that were not like the one before, a connection keeps none any more.
+pub const REPEATED_HEAD_MISSES: u8 = 8;
 /// Channel keys a shard keeps for the next publisher of the same channel.
 pub const KEYS_CACHED: usize = 256;
 /// Subscriptions of one session.

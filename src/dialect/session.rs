@@ -62,6 +62,11 @@ impl Dialects {
         }
     }
 
+    /// A home has answered the publish of a request that was like an earlier one.
+    pub fn on_repeated(&self, cx: &mut Context<'_>, repeated: &relay::publisher::Repeated, answer: Answer) {
+        repeated.on_answer(cx, answer);
+    }
+
     /// A publication for a subscription with [`crate::dialect::Form::SESSION`].
     pub fn on_publication(
         &self,

@@ -237,6 +237,12 @@ impl Location {
         Ok(Channels { ids, group: self.group(scope)? })
     }
 
+    /// Whether a publisher's channel and event name follow from its request, whoever sent it.
+    pub fn names_channels_by_request_alone(&self) -> bool {
+        let mut templates = self.publisher_ids.iter().chain(&self.group).chain(&self.event);
+        templates.all(Template::is_of_request)
+    }
+
     /// The channel group of a request, empty for none.
     ///
     /// # Errors
