@@ -56,6 +56,10 @@
 //! Subscribing with replay is one step: the home's answer (stored publications and position) travels through the same
 //! first-in-first-out mailbox as later deliveries, so that nothing is missed and nothing comes twice.
 //!
+//! A subscription may name a user. The home counts each user's subscriptions over all shards
+//! ([`channel::presence`]); who comes and goes is announced on the same way and in the same order as publications,
+//! so that the list in the answer and the announcements after it are always the list at the home.
+//!
 //! # A connection
 //! It is a slot in its shard's slab, not a task. Input is watched by a multishot poll on the shard's net ring, or by
 //! epoll where no ring can be had, behind one interface ([`shard::net`]). An idle connection owns no buffer. One tick

@@ -11,6 +11,9 @@
 //! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook.
 //! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
 //!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
+//!    Who comes to and goes from a channel is told in the same order, to subscriptions whose form has a frame for it
+//!    ([`encode::Encoder::announced`]), and through [`Dialects::on_announcement`] to those with
+//!    [`Form::SESSION_ANNOUNCED`]; to nobody else.
 //! 4. [`Dialects::on_ended`] when a home ended a subscription (its shard side is gone already).
 //! 5. [`Dialects::on_message`] for each WebSocket message after [`Action::Upgrade`].
 //! 6. [`Dialects::on_deadline`] when the last [`Action::Deadline`] has passed; [`Dialects::on_next_request`] once

@@ -1,6 +1,6 @@
 //! Locations as compiled: whose path it is, which channels a request means, and under which rules.
 
-use crate::channel::{self, ChannelKey, KeyCache, KeyHasher, Policy};
+use crate::channel::{self, ChannelKey, KeyCache, KeyHasher, Policy, PresenceLimits};
 use crate::dialect::relay::form::Variant;
 use crate::dialect::relay::settings::{
     self, AllowOrigin, ChannelIdOverflow, Flavour, LocationMethods, LocationSettings, PathPattern,
@@ -344,6 +344,7 @@ fn policy(settings: &LocationSettings) -> Policy {
         channel_timeout_ms: settings.channel_timeout_ms,
         delete_oldest_received: settings.delete_oldest_received,
         group_limits: settings.group_limits.map(group_limits),
+        presence: PresenceLimits::default(),
     }
 }
 
