@@ -152,7 +152,11 @@ fn signin<'a>(data: Value<'_, 'a>) -> Result<Frame<'a>, Refusal> {
     Ok(Frame::Signin(Signin { auth: auth(data), user_data }))
 }
 
-fn client_event<'a>(event: &'a str, root: Value<'_, 'a>, limits: &PusherLimits) -> Result<Frame<'a>, Refusal> {
+fn client_event<'a>(
+    event: &'a str,
+    root: Value<'_, 'a>,
+    limits: &PusherLimits,
+) -> Result<Frame<'a>, Refusal> {
     if !within(event, limits.event_name_chars) {
         return Err(Refusal::ClientEventName { limit_chars: limits.event_name_chars });
     }

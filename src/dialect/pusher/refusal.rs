@@ -98,7 +98,10 @@ impl fmt::Display for Refusal {
                 return write!(f, "The message exceeds the allowed maximum ({limit_bytes} bytes).");
             }
             Refusal::WatchlistCut { limit } => {
-                return write!(f, "The watchlist exceeds the allowed maximum ({limit} users); the rest is ignored.");
+                return write!(
+                    f,
+                    "The watchlist exceeds the allowed maximum ({limit} users); the rest is ignored."
+                );
             }
             Refusal::ClientEventName { limit_chars } => {
                 return write!(f, "The event name exceeds the allowed maximum ({limit_chars} characters).");

@@ -39,7 +39,8 @@ fn an_auth_that_is_none_is_none() {
 
 #[test]
 fn pings_need_no_data_and_take_any() {
-    for data in ["", r#","data":"""#, r#","data":{}"#, r#","data":null"#, r#","data":[1]"#, r#","data":"{""#] {
+    for data in ["", r#","data":"""#, r#","data":{}"#, r#","data":null"#, r#","data":[1]"#, r#","data":"{""#]
+    {
         with(&format!(r#"{{"event":"pusher:ping"{data}}}"#), |frame| assert_eq!(frame, Ok(Frame::Ping)));
         with(&format!(r#"{{"event":"pusher:pong"{data}}}"#), |frame| assert_eq!(frame, Ok(Frame::Pong)));
     }
@@ -66,7 +67,8 @@ fn client_events_keep_the_type_of_their_data() {
         (r#","data":12345678901234567890123"#, Some(Data::Json(b"12345678901234567890123".as_slice()))),
         ("", None),
     ] {
-        let text = format!(r#"{{"event":"client-typing","channel":"private-chat"{data},"user_id":"forged"}}"#);
+        let text =
+            format!(r#"{{"event":"client-typing","channel":"private-chat"{data},"user_id":"forged"}}"#);
         with(&text, |frame| {
             let Ok(Frame::Client(event)) = frame else { panic!("{frame:?}") };
             assert_eq!((event.event, event.channel.text()), ("client-typing", "private-chat"));
@@ -81,8 +83,14 @@ fn client_events_go_to_private_and_presence_channels_only() {
     for good in ["private-a", "presence-a", "private-cache-a", "presence-cache-a"] {
         with(&to(good), |frame| assert!(matches!(frame, Ok(Frame::Client(_))), "{good}"));
     }
-    for bad in ["a", "cache-a", "my-private-a", "private-encrypted-a", "private-encrypted-cache-a", "#server-to-user-u"]
-    {
+    for bad in [
+        "a",
+        "cache-a",
+        "my-private-a",
+        "private-encrypted-a",
+        "private-encrypted-cache-a",
+        "#server-to-user-u",
+    ] {
         assert_eq!(refused(&to(bad)), Refusal::ClientEventChannel, "{bad}");
     }
     assert_eq!(refused(r#"{"event":"client-a","data":{"channel":"private-a"}}"#), Refusal::NoChannel);
@@ -91,7 +99,8 @@ fn client_events_go_to_private_and_presence_channels_only() {
 #[test]
 fn client_events_are_bounded() {
     let limits = PusherLimits::default();
-    let event = |name: &str, data: &str| format!(r#"{{"event":"{name}","channel":"private-a","data":{data}}}"#);
+    let event =
+        |name: &str, data: &str| format!(r#"{{"event":"{name}","channel":"private-a","data":{data}}}"#);
     let name = |n: usize| format!("client-{}", "é".repeat(n - 7));
     with(&event(&name(200), "1"), |frame| assert!(frame.is_ok()));
     assert_eq!(refused(&event(&name(201), "1")), Refusal::ClientEventName { limit_chars: 200 });
