@@ -14,8 +14,8 @@ use simd_json::{Buffers, Tape};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadJson;
 
-/// Reads documents one after the other into buffers that it keeps. The caller bounds their length: memory is at most
-/// about 40 times that while a document is looked at.
+/// Reads documents one after the other into buffers that it keeps. The caller bounds their length: memory grows
+/// with it, at worst (`[1,1,...`) by one node of the tape for every two bytes.
 pub struct Reader {
     /// A copy of the document, in which its strings are decoded.
     scratch: Vec<u8>,
