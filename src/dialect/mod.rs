@@ -27,6 +27,7 @@
 
 pub mod echo;
 pub mod encode;
+pub mod pusher;
 pub mod relay;
 pub mod session;
 pub mod upgrade;
