@@ -23,7 +23,7 @@
 //! | [`shard`] | one core's world: I/O, connections, flush, mailbox, timers | `dialect`, `channel`, `wire`, `limits` |
 //! | [`dialect`] | one folder per protocol: session state machines, routes, encodings | `channel`, `wire`, `limits` |
 //! | [`channel`] | what a channel is: commands in, effects out | `limits` |
-//! | [`wire`] | bytes to values and back: HTTP/1.1, WebSocket, event streams, multipart | `limits` |
+//! | [`wire`] | bytes to values and back: HTTP/1.1, WebSocket, event streams, multipart, JSON, signatures | `limits` |
 //! | [`limits`] | every bound, with its unit in its name | nothing |
 //!
 //! # Rules
@@ -40,7 +40,9 @@
 //!
 //! # Life of a publication
 //! 1. A shard reads bytes into its one scratch buffer. [`wire::http::request::Reader`] makes a request of them, and
-//!    [`dialect::Dialects::on_request`] finds whose it is. The session asks for a [`channel::Command::Publish`].
+//!    [`dialect::Dialects::on_request`] finds whose it is. The session asks for a [`channel::Command::Publish`]. A
+//!    request with the same head as the one before it is known already and goes to its home at once
+//!    ([`shard::repeat`]).
 //! 2. The command goes to the channel's home: at once if that is this shard, else as one mail
 //!    ([`shard::mailbox`]). [`channel::core::Home`] gives it its position, stores it, and returns effects: an answer
 //!    for the publisher, and a delivery for the set of shards that have members of the channel.
