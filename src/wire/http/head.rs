@@ -60,7 +60,7 @@ static END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"
 const BARE_LF: HttpError = HttpError::bad("line ends in a bare LF");
 
 /// As [`find_end`], line by line.
-fn search_lines(buffer: &[u8], scanned: &mut usize) -> Result<Option<usize>, HttpError> {
+pub(super) fn search_lines(buffer: &[u8], scanned: &mut usize) -> Result<Option<usize>, HttpError> {
     let start = *scanned;
     for offset in memchr::memchr_iter(b'\n', &buffer[start..]) {
         let at = start + offset;
@@ -103,6 +103,10 @@ fn whole(parsed: httparse::Result<usize>, head: &[u8]) -> Result<(), HttpError> 
 
 /// Refuses a parsed head with a line that ends in a bare LF. Lines end where the next name begins.
 fn ends_in_crlf(head: &[u8], parsed: &[httparse::Header<'_>]) -> Result<(), HttpError> {
+    // Empty lines, which `httparse` skips before it begins.
+    if head.first().is_some_and(u8::is_ascii_whitespace) {
+        search_lines(head, &mut 0)?;
+    }
     let base = head.as_ptr() as usize;
     let mut names = parsed.iter().map(|header| header.name.as_ptr() as usize - base);
     if head.ends_with(b"\r\n\r\n") && names.all(|at| head[..at].ends_with(b"\r\n")) {

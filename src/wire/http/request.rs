@@ -372,8 +372,16 @@ fn find_head(bytes: &[u8], scanned: &mut usize, limits: &HttpLimits) -> Result<O
     match head::find_end(window, scanned)? {
         Some(head_len) if head_len <= limit => Ok(Some(head_len)),
         None if window.len() <= limit => Ok(None),
-        _ if memchr::memchr(b'\n', window).is_none() => Err(HttpError::new(414, "request line too long")),
-        _ => Err(HttpError::new(431, "request head too long")),
+        _ => Err(too_long(window)),
+    }
+}
+
+/// What is wrong with a head that is over the limit. One that comes in pieces shows a bare LF before it is too long.
+fn too_long(window: &[u8]) -> HttpError {
+    match head::search_lines(window, &mut 0) {
+        Err(error) => error,
+        Ok(_) if memchr::memchr(b'\n', window).is_none() => HttpError::new(414, "request line too long"),
+        Ok(_) => HttpError::new(431, "request head too long"),
     }
 }
 
