@@ -33,7 +33,13 @@ impl Queued {
     }
 
     fn answer(mut self, outcome: Outcome) {
+        // Who hears the answer may hand over the next job at once: there has to be room for it.
+        self.release();
         self.tell(outcome);
+    }
+
+    fn release(&mut self) {
+        self.core.counters.waiting_bytes.fetch_sub(std::mem::take(&mut self.bytes), Relaxed);
     }
 
     fn tell(&mut self, outcome: Outcome) {
@@ -47,7 +53,7 @@ impl Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        self.core.counters.waiting_bytes.fetch_sub(self.bytes, Relaxed);
+        self.release();
         self.tell(Err(StoreError::Stopped));
     }
 }
