@@ -20,6 +20,7 @@ use support::{Numbers, ask, fresh, open, records};
 
 /// Tells a child where its store is.
 const CHILD: &str = "FANWIRE_TEST_STORE";
+/// Kills of a child that was writing; those that come before count extra.
 const KILLS: u64 = 100;
 const LOGS: usize = 4;
 /// Appends on their way at a time.
@@ -174,7 +175,10 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
     eprintln!("seed {seed}");
     let mut numbers = Numbers(seed);
     let mut seen = Seen::default();
-    for kill in 1..=KILLS {
+    let mut kills = 0;
+    while seen.under_load < KILLS {
+        kills += 1;
+        assert!(kills < 3 * KILLS, "children do not come to write");
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture", "--test-threads=1"])
             .env(CHILD, &dir)
@@ -183,20 +187,27 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
             .spawn()
             .unwrap();
         let pipe = BufReader::new(child.stdout.take().unwrap());
+        let (tell, told) = channel();
         // Reads whole lines only: what was cut off by the kill is not an acknowledgement.
         let reader = thread::spawn(move || {
             let mut lines = Vec::new();
             let mut pipe = pipe;
             let mut line = String::new();
             while pipe.read_line(&mut line).unwrap_or(0) > 0 && line.ends_with('\n') {
+                if line.starts_with("A ") {
+                    let _ = tell.send(());
+                }
                 lines.push(line.trim_end().to_owned());
                 line.clear();
             }
             lines
         });
         // Some die while they open the store or take over what the one before left.
-        let longest = if numbers.below(4) == 0 { 15 } else { 150 };
-        thread::sleep(Duration::from_micros(numbers.below(longest * 1000)));
+        let early = numbers.below(5) == 0;
+        if !early {
+            told.recv_timeout(Duration::from_secs(20)).expect("the child comes to write");
+        }
+        thread::sleep(Duration::from_micros(numbers.below(if early { 20_000 } else { 60_000 })));
         child.kill().unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), None, "it was killed and did not end by itself");
@@ -204,13 +215,12 @@ fn nothing_acknowledged_is_lost_to_a_kill() {
         reader.join().unwrap().iter().for_each(|line| seen.take(line));
         seen.under_load += u64::from(seen.acknowledged > before);
         // Every second time the next child finds the files as the kill left them.
-        if kill % 2 == 0 || numbers.below(2) == 0 {
+        if kills % 2 == 0 || numbers.below(2) == 0 {
             seen.verify(&dir);
         }
     }
     seen.verify(&dir);
     let report = fanwire::service::store::check(&dir).unwrap();
     assert_eq!(report.damage, [""; 0]);
-    eprintln!("{} acknowledged, {} of {KILLS} kills under load", seen.acknowledged, seen.under_load);
-    assert!(seen.under_load >= KILLS / 4 && seen.acknowledged > 1000, "the test tested something");
+    eprintln!("{} acknowledged, {kills} kills, {KILLS} of them under load", seen.acknowledged);
 }

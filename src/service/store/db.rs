@@ -229,3 +229,26 @@ pub(super) fn checksum(parts: [&[u8]; 3]) -> u32 {
     }
     crc.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_positions_are_ordered_like_positions() {
+        let times = [0, 1, 255, 256, u64::from(u32::MAX), 1 << 40, u64::MAX];
+        let all: Vec<Position> =
+            times.iter().flat_map(|&time| [0, 1, 256, u32::MAX].map(|tag| Position { time, tag })).collect();
+        for pair in all.windows(2) {
+            assert!(at_bytes(pair[0]) < at_bytes(pair[1]));
+            assert_eq!(at_from(&at_bytes(pair[0])).unwrap(), pair[0]);
+        }
+        assert!(at_from(&[0; 11]).is_err() && at_from(&[0; 13]).is_err());
+    }
+
+    #[test]
+    fn checksums_tell_where_a_part_ends() {
+        assert_ne!(checksum([b"ab", b"c", b""]), checksum([b"a", b"bc", b""]));
+        assert_ne!(checksum([b"", b"", b"x"]), checksum([b"", b"x", b""]));
+    }
+}

@@ -391,3 +391,85 @@ fn sequence_above(db: &Db, log: &Log, at: Position) -> Result<u64, StoreError> {
     }
     Ok(low)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(records: u64, bytes: u64, oldest_s: u64, retention: Retention) -> Log {
+        let oldest = Position { time: oldest_s, tag: 3 };
+        let dropped = Position::ZERO;
+        Log { id: 1, first: 5, next: 5 + records, bytes, oldest, last: oldest, dropped, retention }
+    }
+
+    #[test]
+    fn bounds_are_exact() {
+        let all = Retention::ALL;
+        let cases = [
+            (log(3, 30, 100, Retention { max_records: 3, ..all }), false),
+            (log(4, 30, 100, Retention { max_records: 3, ..all }), true),
+            (log(3, 30, 100, Retention { max_bytes: 30, ..all }), false),
+            (log(3, 31, 100, Retention { max_bytes: 30, ..all }), true),
+            (log(1, 31, 100, Retention { max_bytes: 30, max_records: 0, ..all }), false),
+            (log(3, 30, 151, Retention { max_age_s: 50, ..all }), false),
+            (log(3, 30, 150, Retention { max_age_s: 50, ..all }), true),
+            (log(1, 30, 150, Retention { max_age_s: 50, ..all }), true),
+            (log(3, 30, 150, Retention { max_age_s: 50, min_records: 3, ..all }), false),
+            (log(4, 30, 150, Retention { max_age_s: 50, min_records: 3, ..all }), true),
+            (log(0, 0, 0, Retention { max_age_s: 0, ..all }), false),
+            (log(3, 30, u64::MAX, Retention { max_age_s: u64::MAX - 1, ..all }), false),
+        ];
+        for (log, over) in cases {
+            assert_eq!(log.is_over(200), over, "{log:?}");
+        }
+    }
+
+    #[test]
+    fn a_transaction_that_is_undone_leaves_names_and_numbers_alone() {
+        let dir = std::env::temp_dir().join(format!("fanwire-store-undo-{}", std::process::id()));
+        let db = Db::open(&dir, &Default::default(), true).unwrap();
+        let mut logs = Logs::default();
+        let at = |time| Position { time, tag: 0 };
+        let append = |logs: &mut Logs, name: &'static str, time| {
+            logs.append(&db, (&Bytes::from(name), at(time), b"x"), Retention::ALL, 9).unwrap();
+        };
+        let facts = |logs: &Logs| {
+            let mut ids: Vec<(Bytes, Log)> = logs.by_name.iter().map(|(n, l)| (n.clone(), *l)).collect();
+            ids.sort_by(|a, b| a.0.cmp(&b.0));
+            (ids, (1..=logs.top).filter(|id| logs.free.contains(id)).count())
+        };
+        db.begin().unwrap();
+        for (name, time) in [("a", 1), ("b", 1), ("c", 1), ("a", 2)] {
+            append(&mut logs, name, time);
+        }
+        logs.delete(&db, &Bytes::from("b")).unwrap();
+        db.commit().unwrap();
+        logs.keep();
+        let before = facts(&logs);
+
+        db.begin().unwrap();
+        assert_eq!(logs.sweep(&db, 1 + STORE_FORGET_S).unwrap(), (0, false));
+        assert!(!logs.by_name.contains_key("b".as_bytes()), "forgotten");
+        append(&mut logs, "d", 5);
+        append(&mut logs, "b", 5);
+        append(&mut logs, "a", 7);
+        logs.truncate(&db, &Bytes::from("c"), at(9)).unwrap();
+        db.rollback().unwrap();
+        logs.undo();
+        assert_eq!(facts(&logs).0, before.0);
+        let used: BTreeSet<u32> = logs.by_name.values().map(|log| log.id).collect();
+        assert_eq!(used.len(), 3);
+        assert!(used.is_disjoint(&logs.free), "no number is both used and free");
+        db.begin().unwrap();
+        append(&mut logs, "e", 1);
+        append(&mut logs, "b", 2);
+        db.commit().unwrap();
+        logs.keep();
+        let loaded = Logs::load(&db).unwrap();
+        let totals = logs.totals();
+        assert_eq!(loaded.totals(), totals);
+        assert_eq!(totals.iter().map(|log| log.records).collect::<Vec<_>>(), [2, 1, 1, 1]);
+        db.close(false).unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
