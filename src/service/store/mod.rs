@@ -37,6 +37,10 @@
 //! been tested systematically for many years (sqlite.org/testing.html: injected faults, every branch covered); its
 //! commits of one record, those that a publisher waits for longest, are close to the floor; and its disk use stays
 //! bounded. What it lacks are checksums of pages: records and documents have their own here.
+//!
+//! This module on the same machine, with 200-byte payloads, by how many appends are on their way at a time: 1: 11,300/s
+//! (median 75 us to the acknowledgement); 16: 44,700/s (0.32 ms); 256: 96,000/s (2.4 ms), with retention 111,000/s, in
+//! one log 267,000/s (0.8 ms). Opening takes 0.3 s for a million records, [`check()`] 0.9 s.
 
 mod check;
 mod counters;
@@ -99,7 +103,7 @@ pub struct StoreHandle {
 
 impl Store {
     /// Opens the store in the directory `dir`, which is made if there is none, and starts its thread. Takes over
-    /// what a killed process left, and reads the heads of all records: about 0.2 s for a million.
+    /// what a killed process left, and reads the heads of all records: about 0.3 s for a million.
     ///
     /// # Errors
     /// When the files cannot be made, opened or read, are damaged, or are open in another process.
