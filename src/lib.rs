@@ -23,7 +23,7 @@
 //! | [`shard`] | one core's world: I/O, connections, flush, mailbox, timers | `dialect`, `channel`, `wire`, `limits` |
 //! | [`dialect`] | one folder per protocol: session state machines, routes, encodings | `channel`, `wire`, `limits` |
 //! | [`channel`] | what a channel is: commands in, effects out | `limits` |
-//! | [`wire`] | bytes to values and back: HTTP/1.1, WebSocket, event streams, multipart | `limits` |
+//! | [`wire`] | bytes to values and back: HTTP/1.1, WebSocket, event streams, multipart, JSON, signatures | `limits` |
 //! | [`limits`] | every bound, with its unit in its name | nothing |
 //!
 //! # Rules
@@ -40,7 +40,9 @@
 //!
 //! # Life of a publication
 //! 1. A shard reads bytes into its one scratch buffer. [`wire::http::request::Reader`] makes a request of them, and
-//!    [`dialect::Dialects::on_request`] finds whose it is. The session asks for a [`channel::Command::Publish`].
+//!    [`dialect::Dialects::on_request`] finds whose it is. The session asks for a [`channel::Command::Publish`]. A
+//!    request with the same head as the one before it is known already and goes to its home at once
+//!    ([`shard::repeat`]).
 //! 2. The command goes to the channel's home: at once if that is this shard, else as one mail
 //!    ([`shard::mailbox`]). [`channel::core::Home`] gives it its position, stores it, and returns effects: an answer
 //!    for the publisher, and a delivery for the set of shards that have members of the channel.
@@ -55,6 +57,10 @@
 //!
 //! Subscribing with replay is one step: the home's answer (stored publications and position) travels through the same
 //! first-in-first-out mailbox as later deliveries, so that nothing is missed and nothing comes twice.
+//!
+//! A subscription may name a user. The home counts each user's subscriptions over all shards
+//! ([`channel::presence`]); who comes and goes is announced on the same way and in the same order as publications,
+//! so that the list in the answer and the announcements after it are always the list at the home.
 //!
 //! # A connection
 //! It is a slot in its shard's slab, not a task. Input is watched by a multishot poll on the shard's net ring, or by

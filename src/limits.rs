@@ -85,6 +85,13 @@ impl Default for WsLimits {
     }
 }
 
+// ---- JSON (wire/json) ----
+
+/// Arrays and objects within each other in JSON that is read. More is an error.
+pub const JSON_DEPTH: usize = 128;
+/// Memory that a JSON reader keeps for the next document, as the length of a document, bytes.
+pub const JSON_KEEP_BYTES: usize = 64 * 1024;
+
 // ---- relay locations (dialect/relay/settings) ----
 
 /// Stored messages per channel when a location says nothing.
@@ -107,6 +114,77 @@ pub const RELAY_WEBSOCKET_PING_INTERVAL_MS: u64 = 25_000;
 pub const RELAY_LOCATIONS: usize = 1024;
 /// Compiled size of a location's regular expression, bytes.
 pub const RELAY_PATTERN_BYTES: usize = 1024 * 1024;
+
+// ---- pusher (dialect/pusher) ----
+
+/// Channel name, bytes; all of them are ASCII. The documentation says 164, its libraries allow 200.
+pub const PUSHER_CHANNEL_NAME_BYTES: usize = 200;
+/// Event name, characters. More is answered with 400, or with an error event.
+pub const PUSHER_EVENT_NAME_CHARS: usize = 200;
+/// User id, characters.
+pub const PUSHER_USER_ID_CHARS: usize = 128;
+/// The object with which a user describes itself (`user_info`), bytes of JSON.
+pub const PUSHER_USER_INFO_BYTES: usize = 1024;
+/// Users whose presence one signed-in user may watch. Of a longer list only this beginning counts.
+pub const PUSHER_WATCHLIST_USERS: usize = 100;
+/// The `data` of one event, bytes after decoding. More is answered with 413, or with an error event.
+pub const PUSHER_DATA_BYTES: usize = 10 * 1024;
+/// The `data` that a configuration may allow, bytes.
+pub const PUSHER_DATA_BYTES_MAX: usize = HTTP_BODY_BYTES / PUSHER_ESCAPE_BYTES;
+/// Channels of one trigger. More is answered with 400.
+pub const PUSHER_CHANNELS_PER_TRIGGER: usize = 100;
+/// Events of one batch. More is answered with 400.
+pub const PUSHER_BATCH_EVENTS: usize = 10;
+/// Difference between the time in a signed request and the node's, seconds. More is answered with 401.
+pub const PUSHER_TIMESTAMP_TOLERANCE_S: u64 = 600;
+/// The `auth` of a subscription or sign-in, bytes: a key, a colon and 64 hex digits.
+pub const PUSHER_AUTH_BYTES: usize = 512;
+/// What JSON makes of one byte at worst (`\u0000`), bytes.
+pub const PUSHER_ESCAPE_BYTES: usize = 6;
+/// A client frame without its `data`: names, auth and punctuation, bytes.
+pub const PUSHER_FRAME_OVERHEAD_BYTES: usize = 8 * 1024;
+
+/// Bounds of the Pusher dialect that a configuration may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PusherLimits {
+    /// See [`PUSHER_CHANNEL_NAME_BYTES`].
+    pub channel_name_bytes: usize,
+    /// See [`PUSHER_EVENT_NAME_CHARS`].
+    pub event_name_chars: usize,
+    /// See [`PUSHER_DATA_BYTES`]; at most [`PUSHER_DATA_BYTES_MAX`].
+    pub data_bytes: usize,
+    /// See [`PUSHER_CHANNELS_PER_TRIGGER`].
+    pub channels_per_trigger: usize,
+    /// See [`PUSHER_BATCH_EVENTS`].
+    pub batch_events: usize,
+    /// See [`PUSHER_TIMESTAMP_TOLERANCE_S`].
+    pub timestamp_tolerance_s: u64,
+}
+
+impl PusherLimits {
+    /// A client frame, bytes: its data with every byte escaped, and the rest.
+    pub fn frame_bytes(&self) -> usize {
+        self.data_bytes.saturating_mul(PUSHER_ESCAPE_BYTES).saturating_add(PUSHER_FRAME_OVERHEAD_BYTES)
+    }
+}
+
+impl Default for PusherLimits {
+    fn default() -> Self {
+        PusherLimits {
+            channel_name_bytes: PUSHER_CHANNEL_NAME_BYTES,
+            event_name_chars: PUSHER_EVENT_NAME_CHARS,
+            data_bytes: PUSHER_DATA_BYTES,
+            channels_per_trigger: PUSHER_CHANNELS_PER_TRIGGER,
+            batch_events: PUSHER_BATCH_EVENTS,
+            timestamp_tolerance_s: PUSHER_TIMESTAMP_TOLERANCE_S,
+        }
+    }
+}
+
+const _: () = assert!(PUSHER_DATA_BYTES <= PUSHER_DATA_BYTES_MAX);
+const _: () = assert!(PUSHER_AUTH_BYTES + 3 * PUSHER_CHANNEL_NAME_BYTES < PUSHER_FRAME_OVERHEAD_BYTES);
+// A description of a user is inside `channel_data`, which is a string: escaped once.
+const _: () = assert!(PUSHER_USER_INFO_BYTES < PUSHER_DATA_BYTES);
 
 // ---- node (configuration defaults) ----
 
@@ -398,6 +476,15 @@ pub const REPLAY_FORMS: usize = 3;
 /// Stored publications per channel that a configuration may ask for.
 pub const HISTORY_MESSAGES: u32 = 1_000_000;
 
+/// Users that a channel may have when nothing is said. More: they are refused.
+pub const PRESENCE_USERS: u32 = 100_000;
+/// Id and info of one user when nothing is said, bytes. More: the user is refused.
+pub const PRESENCE_USER_BYTES: u32 = 4096;
+/// Memory of all users in all channels that one shard owns, bytes. More: users are refused.
+pub const PRESENCE_BYTES_PER_SHARD: usize = 256 * 1024 * 1024;
+/// Leaves that are announced in one tick when their grace time is over; the others wait for the next.
+pub const PRESENCE_LEAVES_PER_TICK: usize = 2_000;
+
 /// A channel group without channels keeps its limits for so long, milliseconds.
 pub const GROUP_IDLE_MS: u64 = 3_600_000;
 
@@ -408,15 +495,22 @@ pub struct HomeLimits {
     pub channels: usize,
     /// See [`HISTORY_BYTES_PER_SHARD`].
     pub history_bytes: usize,
+    /// See [`PRESENCE_BYTES_PER_SHARD`].
+    pub presence_bytes: usize,
 }
 
 impl Default for HomeLimits {
     fn default() -> Self {
-        HomeLimits { channels: CHANNELS_PER_SHARD, history_bytes: HISTORY_BYTES_PER_SHARD }
+        HomeLimits {
+            channels: CHANNELS_PER_SHARD,
+            history_bytes: HISTORY_BYTES_PER_SHARD,
+            presence_bytes: PRESENCE_BYTES_PER_SHARD,
+        }
     }
 }
 
 const _: () = assert!(SHARDS <= u64::BITS as usize);
+const _: () = assert!((PRESENCE_USER_BYTES as usize) < PRESENCE_BYTES_PER_SHARD);
 
 // ---- shards (shard) ----
 
@@ -447,6 +541,10 @@ pub const MAILS_PER_TURN: usize = 256;
 pub const MAILBOX_RESERVE_PART: usize = 8;
 /// Emptied queues kept for reuse by a shard.
 pub const SPARE_QUEUES: usize = 1_024;
+/// Longest request head that a connection keeps to recognise the next one like it, bytes.
+pub const REPEATED_HEAD_BYTES: usize = 1_024;
+/// After so many heads in a row that were not like the one before, a connection keeps none any more.
+pub const REPEATED_HEAD_MISSES: u8 = 8;
 /// Channel keys a shard keeps for the next publisher of the same channel.
 pub const KEYS_CACHED: usize = 256;
 /// Subscriptions of one session.

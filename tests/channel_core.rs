@@ -108,6 +108,10 @@ impl Bench {
         self.now.unix_ms += ms;
     }
 
+    fn tick(&mut self) {
+        self.home.tick(self.now, &mut self.effects);
+    }
+
     /// Shards of the one delivery among the last effects.
     fn delivered(&self) -> Vec<usize> {
         let shards = self.effects.iter().filter_map(|e| match e {
@@ -135,6 +139,8 @@ fn ask(class: Class, start: Start) -> Subscribe {
         max_subscribers: 0,
         concurrency: Concurrency::Broadcast,
         policy: Arc::new(Policy::default()),
+        user: None,
+        list_users: false,
     }
 }
 
@@ -402,19 +408,19 @@ fn expired_publications_and_idle_channels_go() {
     let policy = Policy { message_timeout_ms: 1_000, channel_timeout_ms: 3_000, ..keep(5) };
     b.publish("a", &policy).unwrap();
     b.later(1_000);
-    b.home.tick(b.now);
+    b.tick();
     assert_eq!((b.home.stored(), b.home.history_bytes(), b.home.channels()), (0, 0, 1));
     let registered = b.subscribe("a", 0, stream()).unwrap().registered;
     b.later(10_000);
-    b.home.tick(b.now);
+    b.tick();
     assert_eq!(b.home.channels(), 1, "somebody listens");
     let (class, epoch) = registered.unwrap();
     b.apply("a", 0, Command::Unsubscribe { class, epoch });
     b.later(2_999);
-    b.home.tick(b.now);
+    b.tick();
     assert_eq!(b.home.channels(), 1);
     b.later(1);
-    b.home.tick(b.now);
+    b.tick();
     assert_eq!(b.home.channels(), 0);
 }
 
@@ -459,10 +465,10 @@ fn limits_set_ahead_hold_and_are_forgotten_some_day() {
     assert_eq!(b.publish("g/a", &keep(5)), Err(Refusal::GroupMessages));
     b.delete("g/a");
     b.later(GROUP_IDLE_MS - 1);
-    b.home.tick(b.now);
+    b.tick();
     assert_eq!(b.home.groups(), 1);
     b.later(1);
-    b.home.tick(b.now);
+    b.tick();
     assert_eq!(b.home.groups(), 0);
 }
 

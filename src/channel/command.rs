@@ -1,6 +1,8 @@
 //! The language between sessions and channel homes.
 
-use crate::channel::{ChannelKey, Concurrency, GroupLimits, Message, Policy, Position, Publication};
+use crate::channel::{
+    Announcement, ChannelKey, Concurrency, GroupLimits, Message, Policy, Position, Publication, Roster, User,
+};
 use std::sync::Arc;
 
 /// Names one waiting party on a shard. `tag` is the asker's own; the rest is the shard's.
@@ -77,6 +79,8 @@ pub enum Command {
     },
     /// Describe the channel. Answer: `Info`.
     Info,
+    /// List its users. Answer: `Users`.
+    Users,
     /// Delete it with all its publications and end all subscriptions. Answer: `Info` as it was before.
     Delete,
     /// Describe the group of this key, after setting its limits when given. Answer: `Group`; with limits also
@@ -105,8 +109,12 @@ pub struct Subscribe {
     pub max_subscribers: u32,
     /// Who else may wait.
     pub concurrency: Concurrency,
-    /// Rules of a new channel, and the group limits that count for this subscriber.
+    /// Rules of a new channel, and the group limits and limits of users that count for this subscriber.
     pub policy: Arc<Policy>,
+    /// Who it is, where that is told; only a [`Class::Stream`] makes a user present.
+    pub user: Option<Arc<User>>,
+    /// The answer lists the channel's users.
+    pub list_users: bool,
 }
 
 /// What a channel looks like.
@@ -120,6 +128,8 @@ pub struct ChannelInfo {
     pub requested_s: Option<u64>,
     /// Position of the last publication ever made, [`Position::ZERO`] if none.
     pub last: Position,
+    /// Users, those included whose leave is still to be announced; `None` = nobody has told who it is.
+    pub users: Option<u32>,
 }
 
 /// What a group looks like.
@@ -160,6 +170,12 @@ pub enum Refusal {
     GroupMessages,
     /// The group uses as much memory as it may.
     GroupMemory,
+    /// The channel has as many users as it may have.
+    TooManyUsers,
+    /// Id and info of the user are longer than they may be.
+    UserTooLarge,
+    /// The shard's memory for users is used up.
+    PresenceFull,
 }
 
 impl Refusal {
@@ -176,6 +192,9 @@ impl Refusal {
             Refusal::GroupSubscribers => "group_subscribers",
             Refusal::GroupMessages => "group_messages",
             Refusal::GroupMemory => "group_memory",
+            Refusal::TooManyUsers => "channel_users",
+            Refusal::UserTooLarge => "user_bytes",
+            Refusal::PresenceFull => "presence_memory",
         }
     }
 }
@@ -194,6 +213,8 @@ pub enum Answer {
     Subscribed(Box<Subscribed>),
     /// The channel, if it exists.
     Info(Option<ChannelInfo>),
+    /// The channel's users; nobody if it does not exist.
+    Users(Roster),
     /// The group.
     Group(GroupInfo),
     /// No.
@@ -205,7 +226,8 @@ pub enum Answer {
 pub struct Subscribed {
     /// Stored publications from the start asked for, oldest first. Later ones come as deliveries.
     pub backlog: Vec<Arc<Publication>>,
-    /// The registration's class and epoch; `None`: not registered.
+    /// The registration's class and epoch; `None`: not registered. With a user the epoch is the registration's own,
+    /// else that of all of its class.
     pub registered: Option<(Class, u64)>,
     /// Where to resume from, if nothing else came: above everything published before that instant (also under the
     /// same name before the channel was deleted), below everything after it.
@@ -214,6 +236,8 @@ pub struct Subscribed {
     pub recovered: bool,
     /// The channel as it is with this subscriber.
     pub info: ChannelInfo,
+    /// The users, this one included, if the question asked for them.
+    pub users: Option<Roster>,
 }
 
 /// Why a home ended subscriptions.
@@ -271,6 +295,16 @@ pub enum Effect {
         channel: Arc<ChannelKey>,
         /// The publication.
         publication: Arc<Publication>,
+    },
+    /// Tell the subscribers on these shards who has come or gone, in the order of the channel's publications. Each
+    /// change is told once, also when no shard has anybody to be told (hooks may want to know).
+    Announce {
+        /// Shards with streams; without that of a newcomer who is the first there.
+        shards: ShardSet,
+        /// The channel.
+        channel: Arc<ChannelKey>,
+        /// What.
+        announcement: Arc<Announcement>,
     },
     /// End every subscription of this channel on these shards.
     End {

@@ -6,10 +6,15 @@ use crate::channel::command::{
 };
 use crate::channel::group::Groups;
 use crate::channel::history::History;
-use crate::channel::{ChannelKey, Concurrency, GroupLimits, Message, Now, Policy, Position, Publication};
+use crate::channel::presence::Presence;
+use crate::channel::{
+    ChannelKey, Concurrency, GroupLimits, Message, Now, Policy, Position, Publication, Roster,
+};
 use crate::limits::{HomeLimits, SWEEP_CHANNELS_PER_TICK};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+
+mod users;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
@@ -21,6 +26,8 @@ pub struct Home {
     groups: Groups,
     history_bytes: usize,
     stored: usize,
+    presence_bytes: usize,
+    leaving: users::Leaving,
     /// Never reused, so that a registration is recognised by it.
     epoch: u64,
     /// The highest position of any channel that is gone. A new channel starts above it, or a subscriber that
@@ -45,6 +52,8 @@ struct Channel {
     /// Registrations of held polls count while this is unchanged: each publication releases all of them.
     poll_epoch: u64,
     shards: Vec<ShardCount>,
+    /// Who they are, of those who have said so. Their registrations are streams with an epoch of their own.
+    presence: Option<Box<Presence>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -101,6 +110,7 @@ impl Channel {
             subscribers: self.subscribers(),
             requested_s: self.requested_ms.map(|at| now.mono_ms().saturating_sub(at) / 1000),
             last: self.last,
+            users: self.presence.as_ref().map(|presence| presence.len()),
         }
     }
 }
@@ -115,6 +125,8 @@ impl Home {
             groups: Groups::default(),
             history_bytes: 0,
             stored: 0,
+            presence_bytes: 0,
+            leaving: users::Leaving::default(),
             epoch: 0,
             floor: Position::ZERO,
             sweep_from: 0,
@@ -134,6 +146,11 @@ impl Home {
     /// Stored publications over all channels.
     pub fn stored(&self) -> usize {
         self.stored
+    }
+
+    /// Memory of all users in all channels, bytes.
+    pub fn presence_bytes(&self) -> usize {
+        self.presence_bytes
     }
 
     /// Channel groups that have channels or limits.
@@ -163,13 +180,16 @@ impl Home {
             }
             Command::Subscribe(subscribe) => self.subscribe(key, &subscribe, from.shard, now, effects),
             Command::Unsubscribe { class, epoch } => {
-                self.unsubscribe(key, class, epoch, from.shard, now);
+                self.unsubscribe(key, class, epoch, from.shard, now, effects);
                 return;
             }
             Command::Info => Ok(Answer::Info(self.find(key).map(|at| {
                 self.trim(at, now);
                 self.channels[at].info(now)
             }))),
+            Command::Users => {
+                Ok(Answer::Users(self.find(key).map_or_else(Roster::default, |at| self.users(at))))
+            }
             Command::Delete => Ok(Answer::Info(self.delete(key, now, effects))),
             Command::GroupInfo { set } => self.group_info(key, set, now).map(Answer::Group),
             Command::GroupDelete => Ok(Answer::Group(self.group_delete(key, now, effects))),
@@ -315,6 +335,7 @@ impl Home {
             if ask.concurrency == Concurrency::First && subscribers > 0 {
                 return Err(Refusal::Conflict);
             }
+            self.admit_user(at, ask, leaving > 0)?;
             if leaving > 0 {
                 self.end_all(at, Ended::Displaced, effects);
             }
@@ -335,10 +356,14 @@ impl Home {
             Class::OneShot if matches!(ask.start, Start::After(p) if p > last) => Some(Class::Stream),
             class => Some(class),
         };
-        let registered = class.map(|class| (class, self.register(at, class, shard)));
+        let registered = class.map(|class| match Self::user_of(ask) {
+            Some(user) => (class, self.join(at, user, ask, shard, effects)),
+            None => (class, self.register(at, class, shard)),
+        });
         self.drop_received(at);
         let info = self.channels[at].info(now);
-        Ok(Answer::Subscribed(Box::new(Subscribed { backlog, registered, last, recovered, info })))
+        let users = ask.list_users.then(|| self.users(at));
+        Ok(Answer::Subscribed(Box::new(Subscribed { backlog, registered, last, recovered, info, users })))
     }
 
     fn register(&mut self, at: usize, class: Class, shard: u16) -> u64 {
@@ -356,13 +381,27 @@ impl Home {
         epoch
     }
 
-    fn unsubscribe(&mut self, key: &Arc<ChannelKey>, class: Class, epoch: u64, shard: u16, now: Now) {
+    fn unsubscribe(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        class: Class,
+        epoch: u64,
+        shard: u16,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(at) = self.find(key) else { return };
-        let channel = &mut self.channels[at];
+        let channel = &self.channels[at];
         let current = if class == Class::OneShot { channel.poll_epoch } else { channel.stream_epoch };
-        if current != epoch {
-            return; // released, displaced or deleted in the meantime
-        }
+        if current == epoch {
+            self.unregister(at, class, shard, now);
+        } else if class == Class::Stream && channel.presence.is_some() {
+            self.part(at, epoch, shard, now, effects);
+        } // else released, displaced or deleted in the meantime
+    }
+
+    fn unregister(&mut self, at: usize, class: Class, shard: u16, now: Now) {
+        let channel = &mut self.channels[at];
         let Some(count) = channel.shards.iter_mut().find(|s| s.shard == shard) else { return };
         let registered = if class == Class::OneShot { &mut count.polls } else { &mut count.streams };
         debug_assert!(*registered > 0, "more unsubscribed than subscribed");
@@ -370,7 +409,8 @@ impl Home {
         channel.forget_idle_shards();
         channel.requested_ms = Some(now.mono_ms());
         channel.idle_since_ms = now.mono_ms();
-        self.count_subscribers(key, -1);
+        let key = channel.key.clone();
+        self.count_subscribers(&key, -1);
     }
 
     /// Ends all subscriptions: they no longer count, and their shards are told.
@@ -387,6 +427,7 @@ impl Home {
         if ended > 0 {
             effects.push(Effect::End { shards, channel: key, reason });
         }
+        self.part_all(at, effects);
     }
 
     fn delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> Option<ChannelInfo> {
@@ -460,6 +501,7 @@ impl Home {
             stream_epoch: self.epoch,
             poll_epoch: self.epoch,
             shards: Vec::new(),
+            presence: None,
         });
         self.channels[at].history.skip(self.floor);
         self.index.insert(key.clone(), at);
@@ -502,8 +544,10 @@ impl Home {
         }
     }
 
-    /// Looks at the next few channels: expired publications go, idle channels are dropped.
-    pub fn tick(&mut self, now: Now) {
+    /// Announces the leaves whose grace time is over, and looks at the next few channels: expired publications go,
+    /// idle channels are dropped.
+    pub fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.leave_due(now, effects);
         let mut left = SWEEP_CHANNELS_PER_TICK.min(self.channels.capacity());
         while left > 0 && !self.channels.is_empty() {
             left -= 1;
@@ -514,7 +558,7 @@ impl Home {
             }
             self.trim(at, now);
             let channel = &self.channels[at];
-            let idle = channel.history.is_empty() && channel.shards.is_empty();
+            let idle = channel.history.is_empty() && channel.shards.is_empty() && channel.presence.is_none();
             let since = now.mono_ms().saturating_sub(channel.idle_since_ms);
             if idle && since >= channel.policy.channel_timeout_ms {
                 self.remove(at, now);

@@ -16,6 +16,13 @@ pub struct Form(pub u32);
 impl Form {
     /// No shared frame: the session is handed each publication.
     pub const SESSION: Form = Form(u32::MAX);
+    /// As [`Form::SESSION`], and the session is handed announcements too.
+    pub const SESSION_ANNOUNCED: Form = Form(u32::MAX - 1);
+
+    /// Whether publications go through the session.
+    pub fn is_session(self) -> bool {
+        self.0 >= Form::SESSION_ANNOUNCED.0
+    }
 }
 
 /// A subscriber as the fan-out sees it.
@@ -260,6 +267,7 @@ mod tests {
             last: Position::ZERO,
             recovered: true,
             info: Default::default(),
+            users: None,
         }
     }
 

@@ -13,13 +13,17 @@ pub mod key;
 pub mod members;
 pub mod policy;
 pub mod position;
+pub mod presence;
 pub mod publication;
+pub mod roster;
 
 pub use command::{Answer, Class, Command, Effect, Ended, Refusal, ReplyTo, Start, Token};
 pub use key::{ChannelKey, KeyCache, KeyHasher};
-pub use policy::{Concurrency, GroupLimits, Policy};
+pub use policy::{Concurrency, GroupLimits, Policy, PresenceLimits};
 pub use position::Position;
+pub use presence::{Announcement, User};
 pub use publication::{Message, Publication};
+pub use roster::Roster;
 
 /// The time of one loop turn, handed down to everything that needs to know it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

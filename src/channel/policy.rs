@@ -1,5 +1,7 @@
 //! How a channel behaves: set by the location that publishes to it last.
 
+use crate::limits::{PRESENCE_USER_BYTES, PRESENCE_USERS};
+
 /// Storage rules of a channel (http-push-relay sheet section 4, nchan sheet section 5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -15,6 +17,8 @@ pub struct Policy {
     pub delete_oldest_received: bool,
     /// Limits of the channel's group; `None` leaves them as they are.
     pub group_limits: Option<GroupLimits>,
+    /// Limits of the channel's users; those of who joins count.
+    pub presence: PresenceLimits,
 }
 
 impl Default for Policy {
@@ -26,6 +30,31 @@ impl Default for Policy {
             channel_timeout_ms: 5_000,
             delete_oldest_received: false,
             group_limits: None,
+            presence: PresenceLimits::default(),
+        }
+    }
+}
+
+/// Limits and ways of a channel's users ([`crate::channel::presence`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresenceLimits {
+    /// Users at once, those included whose leave is still to be announced; 0 = any number.
+    pub users: u32,
+    /// Id and info of one user, bytes; 0 = any number.
+    pub user_bytes: u32,
+    /// A leave is announced after so long, milliseconds, and not at all when the user is back by then; 0 = at once.
+    pub leave_grace_ms: u32,
+    /// Announcements carry the list of users as it is afterwards.
+    pub announce_lists: bool,
+}
+
+impl Default for PresenceLimits {
+    fn default() -> Self {
+        PresenceLimits {
+            users: PRESENCE_USERS,
+            user_bytes: PRESENCE_USER_BYTES,
+            leave_grace_ms: 0,
+            announce_lists: false,
         }
     }
 }

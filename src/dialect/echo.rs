@@ -164,6 +164,7 @@ mod tests {
             delivered_ms: 0,
             encoder: &mut Encoder::without_forms(),
             keys: &mut Default::default(),
+            wants_standing: false,
             shard: 0,
             actions: &mut actions,
             figures: &NoFigures,

@@ -1,7 +1,7 @@
 //! Frames: one publication in one form, made once and shared by every connection that uses the form.
 
-use crate::channel::Publication;
 use crate::channel::members::Form;
+use crate::channel::{Announcement, ChannelKey, Publication};
 use crate::dialect::relay;
 use crate::wire::http::date;
 use crate::wire::http::response::put_header;
@@ -61,6 +61,12 @@ impl Encoder {
         let frame = self.forms.encode(form, publication, &mut self.scratch, &mut self.compressor);
         self.frames.push((form, frame.clone()));
         frame
+    }
+
+    /// The frame that tells members with this form who has come to or gone from the channel `key`. `None`: the form
+    /// does not tell, as all of the relay's.
+    pub fn announced(&mut self, _: Form, _: &ChannelKey, _: &Announcement) -> Option<Bytes> {
+        None
     }
 
     /// As [`Encoder::frame`], for a stored publication: the frame stays with it.

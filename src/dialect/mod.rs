@@ -11,17 +11,23 @@
 //! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook.
 //! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
 //!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
+//!    Who comes to and goes from a channel is told in the same order, to subscriptions whose form has a frame for it
+//!    ([`encode::Encoder::announced`]), and through [`Dialects::on_announcement`] to those with
+//!    [`Form::SESSION_ANNOUNCED`]; to nobody else.
 //! 4. [`Dialects::on_ended`] when a home ended a subscription (its shard side is gone already).
 //! 5. [`Dialects::on_message`] for each WebSocket message after [`Action::Upgrade`].
 //! 6. [`Dialects::on_deadline`] when the last [`Action::Deadline`] has passed; [`Dialects::on_next_request`] once
 //!    when the peer has sent more while an exchange is open; [`Dialects::on_drain`] when the node stops.
-//! 7. [`Dialects::on_closed`] exactly once, when the exchange ends in any way other than [`Action::Done`].
+//! 7. [`Dialects::on_repeated`] for the answer to a request like an earlier one ([`Action::Stand`]), which opened no
+//!    exchange.
+//! 8. [`Dialects::on_closed`] exactly once, when the exchange ends in any way other than [`Action::Done`].
 //!
 //! On `Done`, `Close` and closing, the shard itself leaves all subscriptions and forgets the session; answers that
 //! come later are dropped (and registrations undone).
 
 pub mod echo;
 pub mod encode;
+pub mod pusher;
 pub mod relay;
 pub mod session;
 pub mod upgrade;
@@ -31,7 +37,8 @@ pub use session::{Dialects, Session};
 
 use crate::channel::command::{Command, Subscribe};
 use crate::channel::hook::HookCall;
-use crate::channel::{ChannelKey, KeyCache, Now};
+use crate::channel::{ChannelKey, KeyCache, Message, Now, Policy};
+use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::ws::deflate::Params;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -52,6 +59,8 @@ pub struct Context<'a> {
     pub encoder: &'a mut encode::Encoder,
     /// Keys of channels that were published to lately.
     pub keys: &'a mut KeyCache,
+    /// Whether [`Action::Stand`] is of use for this connection.
+    pub wants_standing: bool,
     /// The shard this runs on.
     pub shard: u16,
     /// What the shard shall do, in order.
@@ -178,6 +187,8 @@ pub enum Action {
         /// Where to. A shard that does not exist is answered with 404.
         shard: u16,
     },
+    /// The next request on this connection with the same head means the same publish.
+    Stand(Box<Standing>),
     /// Call the back end. With `tag`, [`Dialects::on_hook`] is called with its answer.
     Hook {
         /// The call.
@@ -195,6 +206,25 @@ pub enum Action {
         /// For the log.
         detail: Box<str>,
     },
+}
+
+/// What a request means that comes again with the same head: a publish of its body. Only for requests whose meaning
+/// depends on nothing but head and body, and whose answer is the home's: then nothing of it is read, looked up or asked
+/// anew, and no session is opened. [`Dialects::on_repeated`] makes the answer.
+#[derive(Debug)]
+pub struct Standing {
+    /// The head.
+    pub head: RepeatedHead,
+    /// The channel.
+    pub key: Arc<ChannelKey>,
+    /// The message without its payload.
+    pub message: Message,
+    /// As in [`Command::Publish`].
+    pub policy: Arc<Policy>,
+    /// As in [`Command::Publish`].
+    pub create: bool,
+    /// How the answer is made.
+    pub answer: relay::publisher::Repeated,
 }
 
 /// How a connection goes on as a WebSocket.

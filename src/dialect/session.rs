@@ -1,7 +1,7 @@
 //! The sum of all dialects: one session type, and the calls passed on.
 
 use crate::channel::hook::{HookAnswer, HookFailure};
-use crate::channel::{Answer, Ended, Publication};
+use crate::channel::{Announcement, Answer, Ended, Publication};
 use crate::dialect::{Context, echo, relay};
 use crate::wire::http::request::Request;
 use std::sync::Arc;
@@ -62,6 +62,11 @@ impl Dialects {
         }
     }
 
+    /// A home has answered the publish of a request that was like an earlier one.
+    pub fn on_repeated(&self, cx: &mut Context<'_>, repeated: &relay::publisher::Repeated, answer: Answer) {
+        repeated.on_answer(cx, answer);
+    }
+
     /// A publication for a subscription with [`crate::dialect::Form::SESSION`].
     pub fn on_publication(
         &self,
@@ -72,6 +77,20 @@ impl Dialects {
     ) {
         if let Session::Relay(session) = session {
             self.relay.on_publication(cx, session, tag, publication);
+        }
+    }
+
+    /// Somebody has come or gone, for a subscription with [`crate::dialect::Form::SESSION_ANNOUNCED`].
+    pub fn on_announcement(
+        &self,
+        _: &mut Context<'_>,
+        session: &mut Session,
+        _tag: u16,
+        _: &Arc<Announcement>,
+    ) {
+        match session {
+            // Neither makes such subscriptions.
+            Session::Relay(_) | Session::Echo(_) | Session::None => {}
         }
     }
 

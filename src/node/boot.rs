@@ -9,7 +9,10 @@ use crate::channel::Token;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
-use crate::limits::{BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits};
+use crate::limits::{
+    BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
+    PRESENCE_BYTES_PER_SHARD,
+};
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
@@ -216,6 +219,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
         home: HomeLimits {
             channels: limits.channels.div_ceil(config.shards),
             history_bytes: HISTORY_BYTES_PER_SHARD,
+            presence_bytes: PRESENCE_BYTES_PER_SHARD,
         },
         outbox: OutboxLimits { bytes: limits.outbox_bytes, frames: limits.outbox_messages },
         connections: limits.connections.min(room),

@@ -94,6 +94,11 @@ impl Shard {
                     self.slab[slot].session_deadline = at;
                     self.watch_deadline(slot);
                 }
+                Action::Stand(standing) => {
+                    if let Carrier::Http(http) = &mut self.slab[slot].carrier {
+                        http.standing = Some(standing);
+                    }
+                }
                 Action::Move { shard } => self.move_to = Some(shard),
                 Action::Refused { label, detail } => {
                     self.counters.refuse(label);
@@ -110,7 +115,7 @@ impl Shard {
     }
 
     /// An asker whose answers are dropped.
-    fn nobody(&self) -> ReplyTo {
+    pub(super) fn nobody(&self) -> ReplyTo {
         ReplyTo { shard: self.id, token: Token { slot: u32::MAX, generation: u32::MAX, tag: 0 } }
     }
 

@@ -1,7 +1,7 @@
 //! A connection: a plain struct in the shard's slab, no task and no buffer of its own.
 
 use crate::channel::members::Subscription;
-use crate::dialect::{Session, SlowConsumer};
+use crate::dialect::{Session, SlowConsumer, Standing};
 use crate::shard::counters;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
@@ -33,6 +33,10 @@ pub struct Http {
     pub phase: Phase,
     /// The session was told that more has come.
     pub told: bool,
+    /// What the next request with the same head means.
+    pub standing: Option<Box<Standing>>,
+    /// Requests in a row that came with another head.
+    pub misses: u8,
 }
 
 /// What the deadline of an HTTP connection is for.

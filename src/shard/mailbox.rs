@@ -3,7 +3,7 @@
 
 use crate::channel::command::ShardSet;
 use crate::channel::hook::{HookAnswer, HookFailure};
-use crate::channel::{Answer, ChannelKey, Command, Ended, Publication, ReplyTo, Token};
+use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, Publication, ReplyTo, Token};
 use crate::limits::MAILBOX_RESERVE_PART;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
@@ -30,6 +30,13 @@ pub enum Mail {
         key: Arc<ChannelKey>,
         /// The publication.
         publication: Arc<Publication>,
+    },
+    /// For the members that live there and want to know.
+    Announce {
+        /// The channel.
+        key: Arc<ChannelKey>,
+        /// Who came or went.
+        announcement: Arc<Announcement>,
     },
     /// The members that live there are no longer subscribed.
     End {
@@ -164,7 +171,8 @@ pub struct Post {
     own: usize,
     addresses: Vec<Address>,
     receiver: Receiver<Mail>,
-    /// What did not fit. Only answers and teardown get here in any number: publications are refused before.
+    /// What did not fit. Only answers, announcements (each belongs to an answer or a teardown) and teardown get here in
+    /// any number: publications are refused before.
     overflow: Vec<VecDeque<Mail>>,
     overflowing: bool,
     to_ring: ShardSet,

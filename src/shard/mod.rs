@@ -18,6 +18,7 @@ pub mod net;
 pub mod net_epoll;
 pub mod outbox;
 pub mod read;
+pub mod repeat;
 pub mod rt;
 pub mod run;
 pub mod tick;
@@ -35,7 +36,7 @@ use crate::dialect::{Action, Context, Dialects, Session};
 use crate::wire::http::request::Request;
 use crate::wire::http::response::Response;
 use crate::wire::ws::deflate::Inflater;
-use connection::Slab;
+use connection::{Carrier, Slab};
 use counters::{Counters, NodeCounters};
 use listen::Listener;
 use mailbox::Post;
@@ -112,6 +113,7 @@ impl Shard {
         let connection = &mut self.slab[slot];
         let mut session = std::mem::take(&mut connection.session);
         let peer = accept::LazyPeer(connection.fd);
+        let wants_standing = matches!(&connection.carrier, Carrier::Http(http) if http.wants_standing());
         let mut actions = std::mem::take(&mut self.actions);
         self.random = splitmix(&mut self.random);
         let mut context = Context {
@@ -122,6 +124,7 @@ impl Shard {
             delivered_ms: u64::from(connection.delivered) * crate::limits::TICK_MS,
             encoder: &mut self.encoder,
             keys: &mut self.keys,
+            wants_standing,
             shard: self.id,
             actions: &mut actions,
             figures: &self.node,

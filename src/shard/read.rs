@@ -219,43 +219,49 @@ impl Shard {
         let mut lines = Lines::default();
         let mut at = 0;
         loop {
-            let step = match reader.step(&mut bytes[at..], &mut lines, &limits) {
-                Ok(step) => step,
-                Err(error) => return self.refuse_request(slot, error),
-            };
-            at += step.consumed;
-            match step.event {
-                None => break,
-                Some(request::Event::Continue) => self.queue_control(slot, Bytes::from_static(CONTINUE)),
-                Some(request::Event::Request(request)) => {
-                    self.on_request(slot, &request);
-                    if let Some(to) = self.move_to.take().map(usize::from) {
-                        if to == self.id as usize || to >= self.post.shards() {
-                            self.slab[slot].open = false;
-                            return self.refuse_request(slot, NO_SUCH_SHARD);
-                        }
-                        let mut unread = request::serialize(&request);
-                        unread.extend_from_slice(&bytes[at..]);
-                        return self.move_away(slot, to, unread);
+            let taken = if reader.is_at_start() { self.repeat(slot, &bytes[at..]) } else { 0 };
+            at += taken;
+            if taken == 0 {
+                let step = match reader.step(&mut bytes[at..], &mut lines, &limits) {
+                    Ok(step) => step,
+                    Err(error) => return self.refuse_request(slot, error),
+                };
+                at += step.consumed;
+                let request = match step.event {
+                    None => break,
+                    Some(request::Event::Continue) => {
+                        self.queue_control(slot, Bytes::from_static(CONTINUE));
+                        continue;
                     }
-                    self.run_work();
-                    // A few bytes of requests can ask for very long answers.
-                    if self.slab.is(key) && self.slab[slot].outbox.bytes() >= HTTP_PIPELINE_BYTES {
-                        self.send_now(slot);
+                    Some(request::Event::Request(request)) => request,
+                };
+                self.on_request(slot, &request);
+                if let Some(to) = self.move_to.take().map(usize::from) {
+                    if to == self.id as usize || to >= self.post.shards() {
+                        self.slab[slot].open = false;
+                        return self.refuse_request(slot, NO_SUCH_SHARD);
                     }
-                    match self.next_after_request(key) {
-                        Next::Go => continue,
-                        Next::Gone => return,
-                        Next::Other => return self.on_bytes(slot, &mut bytes[at..]),
-                        Next::Wait => {
-                            reader.release();
-                            self.put_back(slot, reader);
-                            if at < bytes.len() {
-                                self.keep(slot, &bytes[at..]);
-                            }
-                            return;
-                        }
+                    let mut unread = request::serialize(&request);
+                    unread.extend_from_slice(&bytes[at..]);
+                    return self.move_away(slot, to, unread);
+                }
+                self.run_work();
+            }
+            // A few bytes of requests can ask for very long answers.
+            if self.slab.is(key) && self.slab[slot].outbox.bytes() >= HTTP_PIPELINE_BYTES {
+                self.send_now(slot);
+            }
+            match self.next_after_request(key) {
+                Next::Go => {}
+                Next::Gone => return,
+                Next::Other => return self.on_bytes(slot, &mut bytes[at..]),
+                Next::Wait => {
+                    reader.release();
+                    self.put_back(slot, reader);
+                    if at < bytes.len() {
+                        self.keep(slot, &bytes[at..]);
                     }
+                    return;
                 }
             }
         }

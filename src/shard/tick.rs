@@ -4,6 +4,7 @@ use super::Shard;
 use super::accept::spare_fd;
 use super::connection::{Carrier, Phase, State};
 use super::wheel::Wheel;
+use super::work::Work;
 use crate::limits::{LINGER_MS, SEND_STALL_MS};
 use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
@@ -28,11 +29,19 @@ impl Shard {
             }
         }
         self.due = due;
-        self.home.tick(self.now);
+        self.home_tick();
         self.listen_again();
         self.drain_some();
         self.run_work();
         self.report();
+    }
+
+    /// Lets the home do what time asks for.
+    fn home_tick(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.home.tick(self.now, &mut effects);
+        self.work.extend(effects.drain(..).map(Work::Effect));
+        self.effects = effects;
     }
 
     fn on_due(&mut self, slot: u32) {

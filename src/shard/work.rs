@@ -7,7 +7,9 @@ use super::mailbox::Mail;
 use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::members::{Form, Member};
-use crate::channel::{Answer, ChannelKey, Class, Command, Effect, Ended, Publication, ReplyTo, Token};
+use crate::channel::{
+    Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, Publication, ReplyTo, Token,
+};
 use std::sync::Arc;
 
 /// One thing to do.
@@ -59,6 +61,7 @@ impl Shard {
         match mail {
             Mail::Command { key, command, from } => self.apply(&key, *command, from),
             Mail::Deliver { key, publication } => self.deliver(&key, &publication),
+            Mail::Announce { key, announcement } => self.announce(&key, &announcement),
             Mail::End { key, reason } => self.end(&key, reason),
             Mail::Answer { token, answer } => self.on_answer(token, *answer),
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
@@ -92,6 +95,15 @@ impl Shard {
                     self.deliver(&channel, &publication);
                 }
             }
+            Effect::Announce { shards, channel, announcement } => {
+                for shard in shards.iter().filter(|&s| s != own) {
+                    let (key, announcement) = (channel.clone(), announcement.clone());
+                    self.post.send(shard, Mail::Announce { key, announcement });
+                }
+                if shards.contains(own) {
+                    self.announce(&channel, &announcement);
+                }
+            }
             Effect::End { shards, channel, reason } => {
                 for shard in shards.iter().filter(|&s| s != own) {
                     self.post.send(shard, Mail::End { key: channel.clone(), reason });
@@ -118,7 +130,7 @@ impl Shard {
         let mut full = std::mem::take(&mut self.taken);
         let mut sessions = false;
         for group in self.members.groups(key) {
-            if group.form == Form::SESSION {
+            if group.form.is_session() {
                 sessions |= !group.members.is_empty();
                 continue;
             }
@@ -163,7 +175,7 @@ impl Shard {
         self.members.release(key, &mut members);
         self.forget_seats(&members);
         for group in self.members.groups(key) {
-            if group.form == Form::SESSION && group.class == Class::Stream {
+            if group.form.is_session() && group.class == Class::Stream {
                 members.extend_from_slice(&group.members);
             }
         }
@@ -175,6 +187,44 @@ impl Shard {
             }
         }
         self.taken = members;
+    }
+
+    /// Tells those members here who want to know that somebody has come or gone. Each form makes one frame; it is
+    /// never dropped, for a reader that misses one has a wrong list from then on.
+    fn announce(&mut self, key: &Arc<ChannelKey>, announcement: &Arc<Announcement>) {
+        let mut told = std::mem::take(&mut self.taken);
+        let mut frames = Vec::new();
+        for group in self.members.groups(key).iter().filter(|group| group.class == Class::Stream) {
+            if group.members.is_empty() || group.form == Form::SESSION {
+                continue;
+            }
+            let frame = match group.form.is_session() {
+                true => None,
+                false => match self.encoder.announced(group.form, key, announcement) {
+                    Some(frame) => Some(frame),
+                    None => continue,
+                },
+            };
+            told.extend_from_slice(&group.members);
+            frames.push((told.len(), frame));
+        }
+        let mut from = 0;
+        for (until, frame) in frames {
+            for &member in &told[from..until] {
+                match &frame {
+                    Some(frame) => self.queue_control(member.slot, frame.clone()),
+                    None if self.concerns(member) => {
+                        self.with_session(member.slot, |dialects, context, session| {
+                            dialects.on_announcement(context, session, member.tag as u16, announcement);
+                        })
+                    }
+                    None => {}
+                }
+            }
+            from = until;
+        }
+        told.clear();
+        self.taken = told;
     }
 
     /// Takes note that these members' seats are gone.

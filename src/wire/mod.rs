@@ -1,6 +1,8 @@
 //! Bytes to values and back: no I/O, no clock, no randomness.
 
 pub mod http;
+pub mod json;
 pub mod multipart;
+pub mod sign;
 pub mod sse;
 pub mod ws;

@@ -465,6 +465,7 @@ impl Model {
             subscribers: channel.registered.len() as u32,
             requested_s: channel.requested_ms.map(|at| (now.mono_ms() - at) / 1000),
             last: channel.last,
+            users: None,
         }
     }
 

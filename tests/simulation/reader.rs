@@ -104,6 +104,8 @@ impl Reader {
             max_subscribers: if rng.chance(85) { 0 } else { 1 + rng.below(4) as u32 },
             concurrency: self.concurrency,
             policy,
+            user: None,
+            list_users: false,
         };
         Want { ask, shared_form: class == Class::Stream }
     }

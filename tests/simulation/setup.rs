@@ -2,7 +2,7 @@
 
 use crate::model::Expected;
 use crate::rng::Rng;
-use fanwire::channel::{Answer, ChannelKey, GroupLimits, Policy, Position, ReplyTo, Token};
+use fanwire::channel::{Answer, ChannelKey, GroupLimits, Policy, Position, PresenceLimits, ReplyTo, Token};
 
 pub fn nobody(shard: usize) -> ReplyTo {
     ReplyTo { shard: shard as u16, token: Token { slot: u32::MAX, generation: 0, tag: 0 } }
@@ -27,6 +27,7 @@ pub fn policy(rng: &mut Rng) -> Policy {
             messages: limit(rng, 8),
             memory_bytes: limit(rng, 4_000),
         }),
+        presence: PresenceLimits::default(),
     }
 }
 

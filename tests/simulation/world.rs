@@ -123,6 +123,7 @@ impl World {
         let limits = HomeLimits {
             channels: if rng.chance(15) { GROUPS + 1 + rng.below(2) } else { 1000 },
             history_bytes: if rng.chance(15) { 4_000 } else { 1 << 30 },
+            ..HomeLimits::default()
         };
         let start_s = 1_000 + rng.below(50) as u64;
         let policies = (0..1 + rng.below(4)).map(|_| Arc::new(policy(&mut rng))).collect();
@@ -257,6 +258,7 @@ impl World {
                     assert!(known, "ended {ended} on {shards:?}: {reason:?}");
                     self.route(home, shards, |_| Mail::End { name: ended, reason });
                 }
+                Effect::Announce { .. } => panic!("announced, and nobody has told who it is"),
                 Effect::Answer { to, answer } => {
                     answered = true;
                     assert_eq!(to, from);
@@ -313,7 +315,9 @@ impl World {
     }
 
     pub fn tick(&mut self, home: usize) {
-        self.shards[home].home.tick(self.now);
+        let mut effects = Vec::new();
+        self.shards[home].home.tick(self.now, &mut effects);
+        assert!(effects.is_empty(), "{effects:?}");
         let homes = &self.group_homes;
         self.model.tick(home, |g| homes[g], self.now);
         self.check_home(home);

@@ -126,7 +126,7 @@ impl World {
                     let mail = Mail::Answer { token: to.token, answer: Box::new(answer) };
                     self.shards[at].post.send(usize::from(to.shard), mail);
                 }
-                Effect::End { .. } => panic!("nothing is ended here"),
+                Effect::End { .. } | Effect::Announce { .. } => panic!("nothing is ended or announced here"),
             }
         }
     }
@@ -215,6 +215,8 @@ impl World {
             max_subscribers: 0,
             concurrency: Concurrency::Broadcast,
             policy: policy.clone(),
+            user: None,
+            list_users: false,
         };
         self.request(at, key, Command::Subscribe(Box::new(ask)), slot);
         self.settle();

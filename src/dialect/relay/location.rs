@@ -1,6 +1,6 @@
 //! Locations as compiled: whose path it is, which channels a request means, and under which rules.
 
-use crate::channel::{self, ChannelKey, KeyCache, KeyHasher, Policy};
+use crate::channel::{self, ChannelKey, KeyCache, KeyHasher, Policy, PresenceLimits};
 use crate::dialect::relay::form::Variant;
 use crate::dialect::relay::settings::{
     self, AllowOrigin, ChannelIdOverflow, Flavour, LocationMethods, LocationSettings, PathPattern,
@@ -237,6 +237,12 @@ impl Location {
         Ok(Channels { ids, group: self.group(scope)? })
     }
 
+    /// Whether a publisher's channel and event name follow from its request, whoever sent it.
+    pub fn names_channels_by_request_alone(&self) -> bool {
+        let mut templates = self.publisher_ids.iter().chain(&self.group).chain(&self.event);
+        templates.all(Template::is_of_request)
+    }
+
     /// The channel group of a request, empty for none.
     ///
     /// # Errors
@@ -338,6 +344,7 @@ fn policy(settings: &LocationSettings) -> Policy {
         channel_timeout_ms: settings.channel_timeout_ms,
         delete_oldest_received: settings.delete_oldest_received,
         group_limits: settings.group_limits.map(group_limits),
+        presence: PresenceLimits::default(),
     }
 }
 

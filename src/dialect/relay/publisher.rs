@@ -10,9 +10,10 @@ use crate::dialect::relay::location::Channels;
 use crate::dialect::relay::settings::LocationMethods;
 use crate::dialect::relay::template::Scope;
 use crate::dialect::relay::{Session, State, Waiting, websocket};
-use crate::dialect::{Action, Context};
+use crate::dialect::{Action, Context, Standing};
 use crate::wire::http::accept::{InfoFormat, info_format};
 use crate::wire::http::cors;
+use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::http::request::Method;
 use crate::wire::http::response::Response;
 use bytes::Bytes;
@@ -223,6 +224,7 @@ fn ask_homes(
         Verb::Delete => events::prepare(ask, &scope, "channel_delete"),
         Verb::Create | Verb::Info => Vec::new(),
     };
+    stand(cx, ask, channels, message.as_ref(), &events);
     let policy = &ask.location.policy;
     let mut ids = distinct(channels).peekable();
     let (mut message, mut unanswered) = (message, 0);
@@ -252,6 +254,61 @@ fn ask_homes(
         refusal: None,
         events,
     }));
+}
+
+/// How a request is answered that was like an earlier one.
+#[derive(Debug)]
+pub struct Repeated {
+    http: Http,
+    format: InfoFormat,
+    lines: Bytes,
+}
+
+impl Repeated {
+    /// The home has answered.
+    pub fn on_answer(&self, cx: &mut Context<'_>, answer: channel::Answer) {
+        let mut publishing = Publishing {
+            verb: Verb::Publish,
+            format: self.format,
+            lines: self.lines.clone(),
+            unanswered: 1,
+            sum: Sum::default(),
+            refusal: None,
+            events: Vec::new(),
+        };
+        publishing.on_answer(cx, self.http, 0, answer);
+    }
+}
+
+/// Says what the next request with this head means, if that is one publish to one channel and nobody else is asked or
+/// told.
+fn stand(
+    cx: &mut Context<'_>,
+    ask: &Ask<'_>,
+    channels: &Channels,
+    message: Option<&Message>,
+    events: &[Tell],
+) {
+    let (Some(message), [id], true) = (message, &*channels.ids, cx.wants_standing) else { return };
+    let settings = &ask.location.settings;
+    let asks = settings.authorize.is_some() || settings.upstream.is_some();
+    if asks || !events.is_empty() || !ask.location.names_channels_by_request_alone() {
+        return;
+    }
+    let Some(head) = RepeatedHead::of(ask.request) else { return };
+    let key = ask.location.key_again(cx.keys, ask.hasher, &channels.group, id);
+    cx.act(Action::Stand(Box::new(Standing {
+        head,
+        key,
+        message: Message { payload: Bytes::new(), ..message.clone() },
+        policy: ask.location.policy.clone(),
+        create: settings.create_on_post,
+        answer: Repeated {
+            http: ask.http,
+            format: info_format(ask.request.headers.all("accept")),
+            lines: ask.lines(cors::Answer::Plain),
+        },
+    })));
 }
 
 impl Publishing {

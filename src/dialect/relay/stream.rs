@@ -277,6 +277,8 @@ fn again(location: &Location, after: Position) -> command::Subscribe {
         max_subscribers: settings.max_subscribers,
         concurrency: crate::channel::Concurrency::Broadcast,
         policy: location.policy.clone(),
+        user: None,
+        list_users: false,
     }
 }
 

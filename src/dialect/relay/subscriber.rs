@@ -132,6 +132,8 @@ fn subscribe(ask: &Ask<'_>, class: Class, start: channel::Start) -> command::Sub
             settings::Concurrency::Last => channel::Concurrency::Last,
         },
         policy: ask.location.policy.clone(),
+        user: None,
+        list_users: false,
     }
 }
 

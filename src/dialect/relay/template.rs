@@ -90,6 +90,13 @@ impl Template {
         }
     }
 
+    /// Whether the text depends on the request alone, not on who sent it.
+    pub fn is_of_request(&self) -> bool {
+        let of_peer =
+            |part: &Part| matches!(part, Part::Variable(Variable::RemoteAddr | Variable::RemotePort));
+        !self.0.iter().any(of_peer)
+    }
+
     /// The text for one request.
     pub fn fill(&self, scope: &Scope<'_>) -> Vec<u8> {
         // The usual template is one group of the pattern.

@@ -124,6 +124,11 @@ impl<'a> Headers<'a> {
         }
     }
 
+    /// The whole head they stand in, from the request line to the empty line.
+    pub fn head_bytes(&self) -> &'a [u8] {
+        self.head
+    }
+
     /// Number of header lines.
     pub fn len(&self) -> usize {
         self.lines.len()

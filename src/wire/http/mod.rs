@@ -14,6 +14,7 @@ pub mod date;
 pub mod head;
 pub mod headers;
 pub mod list;
+pub mod repeat;
 pub mod request;
 pub mod response;
 pub mod target;

@@ -158,6 +158,11 @@ impl Reader {
         self.kept.as_ref().is_none_or(|kept| matches!(kept.phase, Phase::Done))
     }
 
+    /// Nothing at all has come of the next request, not even an empty line before it.
+    pub fn is_at_start(&self) -> bool {
+        self.is_idle() && self.blank_lines == 0 && !self.blank_cr
+    }
+
     /// A head has begun and is not complete: the head deadline counts.
     pub fn in_head(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| matches!(kept.phase, Phase::Head { .. }))

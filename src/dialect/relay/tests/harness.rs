@@ -212,6 +212,7 @@ impl Rig {
             delivered_ms: connection.delivered_ms,
             encoder: &mut self.encoder,
             keys: &mut self.keys,
+            wants_standing: false,
             shard: 0,
             actions: &mut actions,
             figures: &Zeros,
@@ -246,6 +247,7 @@ impl Rig {
                 Action::CloseWebSocket { code, reason } => self.finish(number, End::WebSocket(code, reason)),
                 Action::Upgrade(upgrade) => connection.upgrade = Some(upgrade),
                 Action::Stream { .. } => {}
+                Action::Stand(_) => panic!("nobody wants it here"),
                 Action::Command { key, command, tag } => self.work.push_back((number, tag, key, command)),
                 Action::Tell { key, command } => self.work.push_back((usize::MAX, 0, key, command)),
                 Action::Subscribe { key, form, ask, tag } => {
@@ -306,6 +308,7 @@ impl Rig {
             Effect::Answer { to, .. } if to.token.slot == u32::MAX => {}
             Effect::Answer { to, answer } => self.answer(to.token.slot as usize, to.token.tag as u16, answer),
             Effect::Deliver { channel, publication, .. } => self.deliver(&channel, &publication),
+            Effect::Announce { announcement, .. } => panic!("nobody has told who it is: {announcement:?}"),
             Effect::End { channel, reason, .. } => {
                 for (number, tag, _) in self.members(&channel, |_| true) {
                     self.connections[number].subs.retain(|sub| sub.tag != tag);
