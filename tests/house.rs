@@ -35,12 +35,13 @@ const DIALECTS_SHARE: [&str; 6] = ["encode", "grant", "mod", "route", "session",
 const PURE: [&str; 3] = ["wire", "channel", "dialect"];
 
 /// Crates that only some files may name.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("monoio", &["src/shard/rt"]),
     ("io_uring", &["src/shard/rt", "src/shard/net", "src/cli/doctor"]),
     ("io_uring_06", &["src/shard/rt", "src/shard/net", "src/cli/doctor"]),
     ("libc", &["src/shard/", "src/node/host", "src/cli/doctor"]),
-    ("crossbeam", &["src/shard/"]),
+    ("crossbeam", &["src/shard/", "src/service/store/"]),
+    ("rusqlite", &["src/service/store/"]),
 ];
 
 /// Modules of the standard library that a pure layer leaves alone.
@@ -309,6 +310,7 @@ mod samples {
             ("src/shard/mod.rs", "use io_uring_06::Builder;"),
             ("src/service/hooks.rs", "use crossbeam_channel::Sender;"),
             ("src/node/boot.rs", "use {monoio::x, std::fs};"),
+            ("src/node/boot.rs", "use rusqlite::Connection;"),
         ];
         for (file, source) in bad {
             assert_eq!(rules(file, source), ["crate"], "{file}: {source}");

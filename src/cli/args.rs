@@ -18,8 +18,8 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Run the node (also without a subcommand)
     Serve(ServeArgs),
-    /// Say whether a configuration is right, or what is wrong with line and column
-    Check(ConfigArgs),
+    /// Say whether a configuration is right, or what is wrong with line and column; or whether a store is whole
+    Check(CheckArgs),
     /// Publish one message to a running node
     Publish(PublishArgs),
     /// Print the messages of a channel of a running node
@@ -33,6 +33,15 @@ pub(super) struct ConfigArgs {
     /// Configuration file [env: FANWIRE_CONFIG]
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Read the whole store in this directory instead; no node may be running on it
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub data: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -4,6 +4,7 @@
 //! configuration that it runs.
 
 mod args;
+mod check;
 mod client;
 mod doctor;
 mod publish;
@@ -98,7 +99,7 @@ where
             Ok(None) => Ok(()),
             Err(message) => Err(message),
         },
-        Command::Check(args) => serve::check(surroundings, &args),
+        Command::Check(args) => check::run(surroundings, &args),
         Command::Publish(args) => publish::run(surroundings, &args),
         Command::Tail(args) => tail::run(surroundings, &args),
         Command::Doctor(args) => doctor::run(surroundings, &args),

@@ -1,4 +1,4 @@
-//! `fanwire serve` up to the point where the node starts, and `fanwire check`.
+//! `fanwire serve` up to the point where the node starts.
 
 use std::path::PathBuf;
 
@@ -18,14 +18,6 @@ pub(super) fn prepare(
         return Ok(None);
     }
     Ok(Some(loaded))
-}
-
-/// `fanwire check`.
-pub(super) fn check(surroundings: &mut Surroundings<'_>, args: &ConfigArgs) -> Result<(), String> {
-    let loaded = load(surroundings, args, Vec::new())?;
-    let summary = config::summary(&loaded.config);
-    surroundings.say(format_args!("OK: {summary}"));
-    Ok(())
 }
 
 /// Loads from the file, the environment and `flags`. Mistakes and warnings are written out here; after mistakes the
