@@ -39,23 +39,23 @@ const PARTS: usize = 13;
 
 impl Costs {
     /// Where [`Costs::MEASURED`] comes from.
-    pub const MEASURED_WHERE: &str = "of 21 November 2026, a KVM guest whose 2 cores were shared with the client and with \
-        other work: only --measure tells of your machine";
+    pub const MEASURED_WHERE: &str = "of 21 November 2026, a quiet KVM guest whose 2 cores the client shared: only --measure \
+        tells of your machine";
     /// What a run of `model --measure` brought; see [`Costs::MEASURED_WHERE`].
     pub const MEASURED: Costs = Costs {
-        publish: 5061.7,
-        publish_lone: 9615.8,
-        ask: 5753.4,
-        home: 899.0,
-        post: 578.2,
-        receipt: 451.9,
-        wake: 10984.8,
-        delivery: 3162.2,
-        joined: 350.3,
-        turn_shard: 0.0,
+        publish: 5098.1,
+        publish_lone: 13052.8,
+        ask: 7008.6,
+        home: 969.7,
+        post: 1862.5,
+        receipt: 388.9,
+        wake: 6892.0,
+        delivery: 4347.8,
+        joined: 922.0,
+        turn_shard: 22.7,
         turns: 1.0,
-        hop_us: 15.1,
-        near_us: 21.2,
+        hop_us: 7.8,
+        near_us: 24.6,
     };
 
     /// Name in JSON and meaning of each number, in the order of [`Costs::values`].
