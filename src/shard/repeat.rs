@@ -61,12 +61,13 @@ impl Shard {
         }
         self.effects = effects;
         self.run_work();
+        // Counted also when its publisher is gone by now.
+        if matches!(said, Some(Answer::Published { .. })) {
+            self.counters.published.add(1);
+        }
         let Some(answer) = said.filter(|_| self.slab.is(key) && self.slab[slot].state == State::Open) else {
             return;
         };
-        if matches!(answer, Answer::Published { .. }) {
-            self.counters.published.add(1);
-        }
         self.with_session(slot, |dialects, context, _| {
             dialects.on_repeated(context, &standing.answer, answer);
         });
