@@ -106,6 +106,33 @@ pub struct FanoutLoad {
     sources: usize,
 }
 
+/// Rounds, and how the client looks for what has come.
+#[derive(Args, Clone, Debug)]
+pub struct SweepArgs {
+    /// Rounds; what is told is their median and extremes.
+    #[arg(long, default_value_t = 7)]
+    pub rounds: usize,
+    /// Length of a round, seconds.
+    #[arg(long, default_value_t = 0.6)]
+    pub seconds: f64,
+    /// How the client learns of what has come.
+    #[arg(long, value_enum, default_value_t = ClientMode::Sweep)]
+    pub client: ClientMode,
+    /// Pause between two sweeps, microseconds.
+    #[arg(long, default_value_t = 300)]
+    pause_us: u64,
+    /// Source addresses used, 127.0.0.1 and up: 28,000 connections each.
+    #[arg(long, default_value_t = 1)]
+    pub sources: usize,
+}
+
+impl SweepArgs {
+    /// Pause between two sweeps.
+    pub fn pause(&self) -> Duration {
+        Duration::from_micros(self.pause_us)
+    }
+}
+
 /// Refuses a number that is too small.
 pub fn at_least(what: &str, value: usize, least: usize) -> Result<(), String> {
     if value < least { Err(format!("{what} must be at least {least}")) } else { Ok(()) }

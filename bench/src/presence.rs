@@ -6,8 +6,7 @@ mod line;
 mod server;
 
 use crate::contest::{self, Contender, Plan};
-use crate::load::ClientMode;
-use crate::options::{ServerArgs, Setup, at_least, check_rounds};
+use crate::options::{ServerArgs, Setup, SweepArgs, at_least, check_rounds};
 use crate::report::{self, JsonLine, progress};
 use crate::round::{Round, Work};
 use crate::wire::AppArgs;
@@ -35,21 +34,9 @@ pub struct PresenceArgs {
     /// Members who come, one after the other, and go again, one after the other.
     #[arg(long, default_value_t = 20)]
     users: usize,
-    /// Rounds; what is told is their median and extremes.
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
-    /// Length of a round, seconds.
-    #[arg(long, default_value_t = 0.6)]
-    seconds: f64,
-    /// How the client learns of announcements.
-    #[arg(long, value_enum, default_value_t = ClientMode::Sweep)]
-    client: ClientMode,
-    /// Pause between two sweeps, microseconds.
-    #[arg(long, default_value_t = 300)]
-    pause_us: u64,
-    /// Source addresses used, 127.0.0.1 and up: 28,000 connections each.
-    #[arg(long, default_value_t = 1)]
-    sources: usize,
+    /// Rounds, and how the client looks for what has come.
+    #[command(flatten)]
+    sweeps: SweepArgs,
 }
 
 /// A load that the scenario keeps a hand on.
@@ -67,7 +54,7 @@ impl Work for Shared {
 
 /// Runs the scenario.
 pub fn run(args: &PresenceArgs) -> Result<(), String> {
-    check_rounds(args.rounds, args.seconds)?;
+    check_rounds(args.sweeps.rounds, args.sweeps.seconds)?;
     at_least("--watchers", args.watchers, 1)?;
     at_least("--users", args.users, 1)?;
     if !args.channel.starts_with("presence-") {
@@ -78,9 +65,9 @@ pub fn run(args: &PresenceArgs) -> Result<(), String> {
         users: args.users,
         app: args.app.app(),
         channel: args.channel.clone(),
-        sources: args.sources,
-        client: args.client,
-        pause: Duration::from_micros(args.pause_us),
+        sources: args.sweeps.sources,
+        client: args.sweeps.client,
+        pause: args.sweeps.pause(),
     };
     let setup = Setup::prepare(&args.server)?;
     setup.check_descriptors(shape.watchers + shape.users)?;
@@ -89,8 +76,8 @@ pub fn run(args: &PresenceArgs) -> Result<(), String> {
         unit: "announcement",
         units: "announcements",
         facts: vec![("watchers", shape.watchers as f64), ("users", shape.users as f64)],
-        rounds: args.rounds,
-        seconds: args.seconds,
+        rounds: args.sweeps.rounds,
+        seconds: args.sweeps.seconds,
         json: args.server.json,
     };
     let mut crowd = None;

@@ -6,12 +6,11 @@ use crate::contest::{self, Contender, Figures, Plan};
 use crate::ledger::TAG_BYTES;
 use crate::load::ClientMode;
 use crate::locations::Locations;
-use crate::options::{ServerArgs, Setup, at_least, check_rounds};
+use crate::options::{ServerArgs, Setup, SweepArgs, at_least, check_rounds};
 use crate::report::{self, JsonLine};
 use crate::wire::WireArgs;
 use clap::Args;
 use load::{RoomsLoad, RoomsShape};
-use std::time::Duration;
 
 /// Options of `rooms`.
 #[derive(Args, Clone, Debug)]
@@ -43,26 +42,14 @@ pub struct RoomsArgs {
     /// Size of a message, bytes.
     #[arg(long, default_value_t = 128)]
     payload: usize,
-    /// Rounds; what is told is their median and extremes.
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
-    /// Length of a round, seconds.
-    #[arg(long, default_value_t = 0.6)]
-    seconds: f64,
-    /// How the client learns of deliveries.
-    #[arg(long, value_enum, default_value_t = ClientMode::Sweep)]
-    client: ClientMode,
-    /// Pause between two sweeps, microseconds.
-    #[arg(long, default_value_t = 300)]
-    pause_us: u64,
-    /// Source addresses used, 127.0.0.1 and up: 28,000 connections each.
-    #[arg(long, default_value_t = 1)]
-    sources: usize,
+    /// Rounds, and how the client looks for what has come.
+    #[command(flatten)]
+    sweeps: SweepArgs,
 }
 
 impl RoomsArgs {
     fn shape(&self) -> Result<RoomsShape, String> {
-        check_rounds(self.rounds, self.seconds)?;
+        check_rounds(self.sweeps.rounds, self.sweeps.seconds)?;
         at_least("--rooms", self.rooms, 1)?;
         at_least("--subscribers", self.subscribers, 1)?;
         at_least("--publishers", self.publishers, 1)?;
@@ -85,9 +72,9 @@ impl RoomsArgs {
             payload_bytes: self.payload,
             wire,
             publish_path,
-            sources: self.sources,
-            client: self.client,
-            pause: Duration::from_micros(self.pause_us),
+            sources: self.sweeps.sources,
+            client: self.sweeps.client,
+            pause: self.sweeps.pause(),
         })
     }
 }
@@ -108,8 +95,8 @@ pub fn run(args: &RoomsArgs) -> Result<(), String> {
             ("inflight", shape.window as f64),
             ("payload_bytes", shape.payload_bytes as f64),
         ],
-        rounds: args.rounds,
-        seconds: args.seconds,
+        rounds: args.sweeps.rounds,
+        seconds: args.sweeps.seconds,
         json: args.server.json,
     };
     let run = contest::run_number();
