@@ -1,0 +1,50 @@
+//! Channels (channel).
+
+/// Shards of a node: the interest of a channel is one bit per shard.
+pub const SHARDS: usize = 64;
+/// Channels that one shard may own. More: publish and subscribe are refused with 403.
+pub const CHANNELS_PER_SHARD: usize = 1_000_000;
+/// Memory of all stored publications that one shard owns, bytes. More: publish is refused with 507.
+pub const HISTORY_BYTES_PER_SHARD: usize = 512 * 1024 * 1024;
+/// Channels looked at per tick for expired publications and idleness.
+pub const SWEEP_CHANNELS_PER_TICK: usize = 2_000;
+/// Forms in which a stored publication keeps its frame for replays; further ones are made anew each time.
+pub const REPLAY_FORMS: usize = 3;
+/// Stored publications per channel that a configuration may ask for.
+pub const HISTORY_MESSAGES: u32 = 1_000_000;
+
+/// Users that a channel may have when nothing is said. More: they are refused.
+pub const PRESENCE_USERS: u32 = 100_000;
+/// Id and info of one user when nothing is said, bytes. More: the user is refused.
+pub const PRESENCE_USER_BYTES: u32 = 4096;
+/// Memory of all users in all channels that one shard owns, bytes. More: users are refused.
+pub const PRESENCE_BYTES_PER_SHARD: usize = 256 * 1024 * 1024;
+/// Leaves that are announced in one tick when their grace time is over; the others wait for the next.
+pub const PRESENCE_LEAVES_PER_TICK: usize = 2_000;
+
+/// A channel group without channels keeps its limits for so long, milliseconds.
+pub const GROUP_IDLE_MS: u64 = 3_600_000;
+
+/// Bounds of a channel home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HomeLimits {
+    /// See [`CHANNELS_PER_SHARD`].
+    pub channels: usize,
+    /// See [`HISTORY_BYTES_PER_SHARD`].
+    pub history_bytes: usize,
+    /// See [`PRESENCE_BYTES_PER_SHARD`].
+    pub presence_bytes: usize,
+}
+
+impl Default for HomeLimits {
+    fn default() -> Self {
+        HomeLimits {
+            channels: CHANNELS_PER_SHARD,
+            history_bytes: HISTORY_BYTES_PER_SHARD,
+            presence_bytes: PRESENCE_BYTES_PER_SHARD,
+        }
+    }
+}
+
+const _: () = assert!(SHARDS <= u64::BITS as usize);
+const _: () = assert!((PRESENCE_USER_BYTES as usize) < PRESENCE_BYTES_PER_SHARD);

@@ -1,0 +1,77 @@
+//! Configuration defaults of the node, its pages, the command line.
+
+use super::relay::RELAY_WEBSOCKET_PING_INTERVAL_MS;
+
+// ---- node (configuration defaults) ----
+/// Configuration file, bytes.
+pub const NODE_CONFIG_BYTES: usize = 4 * 1024 * 1024;
+/// Mistakes in configuration that are told at once.
+pub const NODE_CONFIG_MISTAKES: usize = 100;
+/// Largest value of a duration in configuration, milliseconds (a year of 366 days).
+pub const NODE_DURATION_MS_MAX: u64 = 366 * 24 * 3_600_000;
+/// Largest value of a size in configuration, bytes.
+pub const NODE_SIZE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Largest value of a count in configuration.
+pub const NODE_COUNT_MAX: usize = 1_000_000_000;
+/// Shards of a node: a channel's home keeps the shards that have members as bits of one word.
+pub const NODE_SHARDS_MAX: usize = 64;
+/// Listeners of a node, internal ones included.
+pub const NODE_LISTENERS: usize = 64;
+/// Path of a unix socket, bytes (`sun_path` without its final zero).
+pub const NODE_UNIX_PATH_BYTES: usize = 107;
+/// Apps of a configuration file.
+pub const NODE_APPS: usize = 4096;
+/// Time that connections get to leave when the node stops, milliseconds.
+pub const NODE_DRAIN_MS: u64 = 5_000;
+/// Connections of the whole node.
+pub const NODE_CONNECTIONS: usize = 1_000_000;
+/// Connections from one address, 0 for no limit: a proxy in front is one address.
+pub const NODE_CONNECTIONS_PER_ADDRESS: usize = 0;
+/// Bytes that may wait for one connection.
+pub const NODE_OUTBOX_BYTES: usize = 4 * 1024 * 1024;
+/// Messages that may wait for one connection.
+pub const NODE_OUTBOX_MESSAGES: usize = 16_384;
+/// Channels of the whole node.
+pub const NODE_CHANNELS: usize = 1_000_000;
+/// Messages that may wait in the mailbox of one shard.
+pub const NODE_MAILBOX_MESSAGES: usize = 16 * 1024;
+/// Time for a request's head to arrive, milliseconds.
+pub const NODE_HEADER_TIMEOUT_MS: u64 = 10_000;
+/// Time for a request's body to arrive, milliseconds.
+pub const NODE_BODY_TIMEOUT_MS: u64 = 30_000;
+/// Time that a kept-alive connection may be without a request, milliseconds.
+pub const NODE_IDLE_TIMEOUT_MS: u64 = 75_000;
+/// Time between WebSocket pings, milliseconds.
+pub const NODE_WEBSOCKET_PING_INTERVAL_MS: u64 = RELAY_WEBSOCKET_PING_INTERVAL_MS;
+/// Time for a WebSocket pong to arrive, milliseconds.
+pub const NODE_WEBSOCKET_PONG_TIMEOUT_MS: u64 = 10_000;
+
+// ---- command line (cli) ----
+/// Time to connect to a node, milliseconds.
+pub const CLI_CONNECT_MS: u64 = 5_000;
+/// Time for the answer to a publish, milliseconds.
+pub const CLI_ANSWER_MS: u64 = 30_000;
+/// Pause between polls that were answered without a message, milliseconds.
+pub const CLI_POLL_PAUSE_MS: u64 = 1_000;
+/// Bytes read from a node at a time.
+pub const CLI_READ_BYTES: usize = 16 * 1024;
+/// One message, or one line of an event stream, bytes.
+pub const CLI_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
+/// Descriptors that the node needs besides those of connections, as `doctor` counts them.
+pub const DOCTOR_RESERVED_FILES: u64 = 256;
+/// Smallest accept queue (net.core.somaxconn) that `doctor` is content with, connections.
+pub const DOCTOR_ACCEPT_QUEUE: u64 = 4096;
+/// Smallest queue of handshakes (net.ipv4.tcp_max_syn_backlog) that `doctor` is content with, connections.
+pub const DOCTOR_SYN_QUEUE: u64 = 1024;
+/// Smallest number of local ports that `doctor` is content with.
+pub const DOCTOR_LOCAL_PORTS: u64 = 28_000;
+
+// ---- pages of the node (node/pages) ----
+/// A shard whose loop has not turned for so long stands still, milliseconds: its tick alone turns it ten times a
+/// second. Liveness is answered with 503 from then on.
+pub const SHARD_STALL_MS: u64 = 5_000;
+/// Open files up to which they are counted one by one where the kernel cannot tell their number.
+pub const METRICS_OPEN_FILES: usize = 4_096;
+
+const _: () = assert!(NODE_OUTBOX_BYTES < NODE_SIZE_BYTES_MAX);
+const _: () = assert!(NODE_WEBSOCKET_PONG_TIMEOUT_MS < NODE_WEBSOCKET_PING_INTERVAL_MS);

@@ -1,0 +1,72 @@
+//! The Pusher protocol (dialect/pusher).
+
+use super::wire::HTTP_BODY_BYTES;
+
+/// Channel name, bytes; all of them are ASCII. The documentation says 164, its libraries allow 200.
+pub const PUSHER_CHANNEL_NAME_BYTES: usize = 200;
+/// Event name, characters. More is answered with 400, or with an error event.
+pub const PUSHER_EVENT_NAME_CHARS: usize = 200;
+/// User id, characters.
+pub const PUSHER_USER_ID_CHARS: usize = 128;
+/// The object with which a user describes itself (`user_info`), bytes of JSON.
+pub const PUSHER_USER_INFO_BYTES: usize = 1024;
+/// Users whose presence one signed-in user may watch. Of a longer list only this beginning counts.
+pub const PUSHER_WATCHLIST_USERS: usize = 100;
+/// The `data` of one event, bytes after decoding. More is answered with 413, or with an error event.
+pub const PUSHER_DATA_BYTES: usize = 10 * 1024;
+/// The `data` that a configuration may allow, bytes.
+pub const PUSHER_DATA_BYTES_MAX: usize = HTTP_BODY_BYTES / PUSHER_ESCAPE_BYTES;
+/// Channels of one trigger. More is answered with 400.
+pub const PUSHER_CHANNELS_PER_TRIGGER: usize = 100;
+/// Events of one batch. More is answered with 400.
+pub const PUSHER_BATCH_EVENTS: usize = 10;
+/// Difference between the time in a signed request and the node's, seconds. More is answered with 401.
+pub const PUSHER_TIMESTAMP_TOLERANCE_S: u64 = 600;
+/// The `auth` of a subscription or sign-in, bytes: a key, a colon and 64 hex digits.
+pub const PUSHER_AUTH_BYTES: usize = 512;
+/// What JSON makes of one byte at worst (`\u0000`), bytes.
+pub const PUSHER_ESCAPE_BYTES: usize = 6;
+/// A client frame without its `data`: names, auth and punctuation, bytes.
+pub const PUSHER_FRAME_OVERHEAD_BYTES: usize = 8 * 1024;
+
+/// Bounds of the Pusher dialect that a configuration may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PusherLimits {
+    /// See [`PUSHER_CHANNEL_NAME_BYTES`].
+    pub channel_name_bytes: usize,
+    /// See [`PUSHER_EVENT_NAME_CHARS`].
+    pub event_name_chars: usize,
+    /// See [`PUSHER_DATA_BYTES`]; at most [`PUSHER_DATA_BYTES_MAX`].
+    pub data_bytes: usize,
+    /// See [`PUSHER_CHANNELS_PER_TRIGGER`].
+    pub channels_per_trigger: usize,
+    /// See [`PUSHER_BATCH_EVENTS`].
+    pub batch_events: usize,
+    /// See [`PUSHER_TIMESTAMP_TOLERANCE_S`].
+    pub timestamp_tolerance_s: u64,
+}
+
+impl PusherLimits {
+    /// A client frame, bytes: its data with every byte escaped, and the rest.
+    pub fn frame_bytes(&self) -> usize {
+        self.data_bytes.saturating_mul(PUSHER_ESCAPE_BYTES).saturating_add(PUSHER_FRAME_OVERHEAD_BYTES)
+    }
+}
+
+impl Default for PusherLimits {
+    fn default() -> Self {
+        PusherLimits {
+            channel_name_bytes: PUSHER_CHANNEL_NAME_BYTES,
+            event_name_chars: PUSHER_EVENT_NAME_CHARS,
+            data_bytes: PUSHER_DATA_BYTES,
+            channels_per_trigger: PUSHER_CHANNELS_PER_TRIGGER,
+            batch_events: PUSHER_BATCH_EVENTS,
+            timestamp_tolerance_s: PUSHER_TIMESTAMP_TOLERANCE_S,
+        }
+    }
+}
+
+const _: () = assert!(PUSHER_DATA_BYTES <= PUSHER_DATA_BYTES_MAX);
+const _: () = assert!(PUSHER_AUTH_BYTES + 3 * PUSHER_CHANNEL_NAME_BYTES < PUSHER_FRAME_OVERHEAD_BYTES);
+// A description of a user is inside `channel_data`, which is a string: escaped once.
+const _: () = assert!(PUSHER_USER_INFO_BYTES < PUSHER_DATA_BYTES);
