@@ -27,6 +27,9 @@ after(() => {
   for (const end of opened) end();
 });
 
+/** Ends something with the file, also when its test fails. */
+export const atEnd = (end) => opened.add(end);
+
 /** One frame of the server; `value` is its data, parsed where it is a string with JSON. */
 function frameOf(text) {
   const frame = JSON.parse(text);

@@ -4,7 +4,7 @@ import net from 'node:net';
 import { APP, fanwireTest, pusherTest, startPusher, subscriptions, trigger, usePusher, usersAre, withPusher } from '../support/pusher.mjs';
 import { channel, eventually, freePort } from '../support/server.mjs';
 import { WsConn } from '../support/websocket.mjs';
-import { Gate, Peer, client, connected, filled, isPrompt, once, record, subscribed } from './pusher_env.mjs';
+import { Gate, Peer, atEnd, client, connected, filled, isPrompt, once, record, subscribed } from './pusher_env.mjs';
 
 const server = usePusher();
 
@@ -87,13 +87,13 @@ pusherTest('section 4: after 4000 pusher-js comes with TLS, at once', async () =
   const port = await freePort();
   const greeting = new Promise((resolve) => tls.once('connection', (socket) => socket.once('data', resolve).on('error', () => {})));
   await new Promise((resolve) => tls.listen(port, '127.0.0.1', resolve));
+  atEnd(() => tls.close());
   const pusher = await connected(client(server, { port: gate.port, wssPort: port, enabledTransports: ['ws', 'wss'] }));
   const prompt = isPrompt(pusher);
   gate.cut(4000, 'TLS only');
   assert.equal((await greeting)[0], 0x16, 'a TLS record');
   assert.ok(await prompt);
   pusher.disconnect();
-  tls.close();
 });
 
 fanwireTest('trap 14: who is refused before the greeting is closed by the node, whatever it does itself', async () => {
