@@ -192,9 +192,9 @@ export class Peer {
 export function once(target, event, what = event) {
   let heard;
   const came = new Promise((resolve) => {
-    heard = (...args) => {
+    heard = (data) => {
       target.unbind(event, heard);
-      resolve(args.length > 1 ? args : args[0]);
+      resolve(data);
     };
     target.bind(event, heard);
   });
