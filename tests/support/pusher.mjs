@@ -25,12 +25,21 @@ export function fanwireTest(name, fn) {
   test(name, { skip: TARGET === 'fanwire' ? false : 'fanwire only' }, fn);
 }
 
-/** Starts one node for the whole file, as cases.mjs does. `options` may be a function. */
+/**
+ * Starts one node for the whole file, as cases.mjs does. `options` may be a function. If it does not start, the tests
+ * that use it fail, and no others.
+ */
 export function usePusher(options = {}) {
   const handle = {};
   if (TARGET === 'nchan') return handle;
+  const failed = (error) => ({
+    get port() {
+      throw error;
+    },
+  });
   before(async () => {
-    Object.setPrototypeOf(handle, await startPusher(typeof options === 'function' ? await options() : options));
+    const settings = typeof options === 'function' ? await options() : options;
+    Object.setPrototypeOf(handle, await startPusher(settings).catch(failed));
   });
   after(() => Object.getPrototypeOf(handle).stop?.());
   return handle;
