@@ -256,10 +256,12 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
     let listeners: Vec<(&str, bool)> =
         names.iter().enumerate().map(|(index, name)| (name.as_str(), index < public)).collect();
     let hasher = KeyHasher::new(seed);
-    let relay = Relay::new(&config.relay, &listeners, hasher.clone(), boundary).map_err(|mistakes| {
-        let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
-        lines.join("\n")
-    })?;
+    let apps: Vec<&str> = config.apps.iter().map(|app| app.id.as_str()).collect();
+    let relay =
+        Relay::new(&config.relay, &listeners, &apps, hasher.clone(), boundary).map_err(|mistakes| {
+            let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
+            lines.join("\n")
+        })?;
     let pusher = Pusher::new(config.pusher.clone(), hasher);
     Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher })
 }

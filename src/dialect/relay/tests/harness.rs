@@ -129,7 +129,7 @@ impl Rig {
     pub fn new(locations: Vec<LocationSettings>) -> Rig {
         let settings = RelaySettings { locations };
         let listeners = [("127.0.0.1:80", true), ("127.0.0.1:81", false)];
-        let relay = Relay::new(&settings, &listeners, KeyHasher::new(3), &[0; 24])
+        let relay = Relay::new(&settings, &listeners, &["app"], KeyHasher::new(3), &[0; 24])
             .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
         Rig {
             encoder: Encoder::new(relay.forms()),
