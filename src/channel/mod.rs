@@ -16,6 +16,7 @@ pub mod position;
 pub mod presence;
 pub mod publication;
 pub mod roster;
+pub mod store;
 
 pub use command::{Answer, Class, Command, Effect, Ended, Refusal, ReplyTo, Start, Token};
 pub use key::{ChannelKey, KeyCache, KeyHasher};

@@ -3,6 +3,7 @@
 
 use crate::channel::command::ShardSet;
 use crate::channel::hook::{HookAnswer, HookFailure};
+use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, Publication, ReplyTo, Token};
 use crate::limits::MAILBOX_RESERVE_PART;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -58,6 +59,13 @@ pub enum Mail {
         token: Token,
         /// What.
         answer: Box<Result<HookAnswer, HookFailure>>,
+    },
+    /// For who asked the store.
+    Store {
+        /// Who.
+        token: Token,
+        /// What came of it.
+        outcome: Box<Outcome>,
     },
     /// A connection that lives there from now on.
     Adopt(Box<Adopted>),

@@ -7,6 +7,7 @@ use super::mailbox::Mail;
 use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::members::{Form, Member};
+use crate::channel::store::Outcome;
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, Publication, ReplyTo, Token,
 };
@@ -35,6 +36,13 @@ pub enum Work {
         /// What came of it.
         answer: Box<Result<HookAnswer, HookFailure>>,
     },
+    /// What came of a job of the store.
+    Stored {
+        /// Who asked.
+        token: Token,
+        /// What came of it.
+        outcome: Box<Outcome>,
+    },
     /// Tear a connection down.
     Close(net::Key),
 }
@@ -47,6 +55,7 @@ impl Shard {
                 Work::Command { key, command, from } => self.apply(&key, command, from),
                 Work::Effect(effect) => self.effect(effect),
                 Work::Hook { token, answer } => self.on_hook(token, *answer),
+                Work::Stored { token, outcome } => self.on_stored(token, *outcome),
                 Work::Close(key) => {
                     if self.slab.is(key) {
                         self.close_now(key.slot);
@@ -65,6 +74,7 @@ impl Shard {
             Mail::End { key, reason } => self.end(&key, reason),
             Mail::Answer { token, answer } => self.on_answer(token, *answer),
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
+            Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
             Mail::Drain(ms) => self.start_drain(ms),
         }
@@ -240,7 +250,7 @@ impl Shard {
     }
 
     /// Whether the member's session is still in the exchange in which it subscribed.
-    fn concerns(&self, member: Member) -> bool {
+    pub(super) fn concerns(&self, member: Member) -> bool {
         let connection = &self.slab[member.slot];
         connection.state == State::Open
             && connection.open
