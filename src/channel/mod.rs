@@ -17,6 +17,7 @@ pub mod presence;
 pub mod publication;
 pub mod roster;
 pub mod session_id;
+pub mod store;
 
 pub use command::{Answer, Class, Command, Effect, Ended, List, Refusal, ReplyTo, Start, Token};
 pub use key::{ChannelKey, KeyCache, KeyHasher};
