@@ -176,6 +176,8 @@ pub enum Refusal {
     UserTooLarge,
     /// The shard's memory for users is used up.
     PresenceFull,
+    /// The app has as many channels on the shard as it may.
+    AppChannels,
 }
 
 impl Refusal {
@@ -195,6 +197,7 @@ impl Refusal {
             Refusal::TooManyUsers => "channel_users",
             Refusal::UserTooLarge => "user_bytes",
             Refusal::PresenceFull => "presence_memory",
+            Refusal::AppChannels => "app_channels",
         }
     }
 }

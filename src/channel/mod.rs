@@ -19,7 +19,7 @@ pub mod roster;
 
 pub use command::{Answer, Class, Command, Effect, Ended, Refusal, ReplyTo, Start, Token};
 pub use key::{ChannelKey, KeyCache, KeyHasher};
-pub use policy::{Concurrency, GroupLimits, Policy, PresenceLimits};
+pub use policy::{AppWays, Concurrency, GroupLimits, Policy, PresenceLimits};
 pub use position::Position;
 pub use presence::{Announcement, User};
 pub use publication::{Message, Publication};
