@@ -11,6 +11,7 @@ pub mod history;
 pub mod hook;
 pub mod key;
 pub mod members;
+pub mod notice;
 pub mod policy;
 pub mod position;
 pub mod presence;
@@ -19,6 +20,7 @@ pub mod roster;
 
 pub use command::{Answer, Class, Command, Effect, Ended, Refusal, ReplyTo, Start, Token};
 pub use key::{ChannelKey, KeyCache, KeyHasher};
+pub use notice::{Notice, NoticeKind, NoticeKinds};
 pub use policy::{AppWays, Concurrency, GroupLimits, Policy, PresenceLimits};
 pub use position::Position;
 pub use presence::{Announcement, User};
