@@ -11,6 +11,7 @@ pub mod history;
 pub mod hook;
 pub mod key;
 pub mod members;
+pub mod notice;
 pub mod policy;
 pub mod position;
 pub mod presence;
@@ -21,7 +22,8 @@ pub mod store;
 
 pub use command::{Answer, Class, Command, Effect, Ended, List, Refusal, ReplyTo, Start, Token};
 pub use key::{ChannelKey, KeyCache, KeyHasher};
-pub use policy::{Concurrency, GroupLimits, Policy, PresenceLimits};
+pub use notice::{Notice, NoticeKind, NoticeKinds};
+pub use policy::{AppWays, Concurrency, GroupLimits, Policy, PresenceLimits};
 pub use position::Position;
 pub use presence::{Announcement, User};
 pub use publication::{Message, Origin, Publication};
