@@ -97,14 +97,14 @@ export class Peer {
   }
 
   /** The first frame that fits, taken out of what has come; the others stay. */
-  async take(fits, what) {
-    const deadline = Date.now() + WAIT_MS;
+  async take(fits, what, timeoutMs = WAIT_MS) {
+    const deadline = Date.now() + timeoutMs;
     for (;;) {
       const at = this.frames.findIndex(fits);
       if (at >= 0) return this.frames.splice(at, 1)[0];
       const left = deadline - Date.now();
       if (this.ended || left <= 0) {
-        const why = this.ended ? `closed ${this.ended.code} ${this.ended.reason}` : `nothing for ${WAIT_MS} ms`;
+        const why = this.ended ? `closed ${this.ended.code} ${this.ended.reason}` : `nothing for ${timeoutMs} ms`;
         throw new Error(`waiting for ${what}: ${why}; there is ${this.frames.map((f) => f.text).join(' ').slice(0, 2000)}`);
       }
       await new Promise((resolve) => {
@@ -183,13 +183,13 @@ export class Peer {
   }
 
   /** Waits for the server's close. */
-  end() {
-    return within(this.closed, WAIT_MS, 'the close by the server');
+  end(timeoutMs = WAIT_MS) {
+    return within(this.closed, timeoutMs, 'the close by the server');
   }
 }
 
 /** The next time something is emitted by what has `bind`: a channel, a connection, a user. */
-export function once(target, event, what = event) {
+export function once(target, event, what = event, timeoutMs = WAIT_MS) {
   let heard;
   const came = new Promise((resolve) => {
     heard = (data) => {
@@ -198,7 +198,7 @@ export function once(target, event, what = event) {
     };
     target.bind(event, heard);
   });
-  return within(came, WAIT_MS, what).finally(() => target.unbind(event, heard));
+  return within(came, timeoutMs, what).finally(() => target.unbind(event, heard));
 }
 
 /** Every event of a channel, user or client in its order, the protocol's own left out. */

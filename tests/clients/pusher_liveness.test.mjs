@@ -1,9 +1,10 @@
 // Who is still there: pings both ways and what happens without an answer (pusher.md, section 3). Times here are short:
 // the waiting is what is tested.
 import assert from 'node:assert/strict';
-import { APP, fanwireTest, pusherTest, trigger, usePusher } from '../support/pusher.mjs';
+import { test } from 'node:test';
+import { APP, WAIT_MS, pusherTest, trigger, usePusher } from '../support/pusher.mjs';
 import { sleep } from '../support/raw.mjs';
-import { channel, eventually } from '../support/server.mjs';
+import { TARGET, channel, eventually } from '../support/server.mjs';
 import { OP, WsConn } from '../support/websocket.mjs';
 import { Gate, Peer, client, connected, isPrompt, once, subscribed } from './pusher_env.mjs';
 
@@ -76,89 +77,102 @@ pusherTest('pusher-js that gets no pong connects again at once', async () => {
   gate.shut();
 });
 
-fanwireTest('a socket that says nothing is asked, or waited for longer than its own ping takes, then closed with 4201', async () => {
-  const started = Date.now();
-  const peer = await Peer.open(brisk);
-  assert.equal(peer.hello.value.activity_timeout, ACTIVITY_S);
-  assert.equal((await peer.end()).code, 4201);
-  const took = Date.now() - started;
-  assert.ok(took >= ACTIVITY_S * 1000, `closed after ${took} ms`);
-  assert.ok(peer.frames.every((f) => f.event === 'pusher:ping'), JSON.stringify(peer.frames));
-});
+// The node asks by itself after one and a half times the activity timeout and 10 s for the round trip.
+const IDLE_MS = 1500 * ACTIVITY_S + 10_000;
+const GONE_MS = IDLE_MS + PONG_MS;
 
-fanwireTest('what the server sends is no sign of life: 4201 also under traffic', async () => {
-  const name = channel();
-  const peer = await Peer.open(brisk);
-  await peer.subscribe(name);
-  while (!peer.ended) {
-    await trigger(brisk, name, 'e');
-    await sleep(100);
-  }
-  assert.equal((await peer.end()).code, 4201);
-});
+test('silence, all cases at the same time', { skip: TARGET !== 'fanwire', concurrency: true }, async (t) => {
+  const all = [];
+  const waits = (name, fn) => all.push(t.test(name, fn));
 
-fanwireTest('any frame is a sign of life: a ping, a pong, a ping of RFC 6455, nonsense, a client event', async () => {
-  const name = channel('private-alive');
-  const signs = [
-    (peer) => peer.send('pusher:ping', {}),
-    (peer) => peer.send('pusher:pong', {}),
-    (peer) => peer.ws.ping('x'),
-    (peer) => peer.ws.pong('x'),
-    (peer) => peer.raw('nonsense'),
-    (peer) => peer.send('client-e', {}, name),
-  ];
-  const peers = await Promise.all(signs.map(() => Peer.open(brisk)));
-  await peers[5].subscribe(name);
-  const until = Date.now() + 2 * (ACTIVITY_S * 1500 + PONG_MS) + 1000;
-  while (Date.now() < until) {
-    for (const [at, sign] of signs.entries()) sign(peers[at]);
-    await sleep(200);
-  }
-  for (const [at, peer] of peers.entries()) assert.equal(peer.ended, undefined, `sign ${at}`);
-});
+  waits('a socket that says nothing is asked, later than it should have asked itself, then closed with 4201', async () => {
+    const started = performance.now();
+    const peer = await Peer.open(brisk);
+    assert.equal(peer.hello.value.activity_timeout, ACTIVITY_S);
+    assert.equal((await peer.end(GONE_MS + WAIT_MS)).code, 4201);
+    assert.ok(performance.now() - started >= 1500 * ACTIVITY_S + PONG_MS);
+    assert.deepEqual(peer.frames.map((f) => [f.event, f.data]), [['pusher:ping', '{}']]);
+  });
 
-fanwireTest('a pong in answer to the ping keeps a silent client', async () => {
-  const peer = await Peer.open(brisk);
-  const until = Date.now() + 3 * ACTIVITY_S * 1000 + PONG_MS;
-  let asked = 0;
-  while (Date.now() < until && !peer.ended) {
-    if (peer.frames.some((f) => f.event === 'pusher:ping')) {
-      asked += 1;
-      peer.drain();
-      peer.send('pusher:pong', {});
+  waits('what the server sends is no sign of life: 4201 also under traffic', async () => {
+    const name = channel();
+    const peer = await Peer.open(brisk);
+    await peer.subscribe(name);
+    const deadline = Date.now() + GONE_MS + WAIT_MS;
+    while (!peer.ended && Date.now() < deadline) {
+      await trigger(brisk, name, 'e');
+      await sleep(200);
     }
-    await sleep(20);
-  }
-  // A node that never asks gives its clients the time to do so; then there is nothing to answer here.
-  if (asked > 0) assert.equal(peer.ended, undefined);
-  else assert.equal(peer.ended?.code, 4201);
-});
+    assert.equal(peer.ended?.code, 4201);
+  });
 
-fanwireTest('a dead peer is gone from its channels once its time is over', async () => {
-  const name = channel('presence-dead');
-  const gate = await Gate.open(brisk);
-  const ghost = await Peer.open({ port: gate.port });
-  await ghost.subscribe(name, { user: { user_id: 'ghost' } });
-  const watcher = await connected(client(brisk, { user: { user_id: 'watcher', user_info: {} } }));
-  const room = await subscribed(watcher, name);
-  assert.equal(room.members.count, 2);
-  const removed = once(room, 'pusher:member_removed');
-  gate.pairs[0].cut = true;
-  ghost.ws.pause();
-  assert.equal((await removed).id, 'ghost');
-  watcher.disconnect();
-  gate.shut();
-});
+  waits('any frame is a sign of life', async () => {
+    const name = channel('private-alive');
+    const signs = {
+      'a ping': (peer) => peer.send('pusher:ping', {}),
+      'a pong': (peer) => peer.send('pusher:pong', {}),
+      'a ping of RFC 6455': (peer) => peer.ws.ping('x'),
+      'a pong of RFC 6455': (peer) => peer.ws.pong('x'),
+      nonsense: (peer) => peer.raw('nonsense'),
+      'a client event': (peer) => peer.send('client-e', {}, name),
+    };
+    const peers = await Promise.all(Object.keys(signs).map(() => Peer.open(brisk)));
+    for (const peer of peers) await peer.subscribe(name);
+    const until = Date.now() + GONE_MS + 1500;
+    while (Date.now() < until) {
+      Object.values(signs).forEach((sign, at) => peers[at].ended || sign(peers[at]));
+      await sleep(500);
+    }
+    const dead = Object.keys(signs).filter((_, at) => peers[at].ended);
+    assert.deepEqual(dead, []);
+  });
 
-fanwireTest('section 4: pusher-js that is closed with 4201 comes back at once', async () => {
-  const gate = await Gate.open(brisk);
-  const pusher = await connected(client(brisk, { port: gate.port }));
-  const first = pusher.connection.socket_id;
-  gate.pairs[0].deaf = true;
-  const prompt = isPrompt(pusher);
-  await eventually(() => pusher.connection.state === 'connected' && pusher.connection.socket_id !== first, 'the next connection');
-  assert.equal(pusher.errors[0].data.code, 4201);
-  assert.ok(await prompt);
-  pusher.disconnect();
-  gate.shut();
+  waits('a pong in answer to the ping keeps a silent client', async () => {
+    const peer = await Peer.open(brisk);
+    await peer.take((f) => f.event === 'pusher:ping', 'the ping', GONE_MS + WAIT_MS);
+    peer.send('pusher:pong', {});
+    await sleep(3 * PONG_MS);
+    assert.equal(peer.ended, undefined);
+    await peer.ping();
+  });
+
+  waits('pusher-js, which pings, is never asked and stays', async () => {
+    const gate = await Gate.open(brisk);
+    const pusher = await connected(client(brisk, { port: gate.port }));
+    const heard = [];
+    pusher.connection.bind('message', ({ event }) => heard.push(event));
+    await sleep(GONE_MS + 500);
+    assert.equal(gate.pairs.length, 1);
+    assert.deepEqual(heard.filter((event) => event !== 'pusher:pong'), []);
+    pusher.disconnect();
+  });
+
+  waits('a dead peer is gone from its channels once its time is over', async () => {
+    const name = channel('presence-dead');
+    const gate = await Gate.open(brisk);
+    const ghost = await Peer.open({ port: gate.port });
+    await ghost.subscribe(name, { user: { user_id: 'ghost' } });
+    const watcher = await connected(client(brisk, { user: { user_id: 'watcher', user_info: {} } }));
+    const room = await subscribed(watcher, name);
+    assert.equal(room.members.count, 2);
+    const removed = once(room, 'pusher:member_removed', 'the end of the ghost', GONE_MS + WAIT_MS);
+    gate.pairs[0].deaf = true;
+    assert.equal((await removed).id, 'ghost');
+    watcher.disconnect();
+  });
+
+  waits('section 4: pusher-js that is closed with 4201 comes back at once', async () => {
+    const gate = await Gate.open(brisk);
+    const pusher = await connected(client(brisk, { port: gate.port }));
+    const first = pusher.connection.socket_id;
+    const prompt = isPrompt(pusher);
+    gate.pairs[0].deaf = true;
+    const next = () => pusher.connection.state === 'connected' && pusher.connection.socket_id !== first;
+    await eventually(next, 'the next connection', GONE_MS + WAIT_MS);
+    assert.equal(pusher.errors[0].data.code, 4201);
+    assert.ok(await prompt);
+    pusher.disconnect();
+  });
+
+  await Promise.all(all);
 });
