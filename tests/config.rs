@@ -1,9 +1,10 @@
 //! Configuration: what is accepted, what is refused and where, and which source wins.
 
+use fanwire::channel::{NoticeKind, NoticeKinds};
 use fanwire::dialect::relay::settings::{
     AllowOrigin, FirstMessage, Flavour, LocationMethods, PathPattern, Polling, SlowConsumer, Transport,
 };
-use fanwire::node::config::{Config, Driver, Flag, Loaded, Sources, load, print};
+use fanwire::node::config::{Config, Driver, Flag, Loaded, Sources, WebhookSettings, load, print};
 use proptest::prelude::*;
 
 const FROM_NCHAN: &str = include_str!("../src/node/config/examples/fanwire-from-nchan.toml");
@@ -160,6 +161,25 @@ const MISTAKES: &[(&str, &str)] = &[
         "f.toml:3:12: `127.0.0.1:81` is neither in `listen`",
     ),
     ("[[app]]\nid = \"a\"\nkey = \"k\"", "f.toml:1:1: an app needs `secret`"),
+    ("[[webhook]]\napp = \"default\"", "f.toml:1:1: a webhook needs `url`"),
+    ("webhook = 1", "f.toml:1:11: `webhook` may stand several times: write [[webhook]]"),
+    ("webhook = [1]", "f.toml:1:12: a webhook needs a table, found an integer"),
+    ("[[webhook]]\nurl = \"https://a/\"", "f.toml:2:7: https is not supported for hooks"),
+    (
+        "[[webhook]]\nurl = \"http://a/\"\napp = \"defalt\"",
+        "f.toml:3:7: there is no app `defalt` (did you mean `default`?)",
+    ),
+    ("development = false\n[[webhook]]\nurl = \"http://a/\"", "f.toml:2:1: there is no app whose events"),
+    (
+        "[[webhook]]\nurl = \"http://a/\"\nevents = [\"cache_miss\", \"channel_ocupied\"]",
+        "f.toml:3:25: unknown event `channel_ocupied` (did you mean `channel_occupied`?)",
+    ),
+    ("[[webhook]]\nurl = \"http://a/\"\nevents = []", "f.toml:3:10: `events` needs at least one event"),
+    ("[[webhook]]\nurl = \"http://a/\"\nbatch = \"no\"", "f.toml:3:9: `batch` needs true or false"),
+    (
+        "[[webhook]]\nurl = \"http://a/\"\nchannel_prefx = \"a\"",
+        "f.toml:3:1: unknown key `channel_prefx` (did you",
+    ),
     ("[[app]]\nid = \"a/b\"\nkey = \"k\"\nsecret = \"s\"", "f.toml:2:6: `id` is made of letters"),
     ("[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nname = \"n\"", "f.toml:5:1: unknown key `name`"),
     ("listen = \"0.0.0.0:80\"", "f.toml:1:10: 0.0.0.0:80 is open to others"),
@@ -240,6 +260,37 @@ fn a_location_takes_every_kind_of_value() {
     assert_eq!(location.slow_consumer, SlowConsumer::KeepLatest);
     assert_eq!(location.group_limits.unwrap().memory_bytes, 1 << 20);
     assert_eq!(location.hook_headers, [("X-Channel".to_owned(), "$nchan_channel_id".to_owned())]);
+}
+
+#[test]
+fn web_hooks_are_read_with_their_defaults() {
+    let text = r#"
+        [[app]]
+        id = "a"
+        key = "k"
+        secret = "s"
+        [[webhook]]
+        url = "http://h/all"
+        [[webhook]]
+        app = "a"
+        url = "http://h/some"
+        events = ["channel_vacated", "client_event"]
+        channel_prefix = "private-"
+        channel_suffix = "-x"
+        batch = false
+    "#;
+    let config = read(text).unwrap().config;
+    let all = WebhookSettings { url: "http://h/all".into(), ..WebhookSettings::default() };
+    assert_eq!((all.app.as_ref(), all.events, all.batch), (None, NoticeKinds::all(), true));
+    let some = WebhookSettings {
+        app: Some("a".into()),
+        url: "http://h/some".into(),
+        events: [NoticeKind::Vacated, NoticeKind::ClientEvent].into_iter().collect(),
+        channel_prefix: "private-".into(),
+        channel_suffix: "-x".into(),
+        batch: false,
+    };
+    assert_eq!(config.webhooks, [all, some]);
 }
 
 #[test]
@@ -351,9 +402,10 @@ fn the_examples_are_right_and_use_every_directive_they_name() {
 
 #[test]
 fn what_is_printed_loads_again_to_the_same_values() {
-    for text in
-        ["", FROM_NCHAN, FROM_DJANGO, "[[app]]\nid=\"default\"\nkey=\"dev-key\"\nsecret=\"dev-secret\""]
-    {
+    let app = "[[app]]\nid=\"default\"\nkey=\"dev-key\"\nsecret=\"dev-secret\"";
+    let hooks = "[[webhook]]\nurl=\"http://a/?b\"\nbatch=false\n[[webhook]]\nurl=\"http://c\"\napp=\"default\"\n\
+                 events=[\"channel_vacated\"]\nchannel_prefix=\"\\\"\"\nchannel_suffix=\"-\"";
+    for text in ["", FROM_NCHAN, FROM_DJANGO, app, hooks] {
         let loaded = read(text).unwrap();
         let printed = print(&loaded);
         let again = read(&printed).unwrap_or_else(|mistakes| panic!("{mistakes:#?}\n{printed}"));
@@ -381,6 +433,7 @@ fn pieces() -> impl Strategy<Value = String> {
         "[limits]\n",
         "[location]\n",
         "[[app]]\n",
+        "[[webhook]]\n",
         "[location.group_limits]\n",
         "url",
         "prefix",

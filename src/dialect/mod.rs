@@ -37,7 +37,7 @@ pub use session::{Dialects, Session};
 
 use crate::channel::command::{Command, Subscribe};
 use crate::channel::hook::HookCall;
-use crate::channel::{ChannelKey, KeyCache, Message, Now, Policy};
+use crate::channel::{ChannelKey, KeyCache, Message, Notice, Now, Policy};
 use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::ws::deflate::Params;
 use bytes::Bytes;
@@ -196,6 +196,8 @@ pub enum Action {
         /// The session's name for the question.
         tag: Option<u16>,
     },
+    /// Tell the app's back end, if it wants to know.
+    Notify(Box<Notice>),
     /// Call [`Dialects::on_deadline`] at this time (monotonic milliseconds, to about 100 ms); replaces the last one,
     /// 0 = never.
     Deadline(u64),

@@ -4,6 +4,7 @@ use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
+use super::webhooks::{self, NodeNotifier};
 use crate::channel::KeyHasher;
 use crate::channel::Token;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
@@ -11,9 +12,10 @@ use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD,
+    PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
+use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
@@ -69,6 +71,7 @@ struct Node {
     addresses: Vec<Address>,
     shards: Vec<JoinHandle<()>>,
     hooks: Hooks,
+    webhooks: Webhooks,
     lifecycle: Lifecycle,
     places: Vec<Place>,
     driver: &'static str,
@@ -96,17 +99,21 @@ impl Node {
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
         let hooks = start_hooks(config, addresses.clone())?;
+        let webhooks = webhooks::start(config, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
             internal_listeners: internal(config),
             counters: counters.clone(),
             hooks: Some(hooks.handle()),
+            webhooks: Some(webhooks.handle()),
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
         let caller = Arc::new(HookCaller(hooks.handle()));
+        let notifier = Arc::new(NodeNotifier(webhooks.handle()));
+        let ways = webhooks::ways(config);
         let cores = cores(shards);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         for (id, receiver) in receivers.into_iter().enumerate() {
@@ -120,6 +127,8 @@ impl Node {
                 dialects: dialects.clone(),
                 pages: pages.clone(),
                 caller: caller.clone(),
+                notifier: notifier.clone(),
+                ways: ways.clone(),
                 node: counters.clone(),
                 limits,
                 clock,
@@ -134,7 +143,7 @@ impl Node {
             };
         }
         lifecycle.running.store(true, Ordering::Relaxed);
-        Ok(Node { addresses, shards: running, hooks, lifecycle, places, driver })
+        Ok(Node { addresses, shards: running, hooks, webhooks, lifecycle, places, driver })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
@@ -149,6 +158,10 @@ impl Node {
         let given_up = self.hooks.shutdown(Duration::from_secs(1));
         if given_up > 0 {
             warn!(calls = given_up, "calls to back ends were given up");
+        }
+        let lost = self.webhooks.shutdown(Duration::from_millis(WEBHOOK_STOP_MS));
+        if lost > 0 {
+            warn!(events = lost, "web hook events were given up");
         }
         remove_sockets(&self.places);
         info!("stopped");

@@ -2,11 +2,13 @@
 //!
 //! The figures are read when somebody asks: there is no second set of them and no background thread.
 
+mod webhooks;
 mod write;
 
 use crate::channel::hook::HookFailure;
 use crate::limits::METRICS_OPEN_FILES;
 use crate::service::hooks::HooksHandle;
+use crate::service::webhooks::WebhooksHandle;
 use crate::shard::counters::{Carrier, Counters, FLUSH_BOUNDS, LATENCY_BOUNDS_US, NodeCounters};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -46,9 +48,14 @@ pub struct Metrics {
 
 impl Metrics {
     /// Metrics over these counters; `started_unix_s` is when the process started, seconds since 1970.
-    pub fn new(counters: NodeCounters, hooks: Option<HooksHandle>, started_unix_s: f64) -> Metrics {
+    pub fn new(
+        counters: NodeCounters,
+        hooks: Option<HooksHandle>,
+        webhooks: Option<WebhooksHandle>,
+        started_unix_s: f64,
+    ) -> Metrics {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(NodeCollector { counters, hooks, started_unix_s }));
+        registry.register_collector(Box::new(NodeCollector { counters, hooks, webhooks, started_unix_s }));
         Metrics { registry }
     }
 
@@ -67,6 +74,7 @@ impl Metrics {
 struct NodeCollector {
     counters: NodeCounters,
     hooks: Option<HooksHandle>,
+    webhooks: Option<WebhooksHandle>,
     started_unix_s: f64,
 }
 
@@ -87,6 +95,9 @@ impl Collector for NodeCollector {
         self.histograms(&mut out)?;
         if let Some(hooks) = &self.hooks {
             hook_metrics(hooks, &mut out)?;
+        }
+        if let Some(webhooks) = &self.webhooks {
+            webhooks::collect(webhooks.counters(), &mut out)?;
         }
         process(self.started_unix_s, &mut out)
     }
@@ -309,7 +320,7 @@ mod tests {
     }
 
     fn render(format: Format) -> String {
-        Metrics::new(two_shards(), None, 1_795_257_031.5).render(format)
+        Metrics::new(two_shards(), None, None, 1_795_257_031.5).render(format)
     }
 
     #[test]

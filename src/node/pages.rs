@@ -5,6 +5,7 @@ use super::console::Console;
 use super::health::{self, Lifecycle};
 use super::metrics::{Format, Metrics};
 use crate::service::hooks::HooksHandle;
+use crate::service::webhooks::WebhooksHandle;
 use crate::shard::Pages;
 use crate::shard::counters::NodeCounters;
 use crate::wire::http::accept::accepts_contains;
@@ -23,6 +24,8 @@ pub struct PagesConfig {
     pub counters: NodeCounters,
     /// The hook service, if it runs.
     pub hooks: Option<HooksHandle>,
+    /// The web hook service, if it runs.
+    pub webhooks: Option<WebhooksHandle>,
     /// How far the start or the drain of the node is.
     pub lifecycle: Lifecycle,
     /// The monotonic clock, milliseconds, by which shards write `alive_ms`.
@@ -75,7 +78,7 @@ impl NodePages {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         NodePages {
             internal_listeners: config.internal_listeners,
-            metrics: Metrics::new(config.counters.clone(), config.hooks, started),
+            metrics: Metrics::new(config.counters.clone(), config.hooks, config.webhooks, started),
             counters: config.counters,
             lifecycle: config.lifecycle,
             clock_ms: config.clock_ms,
@@ -155,6 +158,7 @@ mod tests {
             internal_listeners: internal_listeners.to_vec(),
             counters,
             hooks: None,
+            webhooks: None,
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.load(Ordering::Relaxed)),
         });

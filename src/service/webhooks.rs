@@ -400,7 +400,7 @@ impl Service {
             }
             let others = self.apps.values().map(Vec::len).sum::<usize>() + running.len();
             if others >= self.core.limits.endpoints {
-                tracing::error!(app, url = &*endpoint.url, "too many web hooks: this one is left out");
+                tracing::error!(app, most = others, "too many web hooks: one is left out");
                 continue;
             }
             // Its URL was looked at before.

@@ -89,6 +89,11 @@ impl Shard {
                         self.work.push_back(Work::Hook { token, answer: Box::new(Err(failure)) });
                     }
                 }
+                Action::Notify(notice) => {
+                    if self.notifier.wants(notice.channel.app(), notice.what.kind()) {
+                        self.notifier.notify(*notice);
+                    }
+                }
                 Action::Deadline(ms) => {
                     let at = if ms == 0 { 0 } else { super::wheel::Wheel::tick_at(ms) };
                     self.slab[slot].session_deadline = at;

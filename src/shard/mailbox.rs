@@ -3,7 +3,9 @@
 
 use crate::channel::command::ShardSet;
 use crate::channel::hook::{HookAnswer, HookFailure};
-use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, Publication, ReplyTo, Token};
+use crate::channel::{
+    Announcement, Answer, AppWays, ChannelKey, Command, Ended, Publication, ReplyTo, Token,
+};
 use crate::limits::MAILBOX_RESERVE_PART;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
@@ -59,6 +61,8 @@ pub enum Mail {
         /// What.
         answer: Box<Result<HookAnswer, HookFailure>>,
     },
+    /// What an app wants of its channels from now on.
+    Ways(u32, AppWays),
     /// A connection that lives there from now on.
     Adopt(Box<Adopted>),
     /// Stop listening, end every session within this time (milliseconds), then leave.

@@ -30,7 +30,7 @@ pub use run::{DriverChoice, ShardConfig, ShardLimits, start};
 use crate::channel::core::Home;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::members::{Member, Members};
-use crate::channel::{KeyCache, Now};
+use crate::channel::{KeyCache, Notice, NoticeKind, Now};
 use crate::dialect::encode::Encoder;
 use crate::dialect::{Action, Context, Dialects, Session};
 use crate::wire::http::request::Request;
@@ -58,6 +58,14 @@ pub trait Caller: Send + Sync {
     fn call(&self, token: HookToken, call: HookCall) -> Result<(), HookFailure>;
 }
 
+/// Who tells back ends what has happened.
+pub trait Notifier: Send + Sync {
+    /// Whether anybody at this app's back end wants to know of such things.
+    fn wants(&self, app: u32, kind: NoticeKind) -> bool;
+    /// Hands a notice over; never blocks.
+    fn notify(&self, notice: Notice);
+}
+
 /// A shard.
 pub struct Shard {
     id: u16,
@@ -69,6 +77,7 @@ pub struct Shard {
     dialects: Arc<Dialects>,
     pages: Arc<dyn Pages>,
     caller: Arc<dyn Caller>,
+    notifier: Arc<dyn Notifier>,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,

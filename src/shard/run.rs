@@ -9,10 +9,10 @@ use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
-use super::{Caller, Pages, Shard};
+use super::{Caller, Notifier, Pages, Shard};
 use crate::channel::core::Home;
 use crate::channel::members::Members;
-use crate::channel::{KeyCache, Now};
+use crate::channel::{AppWays, KeyCache, Now};
 use crate::dialect::Dialects;
 use crate::dialect::encode::Encoder;
 use crate::limits::{
@@ -145,6 +145,10 @@ pub struct ShardConfig {
     pub pages: Arc<dyn Pages>,
     /// Makes hook calls.
     pub caller: Arc<dyn Caller>,
+    /// Tells back ends what has happened.
+    pub notifier: Arc<dyn Notifier>,
+    /// What apps want of their channels, those that want something.
+    pub ways: Vec<(u32, AppWays)>,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -220,16 +224,21 @@ impl Shard {
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
         let encoder = Encoder::new(config.dialects.relay.forms());
+        let mut home = Home::new(config.limits.home);
+        for (app, ways) in config.ways {
+            home.set_app(app, ways);
+        }
         let shard = Shard {
             id: config.id,
             net,
             slab: Default::default(),
-            home: Home::new(config.limits.home),
+            home,
             members: Members::default(),
             post: config.post,
             dialects: config.dialects,
             pages: config.pages,
             caller: config.caller,
+            notifier: config.notifier,
             counters,
             node: config.node,
             limits: config.limits,

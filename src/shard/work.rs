@@ -7,6 +7,7 @@ use super::mailbox::Mail;
 use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::members::{Form, Member};
+use crate::channel::notice::{Notice, What};
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, Publication, ReplyTo, Token,
 };
@@ -65,6 +66,7 @@ impl Shard {
             Mail::End { key, reason } => self.end(&key, reason),
             Mail::Answer { token, answer } => self.on_answer(token, *answer),
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
+            Mail::Ways(app, ways) => self.home.set_app(app, ways),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
             Mail::Drain(ms) => self.start_drain(ms),
         }
@@ -96,6 +98,7 @@ impl Shard {
                 }
             }
             Effect::Announce { shards, channel, announcement } => {
+                self.tell_back_end(&channel, &announcement);
                 for shard in shards.iter().filter(|&s| s != own) {
                     let (key, announcement) = (channel.clone(), announcement.clone());
                     self.post.send(shard, Mail::Announce { key, announcement });
@@ -119,6 +122,14 @@ impl Shard {
                     self.post.send(to.shard as usize, mail);
                 }
             }
+        }
+    }
+
+    /// Hands what a home announces to those who tell the app's back end.
+    fn tell_back_end(&self, channel: &Arc<ChannelKey>, announcement: &Announcement) {
+        let what = What::from(announcement);
+        if self.notifier.wants(channel.app(), what.kind()) {
+            self.notifier.notify(Notice { channel: channel.clone(), what });
         }
     }
 

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::keys::KEYS;
 use super::location::LOCATION_KEYS;
 use super::value::quote;
+use super::webhook::WEBHOOK_KEYS;
 use super::{AppSettings, Config, Loaded};
 
 /// Column in which the comments begin, if the value leaves room.
@@ -33,6 +34,14 @@ pub fn print(loaded: &Loaded) -> String {
         let note =
             if secret.is_some() { origin("secret") } else { format!("{}, not shown", origin("secret")) };
         line(&mut out, "secret", secret, &note);
+    }
+    for (index, webhook) in config.webhooks.iter_mut().enumerate() {
+        out.push_str("\n[[webhook]]\n");
+        for key in &WEBHOOK_KEYS {
+            let shown = (key.slot)(webhook).show();
+            let origin = loaded.origin(&format!("webhook[{index}].{}", key.name)).to_string();
+            line(&mut out, key.name, shown, &origin);
+        }
     }
     for (index, location) in config.relay.locations.iter_mut().enumerate() {
         out.push_str("\n[[location]]\n");
