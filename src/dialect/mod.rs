@@ -8,7 +8,8 @@
 //! Order of calls for one connection:
 //! 1. [`Dialects::on_request`] with each HTTP request while no exchange is open. The session then either ends the
 //!    exchange ([`Action::Done`], [`Action::Close`]) or leaves it open and waits for one of the calls below.
-//! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook.
+//! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook,
+//!    [`Dialects::on_stored`] for each job of the store.
 //! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
 //!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
 //!    Who comes to and goes from a channel is told in the same order, to subscriptions whose form has a frame for it
@@ -25,8 +26,10 @@
 //! On `Done`, `Close` and closing, the shard itself leaves all subscriptions and forgets the session; answers that
 //! come later are dropped (and registrations undone).
 
+pub mod app;
 pub mod echo;
 pub mod encode;
+pub mod http;
 pub mod pusher;
 pub mod relay;
 pub mod session;
@@ -35,8 +38,9 @@ pub mod upgrade;
 pub use crate::channel::members::Form;
 pub use session::{Dialects, Session};
 
-use crate::channel::command::{Command, Subscribe};
+use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;
+use crate::channel::store::Job;
 use crate::channel::{ChannelKey, KeyCache, Message, Notice, Now, Policy};
 use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::ws::deflate::Params;
@@ -63,6 +67,14 @@ pub struct Context<'a> {
     pub wants_standing: bool,
     /// The shard this runs on.
     pub shard: u16,
+    /// Shards of the node.
+    pub shards: u16,
+    /// The connection's slot there: with the shard it tells where a session is.
+    pub slot: u32,
+    /// All apps.
+    pub apps: &'a Arc<app::Apps>,
+    /// Buffers that sessions use one after the other.
+    pub tools: &'a mut Tools,
     /// What the shard shall do, in order.
     pub actions: &'a mut Vec<Action>,
     /// Figures of the whole node, for status pages.
@@ -84,6 +96,13 @@ impl Context<'_> {
     pub fn refused(&mut self, label: &'static str, detail: impl Into<Box<str>>) {
         self.actions.push(Action::Refused { label, detail: detail.into() });
     }
+}
+
+/// Buffers of a shard for its sessions. Who uses one takes it out and puts it back; after a panic there is a new one.
+#[derive(Debug, Default)]
+pub struct Tools {
+    /// For reading what Pusher's clients and back ends send.
+    pub pusher: Option<Box<pusher::Tools>>,
 }
 
 /// Node-wide figures that a dialect's status page shows; sums over all shards, a moment old.
@@ -148,6 +167,13 @@ pub enum Action {
         /// What happens when the peer does not keep up.
         slow: SlowConsumer,
     },
+    /// Ask every shard for its channels; [`Dialects::on_answer`] is called with `tag` once for each shard.
+    List {
+        /// Which channels.
+        list: Arc<List>,
+        /// As in `Command`.
+        tag: u16,
+    },
     /// Ask a channel's home; [`Dialects::on_answer`] is called with `tag`. Tags of commands and subscriptions of a
     /// session must differ; below 65536.
     Command {
@@ -198,6 +224,14 @@ pub enum Action {
     },
     /// Tell the app's back end, if it wants to know.
     Notify(Box<Notice>),
+    /// Have the store do a job; [`Dialects::on_stored`] is called with `tag` once it is on disk, or with why it is not.
+    /// Jobs of one shard are done in the order of these actions.
+    Store {
+        /// The job.
+        job: Box<Job>,
+        /// The session's name for the question; none: nobody wants to know.
+        tag: Option<u16>,
+    },
     /// Call [`Dialects::on_deadline`] at this time (monotonic milliseconds, to about 100 ms); replaces the last one,
     /// 0 = never.
     Deadline(u64),

@@ -2,7 +2,6 @@
 
 use super::config::{AppSettings, Config};
 use crate::channel::notice::{Notice, NoticeKind, What};
-use crate::channel::{AppWays, NoticeKinds};
 use crate::dialect::pusher::frame::Data;
 use crate::dialect::pusher::handshake::SocketId;
 use crate::dialect::pusher::webhook;
@@ -64,20 +63,6 @@ fn endpoints(config: &Config, app: &AppSettings) -> Vec<Endpoint> {
         .collect()
 }
 
-/// What apps want of their channels so that their endpoints learn what they want to know.
-pub fn ways(config: &Config) -> Vec<(u32, AppWays)> {
-    let of_app = |(number, app): (usize, &AppSettings)| {
-        let kinds: NoticeKinds = endpoints(config, app)
-            .iter()
-            .flat_map(|e| NoticeKind::ALL.into_iter().filter(|&kind| e.filter.kinds.contains(kind)))
-            .collect();
-        let occupancy = kinds.contains(NoticeKind::Occupied) || kinds.contains(NoticeKind::Vacated);
-        let ways = AppWays { occupancy, ..AppWays::default() };
-        (ways != AppWays::default()).then_some((number as u32, ways))
-    };
-    config.apps.iter().enumerate().filter_map(of_app).collect()
-}
-
 fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
@@ -102,7 +87,7 @@ impl<'a> Texts<'a> {
         let (user, event) = match &notice.what {
             What::Joined(user) | What::Left(user) => (Some(text(user)), Cow::default()),
             What::ClientEvent(sent) => (sent.user.as_deref().map(text), text(&sent.event)),
-            What::Occupied | What::Vacated | What::CacheMiss | What::Count(_) => (None, Cow::default()),
+            What::Occupied | What::Vacated | What::CacheMiss(_) | What::Count(_) => (None, Cow::default()),
         };
         Texts { channel: text(notice.channel.name()), user, event }
     }
@@ -112,7 +97,7 @@ impl<'a> Texts<'a> {
         match what {
             What::Occupied => webhook::Notice::ChannelOccupied { channel },
             What::Vacated => webhook::Notice::ChannelVacated { channel },
-            What::CacheMiss => webhook::Notice::CacheMiss { channel },
+            What::CacheMiss(_) => webhook::Notice::CacheMiss { channel },
             What::Joined(_) => webhook::Notice::MemberAdded { channel, user_id: user_id.unwrap_or_default() },
             What::Left(_) => webhook::Notice::MemberRemoved { channel, user_id: user_id.unwrap_or_default() },
             What::Count(count) => webhook::Notice::SubscriptionCount { channel, count: u64::from(*count) },
@@ -120,7 +105,7 @@ impl<'a> Texts<'a> {
                 channel,
                 event: &self.event,
                 data: sent.data.as_deref().map(Data::Text),
-                socket_id: SocketId(sent.session),
+                socket_id: SocketId(sent.session.0),
                 user_id,
             },
         }
@@ -131,7 +116,7 @@ impl<'a> Texts<'a> {
 mod tests {
     use super::*;
     use crate::channel::notice::ClientEvent;
-    use crate::channel::{ChannelKey, KeyHasher};
+    use crate::channel::{ChannelKey, KeyHasher, NoticeKind, Position, SessionId};
     use crate::node::config::WebhookSettings;
     use serde_json::{Value, json};
 
@@ -144,7 +129,7 @@ mod tests {
         let sent = ClientEvent {
             event: "client-a".into(),
             data: Some("{\"a\":1}".into()),
-            session: 7 << 32 | 8,
+            session: SessionId(7 << 32 | 8),
             user: Some("u".into()),
         };
         let all = [
@@ -152,7 +137,7 @@ mod tests {
             What::Vacated,
             What::Joined("u".into()),
             What::Left("u".into()),
-            What::CacheMiss,
+            What::CacheMiss(Position::ZERO),
             What::ClientEvent(Box::new(sent)),
             What::Count(3),
         ];
@@ -183,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn apps_follow_their_channels_only_when_a_hook_wants_it() {
-        let app = |id: &str| AppSettings { id: id.into(), key: format!("k-{id}"), secret: "s".into() };
+    fn hooks_belong_to_the_app_they_name_or_to_the_first() {
+        let app = |id: &str| AppSettings::new(id, &format!("k-{id}"), "s");
         let hook = |app: Option<&str>, kinds: &[NoticeKind]| WebhookSettings {
             app: app.map(Into::into),
             url: "http://h/".into(),
@@ -200,7 +185,6 @@ mod tests {
             ],
             ..Config::default()
         };
-        assert_eq!(ways(&config), [(1, AppWays { occupancy: true, ..AppWays::default() })]);
         let keys = |app: usize| {
             endpoints(&config, &config.apps[app]).iter().map(|e| e.key.clone()).collect::<Vec<_>>()
         };

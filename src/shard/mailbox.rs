@@ -3,9 +3,9 @@
 
 use crate::channel::command::ShardSet;
 use crate::channel::hook::{HookAnswer, HookFailure};
-use crate::channel::{
-    Announcement, Answer, AppWays, ChannelKey, Command, Ended, Publication, ReplyTo, Token,
-};
+use crate::channel::store::Outcome;
+use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
+use crate::dialect::app::Apps;
 use crate::limits::MAILBOX_RESERVE_PART;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
@@ -26,6 +26,15 @@ pub enum Mail {
         /// Who asks.
         from: ReplyTo,
     },
+    /// Who asks wants to know the channels that live there.
+    List {
+        /// Which of them.
+        list: Arc<List>,
+        /// Who asks.
+        from: ReplyTo,
+    },
+    /// The apps are these from now on.
+    Apps(Arc<Apps>),
     /// For the members that live there.
     Deliver {
         /// The channel.
@@ -61,8 +70,13 @@ pub enum Mail {
         /// What.
         answer: Box<Result<HookAnswer, HookFailure>>,
     },
-    /// What an app wants of its channels from now on.
-    Ways(u32, AppWays),
+    /// For who asked the store.
+    Store {
+        /// Who.
+        token: Token,
+        /// What came of it.
+        outcome: Box<Outcome>,
+    },
     /// A connection that lives there from now on.
     Adopt(Box<Adopted>),
     /// Stop listening, end every session within this time (milliseconds), then leave.

@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod act;
+pub mod apps;
 pub mod connection;
 pub mod counters;
 pub mod drain;
@@ -21,6 +22,7 @@ pub mod read;
 pub mod repeat;
 pub mod rt;
 pub mod run;
+mod store;
 pub mod tick;
 pub mod wheel;
 pub mod work;
@@ -30,9 +32,11 @@ pub use run::{DriverChoice, ShardConfig, ShardLimits, start};
 use crate::channel::core::Home;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::members::{Member, Members};
-use crate::channel::{KeyCache, Notice, NoticeKind, Now};
+use crate::channel::store::{Job, StoreError};
+use crate::channel::{KeyCache, Notice, NoticeKind, Now, ReplyTo};
+use crate::dialect::app::Apps;
 use crate::dialect::encode::Encoder;
-use crate::dialect::{Action, Context, Dialects, Session};
+use crate::dialect::{Action, Context, Dialects, Session, Tools};
 use crate::wire::http::request::Request;
 use crate::wire::http::response::Response;
 use crate::wire::ws::deflate::Inflater;
@@ -66,6 +70,12 @@ pub trait Notifier: Send + Sync {
     fn notify(&self, notice: Notice);
 }
 
+/// Who keeps what survives the node. The outcome comes back as mail.
+pub trait Keeper: Send + Sync {
+    /// Hands a job over; never blocks. A job that is refused has no other outcome.
+    fn submit(&self, job: Job, to: ReplyTo) -> Result<(), StoreError>;
+}
+
 /// A shard.
 pub struct Shard {
     id: u16,
@@ -78,6 +88,9 @@ pub struct Shard {
     pages: Arc<dyn Pages>,
     caller: Arc<dyn Caller>,
     notifier: Arc<dyn Notifier>,
+    keeper: Arc<dyn Keeper>,
+    /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
+    next_sweep_ms: u64,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,
@@ -85,6 +98,8 @@ pub struct Shard {
     addresses: accept::Addresses,
     encoder: Encoder,
     keys: KeyCache,
+    apps: Arc<Apps>,
+    tools: Tools,
     inflater: Option<Box<Inflater>>,
     wheel: Wheel,
     clock: run::Clock,
@@ -135,6 +150,10 @@ impl Shard {
             keys: &mut self.keys,
             wants_standing,
             shard: self.id,
+            shards: self.post.shards() as u16,
+            slot,
+            apps: &self.apps,
+            tools: &mut self.tools,
             actions: &mut actions,
             figures: &self.node,
         };

@@ -9,11 +9,12 @@ use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
-use super::{Caller, Notifier, Pages, Shard};
+use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
 use crate::channel::members::Members;
-use crate::channel::{AppWays, KeyCache, Now};
+use crate::channel::{KeyCache, Now};
 use crate::dialect::Dialects;
+use crate::dialect::app::Apps;
 use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
@@ -141,14 +142,16 @@ pub struct ShardConfig {
     pub bell: Arc<Bell>,
     /// The dialects.
     pub dialects: Arc<Dialects>,
+    /// Tenants.
+    pub apps: Arc<Apps>,
     /// The node's own pages.
     pub pages: Arc<dyn Pages>,
     /// Makes hook calls.
     pub caller: Arc<dyn Caller>,
     /// Tells back ends what has happened.
     pub notifier: Arc<dyn Notifier>,
-    /// What apps want of their channels, those that want something.
-    pub ways: Vec<(u32, AppWays)>,
+    /// Keeps what survives the node.
+    pub keeper: Arc<dyn Keeper>,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -224,21 +227,19 @@ impl Shard {
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
         let encoder = Encoder::new(config.dialects.relay.forms());
-        let mut home = Home::new(config.limits.home);
-        for (app, ways) in config.ways {
-            home.set_app(app, ways);
-        }
-        let shard = Shard {
+        let mut shard = Shard {
             id: config.id,
             net,
             slab: Default::default(),
-            home,
+            home: Home::new(config.limits.home),
             members: Members::default(),
             post: config.post,
             dialects: config.dialects,
             pages: config.pages,
             caller: config.caller,
             notifier: config.notifier,
+            keeper: config.keeper,
+            next_sweep_ms: 0,
             counters,
             node: config.node,
             limits: config.limits,
@@ -246,6 +247,8 @@ impl Shard {
             addresses: Addresses::default(),
             encoder,
             keys: KeyCache::default(),
+            apps: config.apps,
+            tools: Default::default(),
             inflater: Some(Box::new(Inflater::new(false))),
             wheel: Wheel::new(),
             clock: config.clock,
@@ -272,6 +275,7 @@ impl Shard {
             drain: None,
             next_unix_shard: 0,
         };
+        shard.follow_apps();
         Ok((runtime, shard, config.bell, kind))
     }
 
@@ -360,7 +364,9 @@ impl Shard {
 
     fn on_guarded_mail(&mut self, mail: Mail) {
         let slot = match &mail {
-            Mail::Answer { token, .. } | Mail::Hook { token, .. } => Some(token.slot),
+            Mail::Answer { token, .. } | Mail::Hook { token, .. } | Mail::Store { token, .. } => {
+                Some(token.slot)
+            }
             _ => None,
         };
         self.guarded(slot, |shard| {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use bytes::Bytes;
 use fanwire::channel::notice::{ClientEvent, Notice, What};
-use fanwire::channel::{ChannelKey, KeyHasher, NoticeKind, NoticeKinds};
+use fanwire::channel::{ChannelKey, KeyHasher, NoticeKind, NoticeKinds, Position, SessionId};
 use fanwire::limits::WebhookLimits;
 use fanwire::service::webhooks::{Endpoint, Filter, Webhooks, WebhooksConfig, WebhooksHandle};
 use serde_json::Value;
@@ -84,9 +84,14 @@ pub fn sent(event: &str, data: &str) -> What {
     What::ClientEvent(Box::new(ClientEvent {
         event: text(event),
         data: Some(text(data)),
-        session: 1 << 32 | 2,
+        session: SessionId(1 << 32 | 2),
         user: None,
     }))
+}
+
+/// A miss in a channel that has published so much.
+pub fn miss(last: u64) -> What {
+    What::CacheMiss(Position { time: last, tag: 0 })
 }
 
 /// A back end that takes everything.

@@ -10,7 +10,8 @@ use fanwire::service::webhooks::{Endpoint, EndpointError, Lost};
 use fanwire::wire::sign;
 
 use crate::bench::{
-    Bench, KEY, SECRET, all_events, body, endpoint, events, filter, kinds, notice, one_by_one, sent, taking,
+    Bench, KEY, SECRET, all_events, body, endpoint, events, filter, kinds, miss, notice, one_by_one, sent,
+    taking,
 };
 use crate::support::{PATIENCE, QUIET, back_end, eventually, hang};
 
@@ -109,7 +110,7 @@ fn endpoints_get_only_what_they_want_and_sign_what_they_get() {
     );
     for channel in ["private-a", "a-x", "private-b-x"] {
         bench.tell(channel, What::Occupied);
-        bench.tell(channel, What::CacheMiss);
+        bench.tell(channel, miss(0));
     }
     let seen = log.wait_for(4);
     let of = |path: &str| events(seen.iter().find(|s| s.path() == path).unwrap());
@@ -132,7 +133,7 @@ fn nothing_is_taken_that_nobody_wants() {
     assert!(bench.handle.wants(0, NoticeKind::Occupied), "it may undo a vacated");
     assert!(!bench.handle.wants(0, NoticeKind::Joined) && !bench.handle.wants(1, NoticeKind::Vacated));
     assert!(!bench.handle.wants(u32::MAX, NoticeKind::Vacated));
-    bench.tell("a", What::CacheMiss);
+    bench.tell("a", miss(0));
     bench.handle.notify(notice(1, "a", What::Vacated));
     bench.tell("#server-to-user-1", What::Vacated);
     let grouped = ChannelKey::new(&KeyHasher::new(1), 0, b"group", b"a");
@@ -191,6 +192,41 @@ fn endpoints_are_replaced_while_the_node_runs() {
 }
 
 #[test]
+fn a_channel_that_is_still_empty_is_missed_once() {
+    let (address, log) = taking();
+    let bench = Bench::with(vec![one_by_one(address)], |limits| limits.misses = 3);
+    for (channel, last) in [("a", 1), ("a", 1), ("b", 1), ("a", 2), ("a", 2), ("b", 1)] {
+        bench.tell(channel, miss(last));
+    }
+    let events =
+        |log| all_events(log).iter().map(|event| event.replace("cache_miss ", "")).collect::<Vec<_>>();
+    log.wait_for(3);
+    for channel in ["c", "a"] {
+        bench.tell(channel, miss(2));
+    }
+    log.wait_for(5);
+    assert_eq!(events(&log), ["a", "b", "a", "c", "a"], "more than are known are told again");
+}
+
+#[test]
+fn apps_may_have_any_number() {
+    let (address, log) = taking();
+    let bench = Bench::new(|_| {});
+    for (n, app) in [5, 5 + (1 << 20), u32::MAX].into_iter().enumerate() {
+        bench.handle.set_endpoints(app, vec![endpoint(address, &format!("/{app}"))]).unwrap();
+        bench.handle.notify(notice(app, "a", What::Occupied));
+        assert_eq!(log.wait_for(n + 1).last().unwrap().path(), format!("/{app}"));
+    }
+    bench.handle.set_endpoints(5, Vec::new()).unwrap();
+    bench.handle.notify(notice(5, "a", What::Occupied));
+    std::thread::sleep(QUIET);
+    assert_eq!(log.all().len(), 3);
+    assert!(bench.handle.wants(5 + (1 << 20), NoticeKind::Occupied));
+    bench.handle.set_endpoints(5 + (1 << 20), Vec::new()).unwrap();
+    assert!(!bench.handle.wants(5, NoticeKind::Occupied));
+}
+
+#[test]
 fn the_queue_of_an_endpoint_outlives_a_change_and_ends_with_the_endpoint() {
     let (address, log) = back_end(|_, stream| hang(stream));
     let bench = Bench::with(vec![one_by_one(address)], |_| {});
@@ -217,7 +253,6 @@ fn what_is_no_endpoint_is_refused() {
     let refused = bench.handle.set_endpoints(0, vec![endpoint(address, "/"), https]);
     assert_eq!(refused, Err(EndpointError::Url(HookUrlError::Https)));
     assert!(!bench.handle.wants(0, NoticeKind::Occupied));
-    assert_eq!(bench.handle.set_endpoints(u32::MAX, Vec::new()), Err(EndpointError::App));
     bench.handle.set_endpoints(0, vec![endpoint(address, "/one"), endpoint(address, "/too-many")]).unwrap();
     bench.tell("a", What::Occupied);
     log.wait_for(1);

@@ -7,8 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use fanwire::wire::sign;
+use serde_json::{Value, json};
 
-use crate::bench::{all_events, body, failing_first, taking};
+use tungstenite::protocol::Role;
+use tungstenite::{Message, WebSocket};
+
+use crate::bench::{all_events, body, events, failing_first, taking};
 use crate::support::{PATIENCE, back_end, eventually, hang};
 
 struct Node {
@@ -138,6 +142,74 @@ fn a_node_tells_who_comes_and_goes() {
     assert_eq!(node.metric("fanwire_webhook_undone_total"), 2.0);
     assert_eq!(node.metric("fanwire_webhook_waiting"), 0.0);
     drop(back);
+}
+
+struct Client {
+    socket: WebSocket<TcpStream>,
+    id: String,
+}
+
+impl Client {
+    fn new(node: &Node) -> Client {
+        let mut stream = node.connect();
+        let head = "GET /app/dev-key?protocol=7 HTTP/1.1\r\nHost: n\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101"));
+        let mut socket = WebSocket::from_raw_socket(stream, Role::Client, None);
+        let established: Value = serde_json::from_str(socket.read().unwrap().to_text().unwrap()).unwrap();
+        let data: Value = serde_json::from_str(established["data"].as_str().unwrap()).unwrap();
+        Client { socket, id: data["socket_id"].as_str().unwrap().to_owned() }
+    }
+
+    fn send(&mut self, frame: &Value) {
+        self.socket.send(Message::text(frame.to_string())).unwrap();
+    }
+
+    /// Subscribes and waits until it stands.
+    fn subscribe(&mut self, channel: &str, user: Option<&str>) {
+        let data = user.map(|user| json!({ "user_id": user }).to_string());
+        let signed = sign::channel_string(&self.id, channel, data.as_deref());
+        let auth = format!("dev-key:{}", sign::hmac_sha256(b"dev-secret", signed.as_bytes()).as_str());
+        let mut ask = json!({"event": "pusher:subscribe", "data": {"channel": channel, "auth": auth}});
+        if let Some(data) = data {
+            ask["data"]["channel_data"] = data.into();
+        }
+        self.send(&ask);
+        while !self.socket.read().unwrap().to_text().unwrap().contains("subscription_succeeded") {}
+    }
+}
+
+#[test]
+fn what_pusher_clients_do_is_told() {
+    let (address, log) = taking();
+    let node = Node::start("pusher", 3, &webhook(address, "batch = false"));
+    let told = |count: usize| log.wait_for(count).iter().flat_map(events).collect::<Vec<_>>();
+    let mut first = Client::new(&node);
+    first.subscribe("presence-a", Some("u1"));
+    assert_eq!(told(2), ["channel_occupied presence-a", "member_added presence-a"]);
+    let mut second = Client::new(&node);
+    second.subscribe("presence-a", Some("u2"));
+    assert_eq!(told(3)[2], "member_added presence-a");
+    second.send(&json!({"event": "client-typing", "channel": "presence-a", "data": {"a": 1}}));
+    assert_eq!(told(4)[3], "client_event presence-a");
+    let sent: Value = serde_json::from_slice(&body(&log.all()[3])).unwrap();
+    let expected = json!({"name": "client_event", "channel": "presence-a", "event": "client-typing",
+        "data": "{\"a\":1}", "socket_id": second.id, "user_id": "u2"});
+    assert_eq!(sent["events"][0], expected);
+    second.subscribe("cache-b", None);
+    let mut both = told(6)[4..].to_vec();
+    both.sort_unstable();
+    assert_eq!(both, ["cache_miss cache-b", "channel_occupied cache-b"]);
+    first.subscribe("cache-b", None);
+    drop(second);
+    assert_eq!(told(7)[6], "member_removed presence-a", "and no second miss");
 }
 
 /// The middle of the times of publishing with hooks that hang and fail against those without any hook, in turns.

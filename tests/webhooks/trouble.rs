@@ -190,7 +190,7 @@ fn handing_over_never_waits_and_is_bounded() {
         limits.call.timeout_ms = 60_000;
     });
     let counters = bench.handle.counters();
-    let ready = crate::bench::notice(0, "a", What::CacheMiss);
+    let ready = crate::bench::notice(0, "a", What::Count(1));
     let (begun, mut longest) = (Instant::now(), Duration::ZERO);
     for _ in 0..NOTICES {
         let one = Instant::now();

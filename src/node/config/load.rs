@@ -213,7 +213,7 @@ impl<'a> Loader<'a> {
             Some(key) => self.set(&key.path(), Input::Toml(value), self.place(value.span())),
             None => {
                 let others = if section.is_empty() {
-                    &["location", "app", "webhook", "limits", "hooks"][..]
+                    &["location", "app", "webhook", "limits", "hooks", "store"][..]
                 } else {
                     &[]
                 };
@@ -306,7 +306,7 @@ impl<'a> Loader<'a> {
                 self.wrong(origin, "an app needs a table");
                 continue;
             };
-            let mut app = AppSettings { id: String::new(), key: String::new(), secret: String::new() };
+            let mut app = AppSettings::new("", "", "");
             for (name, value) in table {
                 let word = &**name.get_ref();
                 let Some(key) = APP_KEYS.iter().find(|key| key.name == word) else {

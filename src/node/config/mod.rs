@@ -17,10 +17,11 @@ pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::channel::NoticeKinds;
+pub use crate::dialect::app::AppSettings;
+use crate::dialect::pusher;
 use crate::dialect::relay::settings::RelaySettings;
 use crate::limits;
 
@@ -54,12 +55,16 @@ pub struct Config {
     pub limits: NodeLimits,
     /// Calls to back ends.
     pub hooks: HookSettings,
+    /// What survives the node.
+    pub store: StoreSettings,
     /// Tenants. Empty when `development` is off and none is configured.
     pub apps: Vec<AppSettings>,
     /// What back ends are told.
     pub webhooks: Vec<WebhookSettings>,
     /// Relay locations.
     pub relay: RelaySettings,
+    /// The Pusher dialect.
+    pub pusher: pusher::Settings,
 }
 
 /// Which kernel interface drives the sockets.
@@ -194,33 +199,63 @@ impl Default for HookSettings {
     }
 }
 
-/// One tenant. `Debug` leaves the secret out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AppSettings {
-    /// Its id in back-end URLs.
-    pub id: String,
-    /// What clients name it by.
-    pub key: String,
-    /// What its back ends sign with.
-    pub secret: String,
+/// What survives the node: durable channels, apps made at run time, subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The directory of the store's files. None: it is in memory, and nothing survives.
+    pub data: Option<String>,
+    /// The files together, bytes.
+    pub disk_bytes: u64,
+    /// All that a store in memory holds, bytes.
+    pub memory_bytes: u64,
+    /// Durable channels.
+    pub channels: usize,
+    /// Jobs that may wait.
+    pub queue: usize,
+    /// Bytes of the jobs that may wait.
+    pub queue_bytes: usize,
 }
 
-impl fmt::Debug for AppSettings {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("AppSettings").field("id", &self.id).field("key", &self.key).finish_non_exhaustive()
+impl StoreSettings {
+    /// The bounds that the store takes, for messages of at most `message_bytes`.
+    pub fn limits(&self, message_bytes: usize) -> limits::StoreLimits {
+        let base = limits::StoreLimits::default();
+        let record_bytes =
+            base.record_bytes.max(message_bytes.saturating_add(limits::STORE_RECORD_EXTRA_BYTES));
+        limits::StoreLimits {
+            queue_jobs: self.queue,
+            queue_bytes: self.queue_bytes.max(record_bytes),
+            record_bytes,
+            logs: self.channels,
+            disk_bytes: self.disk_bytes,
+            memory_bytes: self.memory_bytes,
+            wal_bytes: base.wal_bytes.min(self.disk_bytes / limits::STORE_WAL_PART),
+            ..base
+        }
     }
 }
 
-impl AppSettings {
-    /// The app `default` with the well-known keys.
-    pub fn development() -> AppSettings {
-        AppSettings { id: "default".into(), key: DEVELOPMENT_KEY.into(), secret: DEVELOPMENT_SECRET.into() }
+impl Default for StoreSettings {
+    fn default() -> Self {
+        StoreSettings {
+            data: None,
+            disk_bytes: limits::STORE_DISK_BYTES,
+            memory_bytes: limits::STORE_MEMORY_BYTES,
+            channels: limits::STORE_LOGS,
+            queue: limits::STORE_QUEUE_JOBS,
+            queue_bytes: limits::STORE_QUEUE_BYTES,
+        }
     }
+}
 
-    /// Whether anybody can know its keys.
-    pub fn is_development(&self) -> bool {
-        self.key == DEVELOPMENT_KEY || self.secret == DEVELOPMENT_SECRET
-    }
+/// The app `default` with the well-known keys. Its clients may send events: somebody tries things out.
+pub fn development_app() -> AppSettings {
+    AppSettings { client_events: true, ..AppSettings::new("default", DEVELOPMENT_KEY, DEVELOPMENT_SECRET) }
+}
+
+/// Whether anybody can know the keys of an app.
+pub(super) fn is_development(app: &AppSettings) -> bool {
+    app.key == DEVELOPMENT_KEY || app.secret == DEVELOPMENT_SECRET
 }
 
 /// Where an app's back end is told what happens in its channels (Pusher sheet section 12).
@@ -268,9 +303,11 @@ impl Default for Config {
             log_format: LogFormat::Text,
             limits: NodeLimits::default(),
             hooks: HookSettings::default(),
-            apps: vec![AppSettings::development()],
+            store: StoreSettings::default(),
+            apps: vec![development_app()],
             webhooks: Vec::new(),
             relay: RelaySettings::default(),
+            pusher: pusher::Settings::default(),
         }
     }
 }
