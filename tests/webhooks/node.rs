@@ -152,7 +152,7 @@ struct Client {
 impl Client {
     fn new(node: &Node) -> Client {
         let mut stream = node.connect();
-        let head = "GET /app/dev-key?protocol=7 HTTP/1.1\r\nHost: n\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        let head = "GET /app/k?protocol=7 HTTP/1.1\r\nHost: n\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         stream.write_all(head.as_bytes()).unwrap();
         let mut answer = Vec::new();
@@ -176,20 +176,26 @@ impl Client {
     fn subscribe(&mut self, channel: &str, user: Option<&str>) {
         let data = user.map(|user| json!({ "user_id": user }).to_string());
         let signed = sign::channel_string(&self.id, channel, data.as_deref());
-        let auth = format!("dev-key:{}", sign::hmac_sha256(b"dev-secret", signed.as_bytes()).as_str());
+        let auth = format!("k:{}", sign::hmac_sha256(b"s", signed.as_bytes()).as_str());
         let mut ask = json!({"event": "pusher:subscribe", "data": {"channel": channel, "auth": auth}});
         if let Some(data) = data {
             ask["data"]["channel_data"] = data.into();
         }
         self.send(&ask);
-        while !self.socket.read().unwrap().to_text().unwrap().contains("subscription_succeeded") {}
+        while !self.read().contains("subscription_succeeded") {}
+    }
+
+    fn read(&mut self) -> String {
+        self.socket.read().unwrap().into_text().unwrap().to_string()
     }
 }
 
 #[test]
 fn what_pusher_clients_do_is_told() {
     let (address, log) = taking();
-    let node = Node::start("pusher", 3, &webhook(address, "batch = false"));
+    let app =
+        "[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nclient_events = true\nsubscription_count = true";
+    let node = Node::start("pusher", 3, &format!("{app}\n{}", webhook(address, "batch = false")));
     let told = |count: usize| log.wait_for(count).iter().flat_map(events).collect::<Vec<_>>();
     let mut first = Client::new(&node);
     first.subscribe("presence-a", Some("u1"));
@@ -204,12 +210,17 @@ fn what_pusher_clients_do_is_told() {
         "data": "{\"a\":1}", "socket_id": second.id, "user_id": "u2"});
     assert_eq!(sent["events"][0], expected);
     second.subscribe("cache-b", None);
-    let mut both = told(6)[4..].to_vec();
-    both.sort_unstable();
-    assert_eq!(both, ["cache_miss cache-b", "channel_occupied cache-b"]);
+    let mut three = told(7)[4..].to_vec();
+    three.sort_unstable();
+    assert_eq!(three, ["cache_miss cache-b", "channel_occupied cache-b", "subscription_count cache-b"]);
     first.subscribe("cache-b", None);
+    assert_eq!(told(8)[7], "subscription_count cache-b", "and no second miss");
+    let counted: Value = serde_json::from_slice(&body(&log.all()[7])).unwrap();
+    assert_eq!(counted["events"][0]["subscription_count"], 2);
+    while !first.read().contains("subscription_count\\\":2") {}
     drop(second);
-    assert_eq!(told(7)[6], "member_removed presence-a", "and no second miss");
+    assert_eq!(told(10)[8..], ["subscription_count cache-b", "member_removed presence-a"]);
+    while !first.read().contains("subscription_count\\\":1") {}
 }
 
 /// The middle of the times of publishing with hooks that hang and fail against those without any hook, in turns.
