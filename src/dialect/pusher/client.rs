@@ -79,13 +79,12 @@ impl Pusher {
         // The protocol has pings of its own, which clients written in JavaScript can see.
         cx.act(Action::Upgrade(Upgrade { deflate: None, ping_interval_ms: 0, slow: SlowConsumer::Close }));
         let target = request.target_parts();
-        let protocol = handshake::protocol(&target);
-        let admitted = protocol.and_then(|_| admit(cx, key));
+        let admitted = handshake::protocol(&target).and_then(|_| admit(cx, key));
         match admitted {
             Ok(connected) => State::Client(Box::new(self.welcome(cx, connected))),
             Err(code) => {
                 cx.refused("pusher_handshake", format!("{}: app key {key:?}", code.reason()));
-                if protocol.is_ok_and(handshake::wants_error_event) {
+                if handshake::wants_error_event(&target) {
                     send(cx, |out| event::error(out, Some(code), code.reason(), None));
                 }
                 close(cx, code);
