@@ -10,11 +10,13 @@ pub mod group;
 pub mod history;
 pub mod hook;
 pub mod key;
+pub mod log;
 pub mod members;
 pub mod policy;
 pub mod position;
 pub mod presence;
 pub mod publication;
+pub mod record;
 pub mod roster;
 pub mod store;
 
