@@ -1,7 +1,7 @@
 //! Which log of the store belongs to which channel, and which logs there were when the node started.
 
-use crate::channel::ChannelKey;
 use crate::channel::store::Retention;
+use crate::channel::{ChannelKey, Position};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,17 +10,26 @@ use std::ops::Bound;
 /// Writes the id of the app with this number. It must be the same in every life of the node, and without zero bytes.
 pub type AppId = dyn Fn(u32, &mut Vec<u8>) + Send + Sync;
 
+/// A log as it was found when the node started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AtStart {
+    /// What it keeps.
+    pub retention: Retention,
+    /// The highest position that it ever had.
+    pub last: Position,
+}
+
 /// The logs of a node, shared by all homes. A log's name is the id of the app, 0, the group, 0, and the channel's name;
 /// in a group the bytes 0 and 1 are written as 1 1 and 1 2, so that no two channels share a name.
 pub struct Logs {
     app_id: Box<AppId>,
-    /// What each kept when the node started.
-    at_start: BTreeMap<Bytes, Retention>,
+    /// Those that were there when the node started.
+    at_start: BTreeMap<Bytes, AtStart>,
 }
 
 impl Logs {
     /// `at_start` are the logs as they were found.
-    pub fn new(app_id: Box<AppId>, at_start: impl IntoIterator<Item = (Bytes, Retention)>) -> Logs {
+    pub fn new(app_id: Box<AppId>, at_start: impl IntoIterator<Item = (Bytes, AtStart)>) -> Logs {
         Logs { app_id, at_start: at_start.into_iter().collect() }
     }
 
@@ -36,8 +45,8 @@ impl Logs {
         name.into()
     }
 
-    /// What this log kept when the node started, if it was there.
-    pub fn at_start(&self, log: &[u8]) -> Option<Retention> {
+    /// This log as it was when the node started, if it was there.
+    pub fn at_start(&self, log: &[u8]) -> Option<AtStart> {
         self.at_start.get(log).copied()
     }
 
@@ -78,9 +87,11 @@ mod tests {
     use super::*;
     use crate::channel::KeyHasher;
 
+    const ALL: AtStart = AtStart { retention: Retention::ALL, last: Position::ZERO };
+
     fn logs(at_start: &[&'static [u8]]) -> Logs {
         let app_id = |app: u32, out: &mut Vec<u8>| out.extend_from_slice(format!("app{app}").as_bytes());
-        let at_start = at_start.iter().map(|log| (Bytes::from_static(log), Retention::ALL));
+        let at_start = at_start.iter().map(|log| (Bytes::from_static(log), ALL));
         Logs::new(Box::new(app_id), at_start)
     }
 
@@ -107,7 +118,7 @@ mod tests {
         let key = ChannelKey::new(&KeyHasher::new(7), 1, b"g", b"");
         let found: Vec<&[u8]> = logs.of_group(&key).map(|log| &log[..]).collect();
         assert_eq!(found, [b"app1\0g\0a", b"app1\0g\0b"]);
-        assert_eq!(logs.at_start(b"app2\0g\0a"), Some(Retention::ALL));
+        assert_eq!(logs.at_start(b"app2\0g\0a"), Some(ALL));
         assert_eq!(logs.at_start(b"app2\0g\0b"), None);
     }
 }

@@ -5,7 +5,7 @@ use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
-use crate::channel::log::{AppId, Logs};
+use crate::channel::log::{AppId, AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::relay::Relay;
@@ -15,7 +15,7 @@ use crate::limits::{
     PRESENCE_BYTES_PER_SHARD,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
-use crate::service::store::{Reply, Store, StoreHandle};
+use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
@@ -273,7 +273,8 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs),
     let records: u64 = found.logs.iter().map(|log| log.records).sum();
     let documents: u64 = found.tables.iter().map(|table| table.documents).sum();
     info!(data, logs = found.logs.len(), records, documents, "store opened");
-    let at_start = found.logs.into_iter().map(|log| (log.log, log.retention));
+    let at_start = |log: LogTotals| (log.log, AtStart { retention: log.retention, last: log.last });
+    let at_start = found.logs.into_iter().map(at_start);
     Ok((store, Logs::new(app_ids(config), at_start)))
 }
 

@@ -76,10 +76,10 @@ impl Log {
     }
 }
 
-/// Jobs that were taken, and outcomes on their way back.
+/// Jobs that were taken, and outcomes on their way back, those of deletions with the log.
 #[derive(Default)]
 pub struct Queue {
     pub jobs: VecDeque<(Option<u64>, Job)>,
-    pub outcomes: VecDeque<(u64, Outcome)>,
+    pub outcomes: VecDeque<(u64, Outcome, Option<Bytes>)>,
     pub failed: bool,
 }

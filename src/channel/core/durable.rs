@@ -12,18 +12,20 @@
 //! else its publications would pass each other. Nothing here is gone through for other channels.
 
 use super::Home;
-use crate::channel::command::{Answer, Command, Effect, Ended, GroupInfo, Refusal, ReplyTo};
+use crate::channel::command::{Answer, Command, Effect, Refusal, ReplyTo};
 use crate::channel::log::Logs;
 use crate::channel::record;
 use crate::channel::store::{self, Job, Outcome, Retention, StoreError};
 use crate::channel::{ChannelKey, Message, Now, Policy, Position, Publication};
 use crate::limits::{DURABLE_WAITING_BYTES, DURABLE_WAITING_COMMANDS};
 use bytes::Bytes;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+mod deleting;
 mod reading;
 
+use deleting::{GroupDeletion, Teller};
 use reading::Filled;
 
 /// What a home knows of the store, and what it has asked of it.
@@ -44,6 +46,8 @@ pub(super) struct Durables {
     /// Questions that are not answered, by number from `first` on; [`None`] those that are answered out of turn.
     asked: VecDeque<Option<Asked>>,
     first: u64,
+    /// Groups that are being deleted.
+    groups: HashMap<u64, GroupDeletion>,
 }
 
 impl Durables {
@@ -65,7 +69,14 @@ pub(super) struct Log {
     /// The log was told to drop what is at or below this.
     dropped: Position,
     /// Commands wait: the log is being read or deleted.
-    held: Option<VecDeque<(Command, ReplyTo)>>,
+    held: Option<VecDeque<Waiting>>,
+}
+
+/// What waits for a log.
+enum Waiting {
+    Command(Command, ReplyTo),
+    /// The deletion of its group.
+    GroupDeletion(u64),
 }
 
 impl Log {
@@ -91,10 +102,10 @@ enum What {
     Append(Box<Append>),
     /// The first part, or a further one.
     Read,
-    /// Delete the channel and then tell this.
-    Delete(ReplyTo, Box<Answer>),
-    /// Delete the log of a channel that is not there.
-    DeleteUnread(Bytes, ReplyTo, Box<Answer>),
+    /// Delete the channel's log, then the channel.
+    Delete(Teller),
+    /// Delete the log of a channel that is not there, or not yet.
+    DeleteUnread(Bytes, Teller),
 }
 
 /// A publication on its way to the disk.
@@ -167,7 +178,7 @@ impl Home {
             effects.push(Effect::Answer { to: from, answer: Answer::Refused(Refusal::Busy) });
             return None;
         }
-        self.wait(at, command, from);
+        self.wait(at, Waiting::Command(command, from));
         None
     }
 
@@ -175,11 +186,11 @@ impl Home {
         self.channels[at].log.as_ref().is_some_and(|log| log.held.is_some())
     }
 
-    fn wait(&mut self, at: usize, command: Command, from: ReplyTo) {
+    fn wait(&mut self, at: usize, waiting: Waiting) {
         let Some(held) = self.channels[at].log.as_mut().and_then(|log| log.held.as_mut()) else { return };
         self.durables.waiting += 1;
-        self.durables.waiting_bytes += payload_bytes(&command);
-        held.push_back((command, from));
+        self.durables.waiting_bytes += waiting.payload_bytes();
+        held.push_back(waiting);
     }
 
     /// Commands for the channel wait from now on.
@@ -272,56 +283,6 @@ impl Home {
         }
     }
 
-    /// Deletes a channel with a log: it is gone, and `answer` told, when the log is.
-    pub(super) fn delete_log(&mut self, at: usize, from: ReplyTo, answer: Answer, effects: &mut Vec<Effect>) {
-        let Some(log) = &self.channels[at].log else { return };
-        let job = Job::Delete { log: log.name.clone() };
-        self.hold(at);
-        self.ask(at, What::Delete(from, Box::new(answer)), job, effects);
-    }
-
-    /// Deletes the durable channels of a group, those included that were not asked for since the start. True: `from`
-    /// is told `info` when the last of them is gone; false: there are none.
-    pub(super) fn group_delete_logs(
-        &mut self,
-        key: &Arc<ChannelKey>,
-        members: &[usize],
-        (from, info): (ReplyTo, GroupInfo),
-        effects: &mut Vec<Effect>,
-    ) -> bool {
-        let nobody = ReplyTo::nobody(from.shard);
-        let unread: Vec<Bytes> = match &self.durables.logs {
-            Some(logs) => {
-                logs.of_group(key).filter(|log| !self.durables.read.contains(*log)).cloned().collect()
-            }
-            None => Vec::new(),
-        };
-        let mut left = unread.len() + members.len();
-        let mut teller = move || {
-            left -= 1;
-            (if left == 0 { from } else { nobody }, Answer::Group(info))
-        };
-        let mut told = false;
-        for &at in members {
-            let (to, answer) = teller();
-            if self.is_held(at) {
-                // Behind what waits already; who waits for the group is not kept waiting for that.
-                self.wait(at, Command::Delete, nobody);
-            } else {
-                told |= to == from;
-                self.delete_log(at, to, answer, effects);
-            }
-        }
-        for log in unread {
-            let (to, answer) = teller();
-            told |= to == from;
-            let job = Job::Delete { log: log.clone() };
-            let what = What::DeleteUnread(log, to, Box::new(answer));
-            self.ask_for(Asked { key: key.clone(), life: 0, what }, job, effects);
-        }
-        told
-    }
-
     /// The store has answered question `number`. What follows is appended to `effects`, in order.
     pub fn on_stored(&mut self, number: u64, outcome: Outcome, now: Now, effects: &mut Vec<Effect>) {
         let asked = number.checked_sub(self.durables.first).and_then(|n| usize::try_from(n).ok());
@@ -345,31 +306,8 @@ impl Home {
                     Err(refusal) => self.is_unreadable(at, refusal, now, effects),
                 }
             }
-            (What::Delete(from, answer), Some(at)) => match outcome {
-                Ok(_) => {
-                    let waiting = self.release(at);
-                    self.end_all(at, Ended::Deleted, effects);
-                    self.remove(at, now);
-                    effects.push(Effect::Answer { to: from, answer: *answer });
-                    self.resume(&key, waiting, now, effects);
-                }
-                Err(error) => {
-                    let answer = Answer::Refused(refusal(&error));
-                    effects.push(Effect::Answer { to: from, answer });
-                    let waiting = self.release(at);
-                    self.resume(&key, waiting, now, effects);
-                }
-            },
-            (What::DeleteUnread(log, from, answer), _) => {
-                let answer = match outcome {
-                    Ok(_) => {
-                        self.durables.read.insert(log);
-                        *answer
-                    }
-                    Err(error) => Answer::Refused(refusal(&error)),
-                };
-                effects.push(Effect::Answer { to: from, answer });
-            }
+            (What::Delete(teller), Some(at)) => self.deleted(at, teller, outcome, now, effects),
+            (What::DeleteUnread(log, teller), _) => self.deleted_unread(log, teller, outcome, effects),
             (What::Read | What::Delete(..), None) => {}
         }
     }
@@ -410,13 +348,13 @@ impl Home {
     }
 
     /// Nothing waits for the channel any more; returns what did.
-    fn release(&mut self, at: usize) -> VecDeque<(Command, ReplyTo)> {
+    fn release(&mut self, at: usize) -> VecDeque<Waiting> {
         let held = self.channels[at].log.as_mut().and_then(|log| log.held.take());
         let Some(held) = held else { return VecDeque::new() };
         let d = &mut self.durables;
         d.held -= 1;
         d.waiting -= held.len();
-        d.waiting_bytes -= held.iter().map(|(command, _)| payload_bytes(command)).sum::<usize>();
+        d.waiting_bytes -= held.iter().map(Waiting::payload_bytes).sum::<usize>();
         held
     }
 
@@ -424,15 +362,29 @@ impl Home {
     fn resume(
         &mut self,
         key: &Arc<ChannelKey>,
-        waiting: VecDeque<(Command, ReplyTo)>,
+        waiting: VecDeque<Waiting>,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        for (command, from) in waiting {
-            match self.find(key).filter(|&at| self.is_held(at)) {
-                Some(at) => self.wait(at, command, from),
-                None => self.carry_out(key, command, from, now, Default::default(), effects),
+        for next in waiting {
+            match (self.find(key).filter(|&at| self.is_held(at)), next) {
+                (Some(at), next) => self.wait(at, next),
+                (None, Waiting::Command(command, from)) => {
+                    self.carry_out(key, command, from, now, Default::default(), effects);
+                }
+                (None, Waiting::GroupDeletion(number)) => {
+                    self.delete_in_group(key, number, now, effects);
+                }
             }
+        }
+    }
+}
+
+impl Waiting {
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Waiting::Command(command, _) => payload_bytes(command),
+            Waiting::GroupDeletion(_) => 0,
         }
     }
 }

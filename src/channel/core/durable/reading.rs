@@ -1,6 +1,7 @@
 //! Reading the logs that there were when the node started, each when its channel is first asked for.
 
-use super::{Asked, What};
+use super::deleting::Teller;
+use super::{Waiting, What};
 use crate::channel::command::{Answer, Command, Effect, Refusal};
 use crate::channel::core::Home;
 use crate::channel::record;
@@ -22,7 +23,8 @@ impl Home {
     pub(super) fn unread(&self, key: &ChannelKey) -> Option<Retention> {
         let logs = self.durables.logs.as_ref()?;
         let name = logs.name(key);
-        logs.at_start(&name).filter(|_| !self.durables.read.contains(&name))
+        let found = logs.at_start(&name).filter(|_| !self.durables.read.contains(&name));
+        found.map(|found| found.retention)
     }
 
     /// Makes a channel for a log of an earlier life of the node and asks for its first part.
@@ -54,7 +56,7 @@ impl Home {
         effects: &mut Vec<Effect>,
     ) -> Result<Filled, Refusal> {
         let mut publications = Vec::with_capacity(part.records.len());
-        let mut previous = self.channels[at].last;
+        let mut previous = self.channels[at].last.max(part.dropped);
         for record in part.records {
             let stored = record::decode(&record.payload).map_err(|_| Refusal::StoreFailed)?;
             let expires_ms = match stored.expires_unix_ms {
@@ -112,14 +114,16 @@ impl Home {
             (channel.key.clone(), channel.log.as_ref().map(|log| log.name.clone()).unwrap_or_default())
         };
         self.remove(at, now);
-        for (command, from) in waiting {
-            if matches!(command, Command::Delete) {
-                let job = Job::Delete { log: name.clone() };
-                let what = What::DeleteUnread(name.clone(), from, Box::new(Answer::Info(None)));
-                self.ask_for(Asked { key: key.clone(), life: 0, what }, job, effects);
-            } else {
-                effects.push(Effect::Answer { to: from, answer: Answer::Refused(refusal) });
-            }
+        for next in waiting {
+            let teller = match next {
+                Waiting::Command(Command::Delete, from) => Teller::Asker(from, Box::new(Answer::Info(None))),
+                Waiting::Command(_, from) => {
+                    effects.push(Effect::Answer { to: from, answer: Answer::Refused(refusal) });
+                    continue;
+                }
+                Waiting::GroupDeletion(number) => Teller::Group(number),
+            };
+            self.delete_unread(&key, name.clone(), teller, effects);
         }
     }
 }
