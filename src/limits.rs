@@ -2,6 +2,7 @@
 //! hold between bounds is checked at compile time. A layer takes its bounds as a struct, so that configuration
 //! can change them and a test can make them small.
 
+mod app;
 mod channel;
 mod hooks;
 mod node;
@@ -9,8 +10,10 @@ mod pusher;
 mod relay;
 mod shard;
 mod store;
+mod webhooks;
 mod wire;
 
+pub use app::*;
 pub use channel::*;
 pub use hooks::*;
 pub use node::*;
@@ -18,6 +21,7 @@ pub use pusher::*;
 pub use relay::*;
 pub use shard::*;
 pub use store::*;
+pub use webhooks::*;
 pub use wire::*;
 
 // What has to hold between bounds of different layers.

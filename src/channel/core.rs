@@ -1,7 +1,7 @@
 //! The home of channels: the one place that changes them (design R4).
 
 use crate::channel::command::{
-    Answer, ChannelInfo, Class, Command, Effect, Ended, Refusal, ReplyTo, ShardSet, Start, Subscribe,
+    Answer, ChannelInfo, Class, Command, Effect, Ended, List, Refusal, ReplyTo, ShardSet, Start, Subscribe,
     Subscribed,
 };
 use crate::channel::group::Groups;
@@ -13,7 +13,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 mod durable;
-mod groups;
+mod ending;
+mod follow;
 mod tick;
 mod users;
 
@@ -29,6 +30,7 @@ pub struct Home {
     stored: usize,
     presence_bytes: usize,
     leaving: users::Leaving,
+    following: follow::Following,
     /// Never reused, so that a registration is recognised by it.
     epoch: u64,
     /// The highest position of any channel that is gone. A new channel starts above it, or a subscriber that
@@ -58,6 +60,8 @@ struct Channel {
     presence: Option<Box<Presence>>,
     /// Of a durable channel.
     log: Option<Box<durable::Log>>,
+    /// What its app was told, if it wants to be.
+    followed: Option<Box<follow::Followed>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -131,6 +135,7 @@ impl Home {
             stored: 0,
             presence_bytes: 0,
             leaving: users::Leaving::default(),
+            following: follow::Following::default(),
             epoch: 0,
             floor: Position::ZERO,
             sweep_from: 0,
@@ -161,6 +166,16 @@ impl Home {
     /// Channel groups that have channels or limits.
     pub fn groups(&self) -> usize {
         self.groups.len()
+    }
+
+    /// The channels that `list` means.
+    pub fn list(&self, list: &List, now: Now) -> Vec<(Arc<ChannelKey>, ChannelInfo)> {
+        let meant = |channel: &&Channel| {
+            let key = &channel.key;
+            key.app() == list.app && key.name().starts_with(&list.prefix) && !channel.shards.is_empty()
+        };
+        let channels = self.channels.iter().map(|(_, channel)| channel).filter(meant);
+        channels.take(list.most).map(|channel| (channel.key.clone(), channel.info(now))).collect()
     }
 
     /// Carries out `command` for `key` and appends what follows from it to `effects`, in order.
@@ -199,7 +214,8 @@ impl Home {
                 match self.published_to(key, &policy, create, now, busy) {
                     Ok(at) if self.channels[at].log.is_some() => {
                         match self.ask_append(at, message, &policy, from, now, effects) {
-                            Ok(()) => return,
+                            Ok(Some(answer)) => Ok(answer),
+                            Ok(None) => return,
                             Err(refusal) => Err(refusal),
                         }
                     }
@@ -213,7 +229,7 @@ impl Home {
             Command::Subscribe(subscribe) => self.subscribe(key, &subscribe, from.shard, now, effects),
             Command::Unsubscribe { class, epoch } => {
                 self.unsubscribe(key, class, epoch, from.shard, now, effects);
-                return;
+                return self.follow(key, now, effects);
             }
             Command::Info => Ok(Answer::Info(self.find(key).map(|at| {
                 self.trim(at, now);
@@ -222,6 +238,7 @@ impl Home {
             Command::Users => {
                 Ok(Answer::Users(self.find(key).map_or_else(Roster::default, |at| self.users(at))))
             }
+            Command::Terminate => Ok(Answer::Info(self.terminate(key, now, effects))),
             Command::Delete => match self.find(key).filter(|&at| self.channels[at].log.is_some()) {
                 Some(at) => {
                     self.trim(at, now);
@@ -238,6 +255,7 @@ impl Home {
         };
         let answer = answer.unwrap_or_else(Answer::Refused);
         effects.push(Effect::Answer { to: from, answer });
+        self.follow(key, now, effects);
     }
 
     /// The channel that a publication goes to, with its publisher's rules.
@@ -278,21 +296,23 @@ impl Home {
         };
         let (position, times) = (channel.newest().next(now.unix_s()), (now.mono_ns, expires_ms));
         let publication = Arc::new(Publication::new(position, channel.last, message, times));
-        if policy.max_messages > 0 {
+        let stored = policy.max_messages > 0 && !publication.message.is_fleeting();
+        if stored {
             self.admit(at, &publication, policy)?;
         }
-        Ok(self.put(at, publication, now, effects))
+        Ok(self.put(at, publication, stored, now, effects))
     }
 
-    /// Puts a publication that there is room for into the history and on its way.
+    /// Puts a publication that there is room for on its way, and into the history if it is `stored`.
     fn put(
         &mut self,
         at: usize,
         publication: Arc<Publication>,
+        stored: bool,
         now: Now,
         effects: &mut Vec<Effect>,
     ) -> Answer {
-        self.append(at, &publication, now);
+        self.append(at, &publication, stored, now);
         let channel = &mut self.channels[at];
         let info = channel.info(now);
         let (shards, position) = (channel.interest(), publication.position);
@@ -320,8 +340,7 @@ impl Home {
         self.groups.get(&channel.key).map_or(Ok(()), |group| group.admit_message(bytes, freed))
     }
 
-    fn append(&mut self, at: usize, publication: &Arc<Publication>, now: Now) {
-        let stored = self.channels[at].policy.max_messages > 0;
+    fn append(&mut self, at: usize, publication: &Arc<Publication>, stored: bool, now: Now) {
         self.account(at, |channel| {
             if stored {
                 channel.history.push(publication.clone());
@@ -349,6 +368,7 @@ impl Home {
         }
         channel.forget_idle_shards();
         let key = channel.key.clone();
+        self.following.changed.polls = true;
         self.count_subscribers(&key, -i64::from(released));
     }
 
@@ -414,6 +434,9 @@ impl Home {
             Class::OneShot if matches!(ask.start, Start::After(p) if p > last) => Some(Class::Stream),
             class => Some(class),
         };
+        if class.is_some() {
+            self.occupy(at, effects);
+        }
         let registered = class.map(|class| match Self::user_of(ask) {
             Some(user) => (class, self.join(at, user, ask, shard, effects)),
             None => (class, self.register(at, class, shard)),
@@ -429,9 +452,11 @@ impl Home {
         let count = channel.count(shard);
         let epoch = if class == Class::OneShot {
             count.polls += 1;
+            self.following.changed.polls = true;
             channel.poll_epoch
         } else {
             count.streams += 1;
+            self.following.changed.streams = true;
             channel.stream_epoch
         };
         let key = channel.key.clone();
@@ -461,7 +486,12 @@ impl Home {
     fn unregister(&mut self, at: usize, class: Class, shard: u16, now: Now) {
         let channel = &mut self.channels[at];
         let Some(count) = channel.shards.iter_mut().find(|s| s.shard == shard) else { return };
-        let registered = if class == Class::OneShot { &mut count.polls } else { &mut count.streams };
+        let changed = &mut self.following.changed;
+        let (registered, changed) = match class {
+            Class::OneShot => (&mut count.polls, &mut changed.polls),
+            _ => (&mut count.streams, &mut changed.streams),
+        };
+        *changed = true;
         debug_assert!(*registered > 0, "more unsubscribed than subscribed");
         *registered = registered.saturating_sub(1);
         channel.forget_idle_shards();
@@ -469,32 +499,6 @@ impl Home {
         channel.idle_since_ms = now.mono_ms();
         let key = channel.key.clone();
         self.count_subscribers(&key, -1);
-    }
-
-    /// Ends all subscriptions: they no longer count, and their shards are told.
-    fn end_all(&mut self, at: usize, reason: Ended, effects: &mut Vec<Effect>) {
-        self.epoch += 1;
-        let epoch = self.epoch;
-        let channel = &mut self.channels[at];
-        let (shards, ended) = (channel.interest(), channel.subscribers());
-        channel.stream_epoch = epoch;
-        channel.poll_epoch = epoch;
-        channel.shards = Vec::new();
-        let key = channel.key.clone();
-        self.count_subscribers(&key, -i64::from(ended));
-        if ended > 0 {
-            effects.push(Effect::End { shards, channel: key, reason });
-        }
-        self.part_all(at, effects);
-    }
-
-    fn delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> Option<ChannelInfo> {
-        let at = self.find(key)?;
-        self.trim(at, now);
-        let info = self.channels[at].info(now);
-        self.end_all(at, Ended::Deleted, effects);
-        self.remove(at, now);
-        Some(info)
     }
 
     fn find(&self, key: &Arc<ChannelKey>) -> Option<usize> {
@@ -523,7 +527,9 @@ impl Home {
         if self.channels.len() >= self.limits.channels {
             return Err(Refusal::TooManyChannels);
         }
+        self.admit_channel(key.app())?;
         self.groups.add_channel(key, policy.group_limits)?;
+        self.count_channel(key.app(), 1);
         self.epoch += 1;
         let at = self.channels.insert(Channel {
             key: key.clone(),
@@ -538,6 +544,7 @@ impl Home {
             shards: Vec::new(),
             presence: None,
             log: None,
+            followed: None,
         });
         self.channels[at].history.skip(self.floor);
         self.index.insert(key.clone(), at);
@@ -553,6 +560,7 @@ impl Home {
                 channel.history.pop();
             }
         });
+        self.forget(at);
         let channel = self.channels.remove(at);
         self.index.remove(&channel.key);
         let given = channel.log.map_or(Position::ZERO, |log| log.given());

@@ -4,11 +4,8 @@ use crate::channel::store::Retention;
 use crate::channel::{ChannelKey, Position};
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::ops::Bound;
-
-/// Writes the id of the app with this number. It must be the same in every life of the node, and without zero bytes.
-pub type AppId = dyn Fn(u32, &mut Vec<u8>) + Send + Sync;
+use std::sync::Arc;
 
 /// A log as it was found when the node started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,18 +16,37 @@ pub struct AtStart {
     pub last: Position,
 }
 
-/// The logs of a node, shared by all homes. A log's name is the id of the app, 0, the group, 0, and the channel's name;
+/// The logs of a node, as each home has them. A log's name is the id of the app, 0, the group, 0, and the channel's name;
 /// in a group the bytes 0 and 1 are written as 1 1 and 1 2, so that no two channels share a name.
+#[derive(Clone, Debug, Default)]
 pub struct Logs {
-    app_id: Box<AppId>,
+    /// By the apps' numbers.
+    ids: Vec<Box<str>>,
     /// Those that were there when the node started.
-    at_start: BTreeMap<Bytes, AtStart>,
+    at_start: Arc<BTreeMap<Bytes, AtStart>>,
 }
 
 impl Logs {
-    /// `at_start` are the logs as they were found.
-    pub fn new(app_id: Box<AppId>, at_start: impl IntoIterator<Item = (Bytes, AtStart)>) -> Logs {
-        Logs { app_id, at_start: at_start.into_iter().collect() }
+    /// `ids` are the apps' ids by their numbers; they have no zero bytes. `at_start` are the logs as they were found.
+    pub fn new<I: Into<Box<str>>>(
+        ids: impl IntoIterator<Item = I>,
+        at_start: impl IntoIterator<Item = (Bytes, AtStart)>,
+    ) -> Logs {
+        Logs {
+            ids: ids.into_iter().map(Into::into).collect(),
+            at_start: Arc::new(at_start.into_iter().collect()),
+        }
+    }
+
+    /// From now on this is the app's id.
+    pub fn name_app(&mut self, app: u32, id: &str) {
+        let app = app as usize;
+        if self.ids.len() <= app {
+            self.ids.resize(app + 1, Box::default());
+        }
+        if &*self.ids[app] != id {
+            self.ids[app] = id.into();
+        }
     }
 
     /// Whether the store had no logs when the node started.
@@ -62,7 +78,7 @@ impl Logs {
     /// What the names of all logs of the group begin with.
     fn group(&self, key: &ChannelKey) -> Vec<u8> {
         let mut name = Vec::with_capacity(32 + key.group().len() + key.name().len());
-        (self.app_id)(key.app(), &mut name);
+        name.extend_from_slice(self.ids.get(key.app() as usize).map_or(b"", |id| id.as_bytes()));
         name.push(0);
         for &byte in key.group() {
             match byte {
@@ -76,12 +92,6 @@ impl Logs {
     }
 }
 
-impl fmt::Debug for Logs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logs").field("at_start", &self.at_start.len()).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,9 +100,9 @@ mod tests {
     const ALL: AtStart = AtStart { retention: Retention::ALL, last: Position::ZERO };
 
     fn logs(at_start: &[&'static [u8]]) -> Logs {
-        let app_id = |app: u32, out: &mut Vec<u8>| out.extend_from_slice(format!("app{app}").as_bytes());
+        let ids = (0..4).map(|app| format!("app{app}"));
         let at_start = at_start.iter().map(|log| (Bytes::from_static(log), ALL));
-        Logs::new(Box::new(app_id), at_start)
+        Logs::new(ids, at_start)
     }
 
     #[test]
@@ -109,6 +119,14 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), parts.len() * parts.len());
+    }
+
+    #[test]
+    fn apps_come_later_and_keep_their_numbers() {
+        let (hasher, mut logs) = (KeyHasher::new(7), logs(&[]));
+        logs.name_app(6, "late");
+        assert_eq!(&logs.name(&ChannelKey::new(&hasher, 6, b"", b"a"))[..], b"late\0\0a");
+        assert_eq!(&logs.name(&ChannelKey::new(&hasher, 1, b"", b"a"))[..], b"app1\0\0a");
     }
 
     #[test]

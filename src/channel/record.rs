@@ -2,18 +2,22 @@
 //!
 //! Version 1: the version (1 byte), flags (1), when it expires (8, Unix milliseconds, little endian, 0 = never), then
 //! fields: a tag (1), a length (4, little endian) and so many bytes; the payload comes last, with the tag 0 and no
-//! length. Each tag at most once, in ascending order but for the payload.
+//! length. Each tag at most once, in ascending order but for the payload. The session that is not to get a message is
+//! not written: no session outlives the node.
 
 use crate::channel::Message;
+use crate::channel::publication::Origin;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt;
 
 const VERSION: u8 = 1;
 const HEAD_BYTES: usize = 10;
 const DEFLATE: u8 = 1;
+const JSON: u8 = 2;
 const PAYLOAD: u8 = 0;
 const CONTENT_TYPE: u8 = 1;
 const EVENT: u8 = 2;
+const USER_ID: u8 = 3;
 
 /// A record that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +53,15 @@ pub struct Stored {
 
 /// The record of `message`.
 pub fn encode(message: &Message, expires_unix_ms: u64) -> Bytes {
-    let fields = [(CONTENT_TYPE, &message.content_type), (EVENT, &message.event)];
-    let said: usize =
-        fields.iter().filter_map(|(_, field)| field.as_ref()).map(|field| 5 + field.len()).sum();
+    let origin = message.origin.as_deref();
+    let user_id = origin.and_then(|origin| origin.user_id.as_ref());
+    let fields =
+        [(CONTENT_TYPE, message.content_type.as_ref()), (EVENT, message.event.as_ref()), (USER_ID, user_id)];
+    let json = origin.is_some_and(|origin| origin.json);
+    let said: usize = fields.iter().filter_map(|(_, field)| *field).map(|field| 5 + field.len()).sum();
     let mut out = BytesMut::with_capacity(HEAD_BYTES + said + 1 + message.payload.len());
     out.put_u8(VERSION);
-    out.put_u8(if message.deflate { DEFLATE } else { 0 });
+    out.put_u8(if message.deflate { DEFLATE } else { 0 } | if json { JSON } else { 0 });
     out.put_u64_le(expires_unix_ms);
     for (tag, field) in fields {
         if let Some(field) = field {
@@ -79,13 +86,16 @@ pub fn decode(record: &Bytes) -> Result<Stored, BadRecord> {
     if *version != VERSION {
         return Err(BadRecord::Unknown(*version));
     }
-    if flags & !DEFLATE != 0 {
+    if flags & !(DEFLATE | JSON) != 0 {
         return Err(BadRecord::Unknown(*flags));
     }
     let mut stored = Stored {
         message: Message { deflate: flags & DEFLATE != 0, ..Message::default() },
         expires_unix_ms: u64::from_le_bytes(*expires),
     };
+    if flags & JSON != 0 {
+        stored.message.origin = Some(Box::new(Origin { json: true, ..Origin::default() }));
+    }
     let (mut at, mut last) = (HEAD_BYTES, PAYLOAD);
     loop {
         let (tag, rest) = record[at..].split_first().ok_or(BadRecord::Truncated)?;
@@ -105,6 +115,7 @@ pub fn decode(record: &Bytes) -> Result<Stored, BadRecord> {
         match *tag {
             CONTENT_TYPE => stored.message.content_type = field,
             EVENT => stored.message.event = field,
+            USER_ID => stored.message.origin.get_or_insert_default().user_id = field,
             other => return Err(BadRecord::Unknown(other)),
         }
         (at, last) = (at + 5 + length, *tag);
@@ -121,8 +132,13 @@ mod tests {
     }
 
     fn message() -> impl Strategy<Value = Message> {
-        (bytes(), prop::option::of(bytes()), prop::option::of(bytes()), any::<bool>()).prop_map(
-            |(payload, content_type, event, deflate)| Message { payload, content_type, event, deflate },
+        let optional = || prop::option::of(bytes());
+        (bytes(), optional(), optional(), optional(), any::<[bool; 2]>()).prop_map(
+            |(payload, content_type, event, user_id, [deflate, json])| {
+                let origin = (user_id.is_some() || json)
+                    .then(|| Box::new(Origin { user_id, json, ..Origin::default() }));
+                Message { payload, content_type, event, deflate, origin }
+            },
         )
     }
 
@@ -164,7 +180,7 @@ mod tests {
             decode(&record.into())
         };
         assert_eq!(with(0, 2), Err(BadRecord::Unknown(2)));
-        assert_eq!(with(1, 6), Err(BadRecord::Unknown(6)));
+        assert_eq!(with(1, 4), Err(BadRecord::Unknown(4)));
         let field = |tags: &[u8]| {
             let mut record = encode(&Message::default(), 0)[..HEAD_BYTES].to_vec();
             tags.iter().for_each(|tag| record.extend([*tag, 0, 0, 0, 0]));

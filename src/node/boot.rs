@@ -5,9 +5,11 @@ use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
-use crate::channel::log::{AppId, AtStart, Logs};
+use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
+use crate::dialect::app::Apps;
+use crate::dialect::pusher::Pusher;
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
@@ -109,7 +111,6 @@ impl Node {
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
         let (store, logs) = open_store(config, addresses.clone())?;
-        let logs = Arc::new(logs);
         let hooks = start_hooks(config, addresses.clone())?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
@@ -122,6 +123,8 @@ impl Node {
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
+        let apps = Apps::new(config.apps.iter().cloned());
+        let apps = Arc::new(apps.map_err(|refusal| format!("the apps cannot be: {refusal:?}"))?);
         let caller = Arc::new(HookCaller(hooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
@@ -135,6 +138,7 @@ impl Node {
                 post: Post::new(id, addresses.clone(), receiver),
                 bell: bells[id].clone(),
                 dialects: dialects.clone(),
+                apps: apps.clone(),
                 pages: pages.clone(),
                 caller: caller.clone(),
                 keeper: keeper.clone(),
@@ -264,7 +268,7 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs),
     let Some(data) = &config.store.data else {
         let store = Store::open_in_memory(limits, deliver);
         let store = store.map_err(|error| format!("cannot make a store in memory: {error}"))?;
-        return Ok((store, Logs::new(app_ids(config), [])));
+        return Ok((store, Logs::new(app_ids(config), Vec::new())));
     };
     let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| match error {
         StoreError::InUse => format!("cannot open the store in {data}: {error}"),
@@ -280,12 +284,11 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs),
 
 /// The ids of apps as they stand in the names of logs. Relay channels belong to the first app, also where none is
 /// configured: then it is called as the development app is.
-fn app_ids(config: &Config) -> Box<AppId> {
-    let ids: Vec<String> = config.apps.iter().map(|app| app.id.clone()).collect();
-    Box::new(move |app, out| {
-        let id = ids.get(app as usize).map_or("default", |id| id);
-        out.extend_from_slice(id.as_bytes());
-    })
+fn app_ids(config: &Config) -> Vec<&str> {
+    match &config.apps[..] {
+        [] => vec!["default"],
+        apps => apps.iter().map(|app| &*app.id).collect(),
+    }
 }
 
 fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {
@@ -307,12 +310,15 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
     let public = config.listen.len();
     let listeners: Vec<(&str, bool)> =
         names.iter().enumerate().map(|(index, name)| (name.as_str(), index < public)).collect();
+    let hasher = KeyHasher::new(seed);
+    let apps: Vec<&str> = config.apps.iter().map(|app| app.id.as_str()).collect();
     let relay =
-        Relay::new(&config.relay, &listeners, KeyHasher::new(seed), boundary).map_err(|mistakes| {
+        Relay::new(&config.relay, &listeners, &apps, hasher.clone(), boundary).map_err(|mistakes| {
             let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
             lines.join("\n")
         })?;
-    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")) })
+    let pusher = Pusher::new(config.pusher.clone(), hasher);
+    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher })
 }
 
 fn choice(driver: Driver) -> DriverChoice {

@@ -15,6 +15,7 @@ use crate::channel::log::Logs;
 use crate::channel::members::Members;
 use crate::channel::{KeyCache, Now};
 use crate::dialect::Dialects;
+use crate::dialect::app::Apps;
 use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
@@ -142,6 +143,8 @@ pub struct ShardConfig {
     pub bell: Arc<Bell>,
     /// The dialects.
     pub dialects: Arc<Dialects>,
+    /// Tenants.
+    pub apps: Arc<Apps>,
     /// The node's own pages.
     pub pages: Arc<dyn Pages>,
     /// Makes hook calls.
@@ -149,7 +152,7 @@ pub struct ShardConfig {
     /// Keeps what survives the node.
     pub keeper: Arc<dyn Keeper>,
     /// Which log belongs to which channel.
-    pub logs: Arc<Logs>,
+    pub logs: Logs,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -246,6 +249,8 @@ impl Shard {
             addresses: Addresses::default(),
             encoder,
             keys: KeyCache::default(),
+            apps: config.apps,
+            tools: Default::default(),
             inflater: Some(Box::new(Inflater::new(false))),
             wheel: Wheel::new(),
             clock: config.clock,

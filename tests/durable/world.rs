@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fanwire::channel::command::{Effect, Subscribe};
 use fanwire::channel::core::Home;
 use fanwire::channel::log::{AtStart, Logs};
+use fanwire::channel::publication::Origin;
 use fanwire::channel::store::{Job, StoreError};
 use fanwire::channel::{
     Answer, ChannelKey, Class, Command, Concurrency, KeyHasher, Message, Now, Policy, Position, Publication,
@@ -24,7 +25,7 @@ const MEMORY: usize = NAMES - 1;
 /// A question that was not answered yet.
 #[derive(Debug)]
 enum Question {
-    Publish { name: usize, id: u64 },
+    Publish { name: usize, id: u64, fleeting: bool },
     Subscribe { name: usize, start: Start },
     Info { name: usize },
     Delete { name: usize },
@@ -63,16 +64,18 @@ pub struct World {
     /// Refused for good: these may never be seen.
     never: BTreeSet<u64>,
     full: bool,
+    /// Some publications are never stored. Then no two crashes are in one second, and the clock does not run backwards:
+    /// what is not stored cannot be known to have had a position.
+    fleeting: bool,
     talks: bool,
     /// Acknowledged, refused full, refused busy, failed, crashes, deletions, read back, resumed.
     pub counts: [u64; 8],
 }
 
-fn logs(disk: &Disk) -> Arc<Logs> {
-    let app_id = |app: u32, out: &mut Vec<u8>| out.extend_from_slice(format!("a{app}").as_bytes());
+fn logs(disk: &Disk) -> Logs {
     let at_start = |log: &Log| AtStart { retention: log.retention, last: log.last };
     let at_start = disk.logs.iter().map(|(name, log)| (name.clone(), at_start(log)));
-    Arc::new(Logs::new(Box::new(app_id), at_start))
+    Logs::new(["a0"], at_start)
 }
 
 fn open(disk: &Disk) -> Home {
@@ -113,6 +116,7 @@ impl World {
             keep: *rng.pick(&[1, 4, 20, 100_000]),
             never: BTreeSet::new(),
             full: false,
+            fleeting: rng.chance(50),
             talks: std::env::var_os("FANWIRE_SEED").is_some(),
             counts: [0; 8],
             rng,
@@ -168,14 +172,16 @@ impl World {
         let id = self.published;
         let mut payload = id.to_le_bytes().to_vec();
         payload.resize(8 + self.rng.below(40), 0);
-        let message =
-            Message { payload: payload.into(), event: Some(Bytes::from_static(b"e")), ..Message::default() };
+        let fleeting = self.fleeting && self.rng.chance(10);
+        let origin = fleeting.then(|| Box::new(Origin { fleeting, ..Origin::default() }));
+        let event = Some(Bytes::from_static(b"e"));
+        let message = Message { payload: payload.into(), event, origin, ..Message::default() };
         let policy = self.policy(name);
-        if name != MEMORY {
+        if name != MEMORY && !fleeting {
             self.names[name].doubt.insert(id);
         }
         let command = Command::Publish { message, policy, create: true };
-        self.ask(name, command, Question::Publish { name, id });
+        self.ask(name, command, Question::Publish { name, id, fleeting });
     }
 
     fn subscribe(&mut self, name: usize) {
@@ -269,7 +275,9 @@ impl World {
         self.queue = Queue::default();
         self.questions.clear();
         self.now.mono_ns = 1_000_000_000;
-        self.now.unix_ms = self.now.unix_ms + 1_500 - self.rng.below(3_000) as u64;
+        let least_ms = if self.fleeting { 1_000 } else { -1_500 };
+        let passed_ms = least_ms + self.rng.below(3_000) as i64;
+        self.now.unix_ms = self.now.unix_ms.saturating_add_signed(passed_ms);
         self.home = open(&self.disk);
         let logs = logs(&self.disk);
         for (n, name) in self.names.iter_mut().enumerate() {
@@ -280,7 +288,11 @@ impl World {
             }
             let found: Vec<(Position, u64)> = match self.disk.logs.get(&logs.name(&self.keys[n])) {
                 Some(log) => ids(log),
-                None => Vec::new(),
+                None => {
+                    // Nothing was ever stored: it is as new.
+                    (name.seen, name.cursor) = (Position::ZERO, None);
+                    Vec::new()
+                }
             };
             let kept = found.first().map_or(Position::ZERO, |(at, _)| *at);
             for (at, id) in &name.list {
@@ -343,7 +355,7 @@ impl World {
 
     fn deliver(&mut self, key: &Arc<ChannelKey>, publication: &Publication) {
         let name = self.name(key);
-        if name != MEMORY {
+        if name != MEMORY && !publication.message.is_fleeting() {
             let log = &self.disk.logs[&logs(&self.disk).name(key)];
             assert!(log.last >= publication.position, "seen before it was on disk");
         }
@@ -357,20 +369,22 @@ impl World {
     fn answered(&mut self, question: Question, answer: Answer) {
         self.say(|| format!("{question:?} -> {answer:?}"));
         match (question, answer) {
-            (Question::Publish { name, id }, Answer::Published { position, .. }) => {
+            (Question::Publish { name, id, fleeting }, Answer::Published { position, .. }) => {
                 self.counts[0] += 1;
                 let keep = self.keep as usize;
                 let state = &mut self.names[name];
                 assert!(position > state.seen, "{position:?} was used before");
                 state.seen = position;
                 state.doubt.remove(&id);
-                state.list.push((position, id));
+                if !fleeting {
+                    state.list.push((position, id));
+                }
                 if state.list.len() > keep {
                     state.list.remove(0);
                 }
                 assert!(!state.following || state.cursor == Some(position), "the stream has it by then");
             }
-            (Question::Publish { name, id }, Answer::Refused(refusal)) => {
+            (Question::Publish { name, id, .. }, Answer::Refused(refusal)) => {
                 match refusal {
                     Refusal::StoreFull => self.counts[1] += 1,
                     Refusal::StoreBusy => self.counts[2] += 1,
@@ -387,7 +401,9 @@ impl World {
                     self.names[name].list.iter().filter(|(at, _)| *at > after).copied().collect();
                 let backlog: Vec<_> = told.backlog.iter().map(|p| (p.position, id(p))).collect();
                 assert_eq!(backlog, list, "of channel {name} after {after:?}");
+                // What is never stored is missed by who is away, and that is told.
                 if let Start::After(cursor) = start
+                    && !self.fleeting
                     && self.names[name].list.iter().any(|(at, _)| *at == cursor)
                 {
                     assert!(told.recovered, "everything is there since {cursor:?}");

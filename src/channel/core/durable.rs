@@ -31,7 +31,7 @@ use reading::Filled;
 /// What a home knows of the store, and what it has asked of it.
 #[derive(Default)]
 pub(super) struct Durables {
-    logs: Option<Arc<Logs>>,
+    logs: Option<Logs>,
     /// Logs from before the start that were read, or found gone.
     read: HashSet<Bytes>,
     /// There are, or may be, channels with logs: see [`Home::answers_later`].
@@ -119,10 +119,16 @@ struct Append {
 
 impl Home {
     /// From now on channels whose rules say so are durable. Without this, none is.
-    pub fn use_logs(&mut self, logs: Arc<Logs>) {
+    pub fn use_logs(&mut self, logs: Logs) {
         self.durables.used = !logs.is_empty();
         self.durables.logs = Some(logs);
-        self.durables.first = 1;
+    }
+
+    /// From now on this is the id of the app, for the names of logs.
+    pub fn name_app(&mut self, app: u32, id: &str) {
+        if let Some(logs) = &mut self.durables.logs {
+            logs.name_app(app, id);
+        }
     }
 
     /// Whether a publish to this channel may not be answered at once.
@@ -214,7 +220,8 @@ impl Home {
         effects.push(Effect::Store { number: Some(number), job: Box::new(job) });
     }
 
-    /// Sends a publication to the store. It is answered when it is on disk.
+    /// Sends a publication to the store. Returns the answer if it needs no store; else it is answered when it is on
+    /// disk.
     ///
     /// # Errors
     /// When there is no room for it in the history or the group.
@@ -226,35 +233,46 @@ impl Home {
         from: ReplyTo,
         now: Now,
         effects: &mut Vec<Effect>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<Answer>, Refusal> {
         self.trim(at, now);
-        let bytes = Publication::cost_bytes_of(&message);
-        self.admit_pending(at, bytes, policy)?;
+        let (bytes, fleeting) = (Publication::cost_bytes_of(&message), message.is_fleeting());
+        if !fleeting {
+            self.admit_pending(at, bytes, policy)?;
+        }
         let channel = &mut self.channels[at];
-        let newest = channel.newest();
-        let Some(log) = &mut channel.log else { return Ok(()) };
+        let (newest, previous) = (channel.newest(), channel.last);
+        let Some(log) = &mut channel.log else { return Ok(None) };
         let position = log.given.max(newest).next(now.unix_s());
         log.given = position;
-        log.pending += 1;
-        channel.idle_since_ms = now.mono_ms();
         let (expires_ms, expires_unix_ms) = match policy.message_timeout_ms {
             0 => (u64::MAX, 0),
             timeout => (now.mono_ms().saturating_add(timeout), now.unix_ms.saturating_add(timeout)),
         };
-        let job = Job::Append {
-            log: log.name.clone(),
-            at: position,
-            payload: record::encode(&message, expires_unix_ms),
-            retention: retention(policy),
-            now_s: now.unix_s(),
+        if fleeting && log.pending == 0 {
+            let publication = Publication::new(position, previous, message, (now.mono_ns, expires_ms));
+            return Ok(Some(self.put(at, Arc::new(publication), false, now, effects)));
+        }
+        let log_name = log.name.clone();
+        let job = match fleeting {
+            false => Job::Append {
+                log: log_name,
+                at: position,
+                payload: record::encode(&message, expires_unix_ms),
+                retention: retention(policy),
+                now_s: now.unix_s(),
+            },
+            // Nothing to do: only its turn, behind those before it.
+            true => Job::Truncate { log: log_name, through: Position::ZERO },
         };
+        log.pending += 1;
+        channel.idle_since_ms = now.mono_ms();
         self.durables.pending_bytes += bytes;
         if let Some(group) = self.groups.get_mut(&channel.key) {
             group.pending(1, bytes as i64);
         }
         let append = Append { message, position, published_ns: now.mono_ns, expires_ms, from };
         self.ask(at, What::Append(Box::new(append)), job, effects);
-        Ok(())
+        Ok(None)
     }
 
     /// As `admit`, with what is on its way to the disk.
@@ -273,7 +291,9 @@ impl Home {
     /// Has the log of a channel drop what its history has dropped for other reasons than the log's own rules.
     pub(super) fn truncate_log(&mut self, at: usize, effects: &mut Vec<Effect>) {
         let channel = &mut self.channels[at];
-        let through = channel.history.dropped();
+        // What is never stored counts as dropped also when it is above what is.
+        let below = channel.history.oldest().map_or(Position::MAX, Position::before);
+        let through = channel.history.dropped().min(below);
         if let Some(log) = &mut channel.log
             && through > log.dropped
         {
@@ -310,6 +330,7 @@ impl Home {
             (What::DeleteUnread(log, teller), _) => self.deleted_unread(log, teller, outcome, effects),
             (What::Read | What::Delete(..), None) => {}
         }
+        self.follow(&key, now, effects);
     }
 
     /// A publication is on disk, or is not.
@@ -335,7 +356,8 @@ impl Home {
             (Ok(_), Some(at)) => {
                 let previous = self.channels[at].last;
                 let publication = Publication::new(position, previous, message, (published_ns, expires_ms));
-                let answer = self.put(at, Arc::new(publication), now, effects);
+                let stored = self.channels[at].policy.max_messages > 0 && !publication.message.is_fleeting();
+                let answer = self.put(at, Arc::new(publication), stored, now, effects);
                 if self.channels[at].policy.max_messages == 0 {
                     self.truncate_log(at, effects);
                 }

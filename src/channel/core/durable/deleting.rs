@@ -3,7 +3,7 @@
 use super::{Asked, Waiting, What, refusal};
 use crate::channel::ChannelKey;
 use crate::channel::Now;
-use crate::channel::command::{Answer, Effect, Ended, GroupInfo, Refusal, ReplyTo};
+use crate::channel::command::{Answer, Effect, GroupInfo, Refusal, ReplyTo};
 use crate::channel::core::Home;
 use crate::channel::store::{Job, Outcome};
 use bytes::Bytes;
@@ -126,8 +126,7 @@ impl Home {
         let key = self.channels[at].key.clone();
         let outcome = outcome.map(drop).map_err(|error| refusal(&error));
         if outcome.is_ok() {
-            self.end_all(at, Ended::Deleted, effects);
-            self.remove(at, now);
+            self.delete(&key, now, effects);
         }
         self.tell(teller, outcome, effects);
         self.resume(&key, waiting, now, effects);

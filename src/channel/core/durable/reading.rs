@@ -87,7 +87,9 @@ impl Home {
         channel.last = channel.last.max(last);
         let dropped = channel.history.dropped();
         if let Some(log) = &mut channel.log {
-            (log.given, log.dropped) = (channel.last.max(log.given), dropped);
+            // Above what was there and gone within this second, too: what is never stored has positions as well.
+            let second = Position { time: now.unix_s(), tag: u32::MAX };
+            (log.given, log.dropped) = (channel.last.max(log.given).max(second), dropped);
         }
         Ok(Filled::Whole)
     }
