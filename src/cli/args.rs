@@ -24,6 +24,9 @@ pub(super) enum Command {
     Publish(PublishArgs),
     /// Print the messages of a channel of a running node
     Tail(TailArgs),
+    /// Add, list and remove apps, also while the node runs
+    #[command(subcommand)]
+    App(AppCommand),
     /// Look whether this machine is set up for many connections
     Doctor(ConfigArgs),
 }
@@ -133,4 +136,64 @@ pub(super) enum TailTransport {
     /// One held request per message
     #[value(alias = "long-poll")]
     Longpoll,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AppCommand {
+    /// Add an app: it is stored and known to the whole node when the command returns
+    Add(AppAddArgs),
+    /// List the apps of the configuration and those that were added
+    List(AppListArgs),
+    /// Remove an app that was added; its clients are sent away
+    Remove(AppRemoveArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AppPlaceArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The node's data directory, if it does not stand in its configuration ([store] data)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AppAddArgs {
+    #[command(flatten)]
+    pub place: AppPlaceArgs,
+    /// Its id: what back ends name it by
+    #[arg(long)]
+    pub id: String,
+    /// What clients name it by; random when it is not given
+    #[arg(long)]
+    pub key: Option<String>,
+    /// What its back ends sign with; random when it is not given
+    #[arg(long)]
+    pub secret: Option<String>,
+    /// Let its clients send events to each other
+    #[arg(long)]
+    pub client_events: bool,
+    /// Tell subscribers their number
+    #[arg(long)]
+    pub subscription_count: bool,
+    /// Any other key of [[app]] in the configuration file, such as max_connections=100; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AppListArgs {
+    #[command(flatten)]
+    pub place: AppPlaceArgs,
+    /// Show the secrets
+    #[arg(long)]
+    pub secrets: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AppRemoveArgs {
+    #[command(flatten)]
+    pub place: AppPlaceArgs,
+    /// Its id
+    pub id: String,
 }

@@ -3,6 +3,7 @@
 //! [`run()`] is the whole program but for the node itself, which is handed in: the command line only makes the
 //! configuration that it runs.
 
+mod app;
 mod args;
 mod check;
 mod client;
@@ -102,6 +103,7 @@ where
         Command::Check(args) => check::run(surroundings, &args),
         Command::Publish(args) => publish::run(surroundings, &args),
         Command::Tail(args) => tail::run(surroundings, &args),
+        Command::App(command) => app::run(surroundings, &command),
         Command::Doctor(args) => doctor::run(surroundings, &args),
     };
     match done {

@@ -1,13 +1,14 @@
 //! From a configuration to a running node, and back.
 
+use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
+use super::control::{self, Control};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
-use crate::dialect::app::Apps;
 use crate::dialect::pusher::Pusher;
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Runs the node until a signal ends it. The message of an error is for the person who started it.
 pub fn run(config: &Config) -> Result<(), String> {
@@ -74,6 +75,7 @@ struct Node {
     shards: Vec<JoinHandle<()>>,
     hooks: Hooks,
     store: Store,
+    control: Option<Control>,
     lifecycle: Lifecycle,
     places: Vec<Place>,
     driver: &'static str,
@@ -122,8 +124,9 @@ impl Node {
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
-        let apps = Apps::new(config.apps.iter().cloned());
-        let apps = Arc::new(apps.map_err(|refusal| format!("the apps cannot be: {refusal:?}"))?);
+        let roster = Roster::load(&config.apps, store.handle())?;
+        let apps = roster.apps().clone();
+        let registry = Registry::start(roster, addresses.clone())?;
         let caller = Arc::new(HookCaller(hooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
@@ -141,6 +144,7 @@ impl Node {
                 pages: pages.clone(),
                 caller: caller.clone(),
                 keeper: keeper.clone(),
+                registrar: Arc::new(registry.clone()),
                 node: counters.clone(),
                 limits,
                 clock,
@@ -155,12 +159,14 @@ impl Node {
             };
         }
         lifecycle.running.store(true, Ordering::Relaxed);
-        Ok(Node { addresses, shards: running, hooks, store, lifecycle, places, driver })
+        let control = open_control(config, registry);
+        Ok(Node { addresses, shards: running, hooks, store, control, lifecycle, places, driver })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
     fn stop(self, drain_ms: u64) {
         self.lifecycle.draining.store(true, Ordering::Relaxed);
+        drop(self.control);
         for address in &self.addresses {
             address.send(Mail::Drain(drain_ms));
         }
@@ -274,6 +280,14 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<Store, String>
     let documents: u64 = found.tables.iter().map(|table| table.documents).sum();
     info!(data, logs = found.logs.len(), records, documents, "store opened");
     Ok(store)
+}
+
+/// Opens the control socket where there is a directory for it. A node without one serves all the same.
+fn open_control(config: &Config, registry: Registry) -> Option<Control> {
+    let data = config.store.data.as_deref().map(Path::new)?;
+    let opened = Control::open(data, registry);
+    let path = control::path(data);
+    opened.inspect_err(|error| error!(%error, path = %path.display(), "no control socket")).ok()
 }
 
 fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {

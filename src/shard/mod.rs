@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod act;
+pub mod apps;
 pub mod connection;
 pub mod counters;
 pub mod drain;
@@ -79,6 +80,7 @@ pub struct Shard {
     pages: Arc<dyn Pages>,
     caller: Arc<dyn Caller>,
     keeper: Arc<dyn Keeper>,
+    registrar: Arc<dyn apps::Registrar>,
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
     counters: Arc<Counters>,

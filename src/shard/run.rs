@@ -1,6 +1,7 @@
 //! A shard's thread: start, the loop, the end.
 
 use super::accept::{Addresses, spare_fd};
+use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
 use super::flush::Gather;
 use super::listen::Listener;
@@ -150,6 +151,8 @@ pub struct ShardConfig {
     pub caller: Arc<dyn Caller>,
     /// Keeps what survives the node.
     pub keeper: Arc<dyn Keeper>,
+    /// Makes apps.
+    pub registrar: Arc<dyn Registrar>,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -236,6 +239,7 @@ impl Shard {
             pages: config.pages,
             caller: config.caller,
             keeper: config.keeper,
+            registrar: config.registrar,
             next_sweep_ms: 0,
             counters,
             node: config.node,

@@ -11,7 +11,7 @@ use crate::channel::store::Outcome;
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, List, Publication, ReplyTo, Token,
 };
-use crate::dialect::app::Apps;
+use crate::dialect::app::AppRefusal;
 use std::sync::Arc;
 
 /// One thing to do.
@@ -44,6 +44,13 @@ pub enum Work {
         /// What came of it.
         outcome: Box<Outcome>,
     },
+    /// An app was not made.
+    App {
+        /// Who wanted it.
+        token: Token,
+        /// Why not.
+        refusal: AppRefusal,
+    },
     /// Tear a connection down.
     Close(net::Key),
 }
@@ -57,6 +64,7 @@ impl Shard {
                 Work::Effect(effect) => self.effect(effect),
                 Work::Hook { token, answer } => self.on_hook(token, *answer),
                 Work::Stored { token, outcome } => self.on_stored(token, *outcome),
+                Work::App { token, refusal } => self.on_app(token, Err(refusal)),
                 Work::Close(key) => {
                     if self.slab.is(key) {
                         self.close_now(key.slot);
@@ -76,7 +84,11 @@ impl Shard {
             Mail::Answer { token, answer } => self.on_answer(token, *answer),
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
             Mail::List { list, from } => self.list(&list, from),
-            Mail::Apps(apps) => self.change_apps(apps),
+            Mail::Apps { apps, noted } => {
+                self.change_apps(apps);
+                drop(noted);
+            }
+            Mail::App { token, outcome } => self.on_app(token, *outcome),
             Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
             Mail::Drain(ms) => self.start_drain(ms),
@@ -100,15 +112,6 @@ impl Shard {
     pub(super) fn list(&mut self, list: &List, from: ReplyTo) {
         let answer = Answer::Channels(self.home.list(list, self.now));
         self.work.push_back(Work::Effect(Effect::Answer { to: from, answer }));
-    }
-
-    fn change_apps(&mut self, apps: Arc<Apps>) {
-        self.apps = apps;
-        for slot in 0..self.slab.slots() {
-            if self.slab[slot].state == State::Open && self.slab[slot].open {
-                self.with_session(slot, |dialects, context, session| dialects.on_apps(context, session));
-            }
-        }
     }
 
     fn effect(&mut self, effect: Effect) {

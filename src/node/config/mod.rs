@@ -13,6 +13,7 @@ mod print;
 mod value;
 
 pub use address::ListenAddress;
+pub use app::{app_differences, app_of, read_app, write_app};
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
