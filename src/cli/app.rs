@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::args::{AppAddArgs, AppCommand, AppPlaceArgs};
+use super::args::{AppAddArgs, AppCommand, AppPlaceArgs, ConfigArgs};
 use super::{Surroundings, serve};
 use crate::channel::store::StoreError;
 use crate::dialect::app::AppSettings;
@@ -31,17 +31,20 @@ pub(super) fn run(surroundings: &mut Surroundings<'_>, command: &AppCommand) -> 
             let shown = [("id", &app.id), ("key", &app.key), ("secret", &app.secret)]
                 .map(|(name, value)| format!("{name} = {}", toml_text(value)));
             let request = Request::Change(Change::Add(Box::new(app)));
-            ask(surroundings, &args.place, &request)?;
+            let config = load(surroundings, &args.place)?;
+            ask(surroundings, &config, &request)?;
             shown.iter().for_each(|line| surroundings.say(line));
             Ok(())
         }
         AppCommand::Remove(args) => {
-            ask(surroundings, &args.place, &Request::Change(Change::Remove(args.id.clone())))?;
+            let config = load(surroundings, &args.place)?;
+            ask(surroundings, &config, &Request::Change(Change::Remove(args.id.clone())))?;
             surroundings.say(format_args!("removed {}", args.id));
             Ok(())
         }
         AppCommand::List(args) => {
-            let lines = ask(surroundings, &args.place, &Request::List { secrets: args.secrets })?;
+            let config = load(surroundings, &args.place)?;
+            let lines = ask(surroundings, &config, &Request::List { secrets: args.secrets })?;
             let rows = lines.iter().map(|line| row(line, args.secrets)).collect::<Result<Vec<_>, _>>()?;
             table(&rows, args.secrets).iter().for_each(|line| surroundings.say(line));
             Ok(())
@@ -68,14 +71,49 @@ fn settings(args: &AppAddArgs) -> Result<AppSettings, String> {
     app_of(values)
 }
 
+/// The configuration of the node that is meant.
+fn load(surroundings: &mut Surroundings<'_>, place: &AppPlaceArgs) -> Result<Config, String> {
+    let flag = place.data.clone().map(|value| Flag { name: "--data", key: "store.data", value });
+    Ok(serve::load(surroundings, &place.config, flag.into_iter().collect())?.config)
+}
+
+/// The app with this id; without one, the only app of the configuration. Apps that were added count where the node has
+/// a data directory.
+pub(super) fn find(
+    surroundings: &mut Surroundings<'_>,
+    config: &ConfigArgs,
+    id: Option<&str>,
+) -> Result<AppSettings, String> {
+    let config = serve::load(surroundings, config, Vec::new())?.config;
+    let configured = |id: &str| config.apps.iter().find(|app| app.id == id);
+    match (id, &config.apps[..]) {
+        (None, [app]) => Ok(app.clone()),
+        (None, []) => Err("the configuration has no app: --key and --secret name one".into()),
+        (None, apps) => {
+            let ids: Vec<&str> = apps.iter().map(|app| app.id.as_str()).collect();
+            Err(format!("which app? --app takes {}", ids.join(", ")))
+        }
+        (Some(id), _) if configured(id).is_some() || config.store.data.is_none() => configured(id)
+            .cloned()
+            .ok_or_else(|| format!("the configuration has no app `{}`", id.escape_debug())),
+        (Some(id), _) => {
+            let lines = ask(surroundings, &config, &Request::List { secrets: true })?;
+            let apps = lines.iter().filter_map(|line| {
+                let mut reader = Reader::default();
+                read_app(reader.read(line).ok()?.root().get("app")?).ok()
+            });
+            let mut found = apps.filter(|app| app.id == id);
+            found.next().ok_or_else(|| format!("there is no app `{}`", id.escape_debug()))
+        }
+    }
+}
+
 /// Has the request answered, by the node if it runs. Returns the lines of a list.
 fn ask(
     surroundings: &mut Surroundings<'_>,
-    place: &AppPlaceArgs,
+    config: &Config,
     request: &Request,
 ) -> Result<Vec<String>, String> {
-    let flag = place.data.clone().map(|value| Flag { name: "--data", key: "store.data", value });
-    let config = serve::load(surroundings, &place.config, flag.into_iter().collect())?.config;
     let Some(data) = config.store.data.clone() else {
         return Err("a node without a data directory keeps its apps in memory and has no control socket: start it \
                     with `--data DIR`, or put `data = \"DIR\"` under [store] in its configuration; and say the \
@@ -97,7 +135,7 @@ fn ask(
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
             Err(error) => return Err(format!("cannot reach the node at {}: {error}", socket.display())),
         }
-        match in_store(&config, data, request)? {
+        match in_store(config, data, request)? {
             Some(lines) => {
                 let note = "no node runs on that directory: this is what its store has";
                 surroundings.complain(format_args!("{}: {note}", data.display()));

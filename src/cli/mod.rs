@@ -11,6 +11,7 @@ mod doctor;
 mod publish;
 mod serve;
 mod tail;
+mod token;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -104,6 +105,7 @@ where
         Command::Publish(args) => publish::run(surroundings, &args),
         Command::Tail(args) => tail::run(surroundings, &args),
         Command::App(command) => app::run(surroundings, &command),
+        Command::Token(command) => token::run(surroundings, &command),
         Command::Doctor(args) => doctor::run(surroundings, &args),
     };
     match done {
