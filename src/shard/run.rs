@@ -1,6 +1,7 @@
 //! A shard's thread: start, the loop, the end.
 
 use super::accept::{Addresses, spare_fd};
+use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
 use super::flush::Gather;
 use super::listen::Listener;
@@ -11,6 +12,7 @@ use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
 use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
+use crate::channel::log::Logs;
 use crate::channel::members::Members;
 use crate::channel::{KeyCache, Now};
 use crate::dialect::Dialects;
@@ -152,6 +154,10 @@ pub struct ShardConfig {
     pub notifier: Arc<dyn Notifier>,
     /// Keeps what survives the node.
     pub keeper: Arc<dyn Keeper>,
+    /// Which log belongs to which channel.
+    pub logs: Logs,
+    /// Makes apps.
+    pub registrar: Arc<dyn Registrar>,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -227,11 +233,13 @@ impl Shard {
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
         let encoder = Encoder::new(config.dialects.relay.forms());
+        let mut home = Home::new(config.limits.home);
+        home.use_logs(config.logs);
         let mut shard = Shard {
             id: config.id,
             net,
             slab: Default::default(),
-            home: Home::new(config.limits.home),
+            home,
             members: Members::default(),
             post: config.post,
             dialects: config.dialects,
@@ -239,6 +247,7 @@ impl Shard {
             caller: config.caller,
             notifier: config.notifier,
             keeper: config.keeper,
+            registrar: config.registrar,
             next_sweep_ms: 0,
             counters,
             node: config.node,

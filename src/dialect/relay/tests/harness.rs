@@ -254,6 +254,7 @@ impl Rig {
                 Action::Stand(_) => panic!("nobody wants it here"),
                 Action::Command { key, command, tag } => self.work.push_back((number, tag, key, command)),
                 Action::List { .. } => panic!("the relay lists nothing"),
+                Action::CreateApp { .. } => panic!("the relay makes no apps"),
                 Action::Tell { key, command } => self.work.push_back((usize::MAX, 0, key, command)),
                 Action::Subscribe { key, form, ask, tag } => {
                     assert!(connection.subs.iter().all(|sub| sub.tag != tag), "tag {tag} twice");
@@ -315,6 +316,7 @@ impl Rig {
             Effect::Answer { to, .. } if to.token.slot == u32::MAX => {}
             Effect::Answer { to, answer } => self.answer(to.token.slot as usize, to.token.tag as u16, answer),
             Effect::Deliver { channel, publication, .. } => self.deliver(&channel, &publication),
+            Effect::Store { job, .. } => panic!("no channel is durable here: {job:?}"),
             Effect::Announce { announcement, .. } => panic!("nobody has told who it is: {announcement:?}"),
             Effect::End { channel, reason, .. } => {
                 for (number, tag, _) in self.members(&channel, |_| true) {
