@@ -1,0 +1,4 @@
+//! What the oracles of the Pusher dialect share: a node without sockets, and the ends of its wires.
+
+pub mod ends;
+pub mod world;
