@@ -237,6 +237,7 @@ impl Client {
         let online = match announcement {
             Announcement::Joined(_) => true,
             Announcement::Left(_) => false,
+            Announcement::Count(_) | Announcement::Occupied | Announcement::Vacated => return,
         };
         user.learn(cx, tag, online);
     }
