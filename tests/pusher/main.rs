@@ -9,6 +9,7 @@ mod client_events;
 mod handshake;
 mod http_api;
 mod liveness;
+mod model;
 mod presence;
 mod signin;
 mod subscriptions;

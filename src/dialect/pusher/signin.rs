@@ -11,7 +11,7 @@ use super::form;
 use super::name::{Name, of_user};
 use super::refusal::Refusal;
 use crate::channel::command::Subscribe as Ask;
-use crate::channel::{Announcement, Answer, User};
+use crate::channel::{Announcement, Answer, ChannelKey, User};
 use crate::dialect::{Action, Context, Form};
 use crate::limits::{PUSHER_REPEATS_WAITING, PUSHER_WATCHLIST_USERS};
 use bytes::Bytes;
@@ -45,8 +45,8 @@ struct Asked {
     signins: u8,
     /// How often it has asked for the user's channel meanwhile.
     inbox: u8,
-    /// Answers of homes that are still to come.
-    waits: u8,
+    /// The user's channel: listened to last, so that nothing comes before the answer.
+    inbox_key: Arc<ChannelKey>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,26 +135,29 @@ impl Client {
             user.watchlist.truncate(limit);
             self.refuse(cx, Refusal::WatchlistCut { limit }, None);
         }
-        self.listen_for(pusher, cx, &user.member.id);
+        self.be_online(pusher, cx, &user.member.id);
         let watched = self.watch(pusher, cx, &user.watchlist);
-        let waits = OWN_CHANNELS as u8;
-        let asked = Some(Box::new(Asked { user_data: user_data.into(), signins: 1, inbox: 0, waits }));
+        let inbox_key = pusher.key(self.app(), &of_user(&user.member.id));
+        let asked = Some(Box::new(Asked { user_data: user_data.into(), signins: 1, inbox: 0, inbox_key }));
         self.user = Some(Box::new(SignedIn { user, asked, watched, told: false }));
     }
 
-    /// Subscribes to the two channels of the user.
-    fn listen_for(&mut self, pusher: &Pusher, cx: &mut Context<'_>, id: &str) {
+    /// Makes the user present where others watch for it.
+    fn be_online(&mut self, pusher: &Pusher, cx: &mut Context<'_>, id: &str) {
         let policy = self.app().hidden_policy.clone();
-        let inbox = pusher.key(self.app(), &of_user(id));
-        let tag = self.channels.add(inbox.clone(), Role::Inbox, None);
-        let ask = Box::new(listen(&policy, None));
-        cx.act(Action::Subscribe { key: inbox, form: form::EVENTS, ask, tag });
-        let online = pusher.key(self.app(), &format!("{ONLINE_PREFIX}{id}"));
+        let key = pusher.key(self.app(), &format!("{ONLINE_PREFIX}{id}"));
         let user = Arc::new(User { id: Bytes::copy_from_slice(id.as_bytes()), info: Bytes::new() });
-        let tag = self.channels.add(online.clone(), Role::Online, Some(user.id.clone()));
+        let tag = self.channels.add(key.clone(), Role::Online, Some(user.id.clone()));
         let ask = Box::new(listen(&policy, Some(user)));
         // Nothing is published there, and of itself the connection need not be told.
-        cx.act(Action::Subscribe { key: online, form: Form::SESSION, ask, tag });
+        cx.act(Action::Subscribe { key, form: Form::SESSION, ask, tag });
+    }
+
+    /// Listens to what is said to the user.
+    fn open_inbox(&mut self, cx: &mut Context<'_>, key: Arc<ChannelKey>) {
+        let tag = self.channels.add(key.clone(), Role::Inbox, None);
+        let ask = Box::new(listen(&self.app().hidden_policy, None));
+        cx.act(Action::Subscribe { key, form: form::EVENTS, ask, tag });
     }
 
     fn watch(&mut self, pusher: &Pusher, cx: &mut Context<'_>, ids: &[Box<str>]) -> Vec<Watched> {
@@ -202,14 +205,12 @@ impl Client {
                 return client::close(cx, Code::OverCapacity);
             }
             (_, Answer::Refused(refusal)) => return self.sign_out(cx, &AuthError::from(*refusal)),
-            _ => {
-                if let Some(asked) = user.asked.as_mut().filter(|_| !before) {
-                    asked.waits = asked.waits.saturating_sub(1);
-                    if asked.waits == 0 {
-                        signed_in(cx, user);
-                    }
+            (Role::Online, _) => {
+                if let Some(key) = user.asked.as_ref().map(|asked| asked.inbox_key.clone()) {
+                    self.open_inbox(cx, key);
                 }
             }
+            _ => signed_in(cx, user),
         }
         if let Some(user) = &mut self.user {
             user.tell_all(cx);
@@ -243,7 +244,7 @@ impl Client {
     }
 }
 
-/// Both channels of the user stand: answers all that was asked meanwhile.
+/// Both channels of the user stand: if it is news, answers all that was asked meanwhile.
 fn signed_in(cx: &mut Context<'_>, user: &mut SignedIn) {
     let Some(asked) = user.asked.take() else { return };
     for _ in 0..asked.signins {
