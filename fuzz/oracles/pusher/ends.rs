@@ -1,6 +1,7 @@
 //! The ends of the wires: what clients and back ends of a [`World`] send, signed, and what they get.
 
 use super::world::World;
+use fanwire::channel::{ChannelKey, List};
 use fanwire::dialect::app::AppSettings;
 use fanwire::wire::sign::{ApiQuery, channel_string, hmac_sha256, md5, user_string};
 use serde_json::{Value, json};
@@ -82,6 +83,14 @@ impl World {
         let raw = String::from_utf8(self.take_raw(number)).expect("text");
         let (head, body) = raw.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {raw:?}"));
         (head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status"), body.into())
+    }
+
+    /// The occupied channels of an app as their homes know them: name, connections, users.
+    pub fn occupied(&self, app: u32) -> Vec<(String, u32, u32)> {
+        let list = List { app, prefix: Box::default(), most: usize::MAX };
+        let channels = self.shards.iter().flat_map(|shard| shard.home.list(&list, self.now));
+        let text = |key: &ChannelKey| String::from_utf8(key.name().to_vec()).expect("text");
+        channels.map(|(key, info)| (text(&key), info.subscribers, info.users.unwrap_or(0))).collect()
     }
 
     /// What is left in the node once nobody is there: channels, channels with members, bytes of users,

@@ -31,6 +31,10 @@ const AUTHORIZE_MS: u64 = 5_000;
 pub struct Choices<'a>(&'a [u8]);
 
 impl Choices<'_> {
+    fn is_over(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn below(&mut self, bound: usize) -> usize {
         let Some((&first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
@@ -63,7 +67,7 @@ pub struct Play<'a> {
 /// Plays all of it, and then sees to it that nothing is left.
 pub fn play(bytes: &[u8]) {
     let mut play = Play::new(bytes);
-    while !play.choices.0.is_empty() {
+    while !play.choices.is_over() {
         play.step();
         play.observe();
     }
@@ -523,24 +527,41 @@ impl<'a> Play<'a> {
                 assert_eq!(client.channels[name].view, truth.collect(), "who is in {name}");
             }
         }
+        let truth: BTreeMap<&str, (u32, u32)> = occupied
+            .iter()
+            .map(|(name, members)| {
+                let users: BTreeSet<&str> = members.iter().flatten().copied().collect();
+                (*name, (members.len() as u32, users.len() as u32))
+            })
+            .collect();
+        let known = self.world.occupied(app);
+        let known = known.iter().filter(|(name, ..)| !name.starts_with('#'));
+        let known: BTreeMap<&str, (u32, u32)> =
+            known.map(|(name, all, users)| (&**name, (*all, *users))).collect();
+        assert_eq!(known, truth, "what homes know");
+        if self.choices.is_over() {
+            self.ask_back_end(app, &truth);
+        }
+    }
+
+    /// What back ends are told of an app's channels.
+    fn ask_back_end(&mut self, app: u32, truth: &BTreeMap<&str, (u32, u32)>) {
         let id = APPS[app as usize];
-        let mut told = BTreeMap::new();
         for (prefix, info) in [("", "subscription_count"), ("presence-", "user_count,subscription_count")] {
             let path = format!("/apps/{id}/channels?filter_by_prefix={prefix}&info={info}");
             let (status, body) = self.world.api(app, "GET", &path, "");
             assert_eq!(status, 200);
-            let list: Value = serde_json::from_str(&body).expect("JSON");
-            told.extend(list["channels"].as_object().expect("an object").clone());
+            let told: Value = serde_json::from_str(&body).expect("JSON");
+            let expected =
+                truth.iter().filter(|(name, _)| name.starts_with(prefix)).map(|(name, (all, users))| {
+                    let counts = match prefix {
+                        "" => json!({"subscription_count": all}),
+                        _ => json!({"subscription_count": all, "user_count": users}),
+                    };
+                    ((*name).to_owned(), counts)
+                });
+            assert_eq!(told["channels"], Value::Object(expected.collect()), "what back ends see");
         }
-        let truth = occupied.iter().map(|(name, members)| {
-            let users: BTreeSet<&str> = members.iter().flatten().copied().collect();
-            let mut counts = json!({"subscription_count": members.len()});
-            if name.starts_with("presence-") {
-                counts["user_count"] = json!(users.len());
-            }
-            ((**name).to_owned(), counts)
-        });
-        assert_eq!(told, truth.collect(), "what back ends see");
     }
 
     /// Everybody goes, and nothing is left.
