@@ -28,6 +28,7 @@
 pub mod echo;
 pub mod encode;
 pub mod pusher;
+pub mod pushi;
 pub mod relay;
 pub mod session;
 pub mod upgrade;
