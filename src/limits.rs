@@ -2,6 +2,7 @@
 //! hold between bounds is checked at compile time. A layer takes its bounds as a struct, so that configuration
 //! can change them and a test can make them small.
 
+mod app;
 mod channel;
 mod hooks;
 mod node;
@@ -12,6 +13,7 @@ mod shard;
 mod store;
 mod wire;
 
+pub use app::*;
 pub use channel::*;
 pub use hooks::*;
 pub use node::*;

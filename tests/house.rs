@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// Modules of `src/dialect` that are not a dialect but what all of them share.
-const DIALECTS_SHARE: [&str; 6] = ["encode", "grant", "mod", "route", "session", "upgrade"];
+const DIALECTS_SHARE: [&str; 7] = ["app", "encode", "grant", "http", "mod", "session", "upgrade"];
 
 /// Layers that do no I/O and know no clock.
 const PURE: [&str; 3] = ["wire", "channel", "dialect"];

@@ -83,6 +83,8 @@ pub enum Command {
     Users,
     /// Delete it with all its publications and end all subscriptions. Answer: `Info` as it was before.
     Delete,
+    /// End all subscriptions; the channel stays. Answer: `Info` as it was before.
+    Terminate,
     /// Describe the group of this key, after setting its limits when given. Answer: `Group`; with limits also
     /// `Refused`.
     GroupInfo {
@@ -91,6 +93,17 @@ pub enum Command {
     },
     /// Delete all channels of the group of this key. Answer: `Group` as it was before.
     GroupDelete,
+}
+
+/// Which channels of a home are meant: those with subscribers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// Of this app.
+    pub app: u32,
+    /// Whose names begin so.
+    pub prefix: Box<[u8]>,
+    /// At most so many.
+    pub most: usize,
 }
 
 /// The particulars of a subscription.
@@ -215,6 +228,8 @@ pub enum Answer {
     Info(Option<ChannelInfo>),
     /// The channel's users; nobody if it does not exist.
     Users(Roster),
+    /// Channels of one home, in no order.
+    Channels(Vec<(Arc<ChannelKey>, ChannelInfo)>),
     /// The group.
     Group(GroupInfo),
     /// No.
@@ -247,6 +262,8 @@ pub enum Ended {
     Deleted,
     /// A newcomer took the place ([`Concurrency::Last`]).
     Displaced,
+    /// A back end wants its subscribers gone ([`Command::Terminate`]).
+    Terminated,
 }
 
 /// A set of shards.

@@ -1,19 +1,18 @@
 //! The home of channels: the one place that changes them (design R4).
 
 use crate::channel::command::{
-    Answer, ChannelInfo, Class, Command, Effect, Ended, GroupInfo, Refusal, ReplyTo, ShardSet, Start,
-    Subscribe, Subscribed,
+    Answer, ChannelInfo, Class, Command, Effect, Ended, List, Refusal, ReplyTo, ShardSet, Start, Subscribe,
+    Subscribed,
 };
 use crate::channel::group::Groups;
 use crate::channel::history::History;
 use crate::channel::presence::Presence;
-use crate::channel::{
-    ChannelKey, Concurrency, GroupLimits, Message, Now, Policy, Position, Publication, Roster,
-};
+use crate::channel::{ChannelKey, Concurrency, Message, Now, Policy, Position, Publication, Roster};
 use crate::limits::{HomeLimits, SWEEP_CHANNELS_PER_TICK};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
+mod ending;
 mod users;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -158,6 +157,16 @@ impl Home {
         self.groups.len()
     }
 
+    /// The channels that `list` means.
+    pub fn list(&self, list: &List, now: Now) -> Vec<(Arc<ChannelKey>, ChannelInfo)> {
+        let meant = |channel: &&Channel| {
+            let key = &channel.key;
+            key.app() == list.app && key.name().starts_with(&list.prefix) && !channel.shards.is_empty()
+        };
+        let channels = self.channels.iter().map(|(_, channel)| channel).filter(meant);
+        channels.take(list.most).map(|channel| (channel.key.clone(), channel.info(now))).collect()
+    }
+
     /// Carries out `command` for `key` and appends what follows from it to `effects`, in order.
     ///
     /// `busy` are the shards that can take no further deliveries: a publication that one of them would have
@@ -190,6 +199,7 @@ impl Home {
             Command::Users => {
                 Ok(Answer::Users(self.find(key).map_or_else(Roster::default, |at| self.users(at))))
             }
+            Command::Terminate => Ok(Answer::Info(self.terminate(key, now, effects))),
             Command::Delete => Ok(Answer::Info(self.delete(key, now, effects))),
             Command::GroupInfo { set } => self.group_info(key, set, now).map(Answer::Group),
             Command::GroupDelete => Ok(Answer::Group(self.group_delete(key, now, effects))),
@@ -233,10 +243,11 @@ impl Home {
             deflated: OnceLock::new(),
             replay: Default::default(),
         });
-        if policy.max_messages > 0 {
+        let stored = policy.max_messages > 0 && !publication.message.is_fleeting();
+        if stored {
             self.admit(at, &publication, &policy)?;
         }
-        self.append(at, &publication, now);
+        self.append(at, &publication, stored, now);
         let channel = &mut self.channels[at];
         let info = channel.info(now);
         let shards = channel.interest();
@@ -263,8 +274,7 @@ impl Home {
         self.groups.get(&channel.key).map_or(Ok(()), |group| group.admit_message(bytes, freed))
     }
 
-    fn append(&mut self, at: usize, publication: &Arc<Publication>, now: Now) {
-        let stored = self.channels[at].policy.max_messages > 0;
+    fn append(&mut self, at: usize, publication: &Arc<Publication>, stored: bool, now: Now) {
         self.account(at, |channel| {
             if stored {
                 channel.history.push(publication.clone());
@@ -411,55 +421,6 @@ impl Home {
         channel.idle_since_ms = now.mono_ms();
         let key = channel.key.clone();
         self.count_subscribers(&key, -1);
-    }
-
-    /// Ends all subscriptions: they no longer count, and their shards are told.
-    fn end_all(&mut self, at: usize, reason: Ended, effects: &mut Vec<Effect>) {
-        self.epoch += 1;
-        let epoch = self.epoch;
-        let channel = &mut self.channels[at];
-        let (shards, ended) = (channel.interest(), channel.subscribers());
-        channel.stream_epoch = epoch;
-        channel.poll_epoch = epoch;
-        channel.shards = Vec::new();
-        let key = channel.key.clone();
-        self.count_subscribers(&key, -i64::from(ended));
-        if ended > 0 {
-            effects.push(Effect::End { shards, channel: key, reason });
-        }
-        self.part_all(at, effects);
-    }
-
-    fn delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> Option<ChannelInfo> {
-        let at = self.find(key)?;
-        self.trim(at, now);
-        let info = self.channels[at].info(now);
-        self.end_all(at, Ended::Deleted, effects);
-        self.remove(at, now);
-        Some(info)
-    }
-
-    fn group_info(
-        &mut self,
-        key: &Arc<ChannelKey>,
-        set: Option<GroupLimits>,
-        now: Now,
-    ) -> Result<GroupInfo, Refusal> {
-        if let Some(limits) = set {
-            self.groups.set_limits(key, limits, self.limits.channels, now.mono_ms())?;
-        }
-        Ok(self.groups.get(key).map_or_else(GroupInfo::default, |g| g.info))
-    }
-
-    fn group_delete(&mut self, key: &Arc<ChannelKey>, now: Now, effects: &mut Vec<Effect>) -> GroupInfo {
-        let Some(info) = self.groups.get(key).map(|g| g.info) else { return GroupInfo::default() };
-        let same = |k: &ChannelKey| k.app() == key.app() && k.group() == key.group();
-        let members = self.channels.iter().map(|(_, c)| c.key.clone());
-        let members: Vec<_> = members.filter(|k| same(k)).collect();
-        for member in members {
-            self.delete(&member, now, effects);
-        }
-        info
     }
 
     fn find(&self, key: &Arc<ChannelKey>) -> Option<usize> {

@@ -16,14 +16,16 @@ pub mod position;
 pub mod presence;
 pub mod publication;
 pub mod roster;
+pub mod session_id;
 
-pub use command::{Answer, Class, Command, Effect, Ended, Refusal, ReplyTo, Start, Token};
+pub use command::{Answer, Class, Command, Effect, Ended, List, Refusal, ReplyTo, Start, Token};
 pub use key::{ChannelKey, KeyCache, KeyHasher};
 pub use policy::{Concurrency, GroupLimits, Policy, PresenceLimits};
 pub use position::Position;
 pub use presence::{Announcement, User};
-pub use publication::{Message, Publication};
+pub use publication::{Message, Origin, Publication};
 pub use roster::Roster;
+pub use session_id::SessionId;
 
 /// The time of one loop turn, handed down to everything that needs to know it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One message in one channel.
 
-use crate::channel::Position;
 use crate::channel::members::Form;
+use crate::channel::{Position, SessionId};
 use crate::limits::REPLAY_FORMS;
 use bytes::Bytes;
 use std::sync::OnceLock;
@@ -17,6 +17,33 @@ pub struct Message {
     pub event: Option<Bytes>,
     /// WebSockets that negotiated permessage-deflate get it compressed.
     pub deflate: bool,
+    /// Where it comes from; none for a plain message of a back end.
+    pub origin: Option<Box<Origin>>,
+}
+
+/// What is known of a message beside what it says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The session that does not get it.
+    pub except: Option<SessionId>,
+    /// The user who sent it, as the node knows it.
+    pub user_id: Option<Bytes>,
+    /// The payload is one JSON document and no text: wires that put it into JSON do so as it is.
+    pub json: bool,
+    /// For those who are there, and never stored.
+    pub fleeting: bool,
+}
+
+impl Message {
+    /// The session that does not get it.
+    pub fn except(&self) -> Option<SessionId> {
+        self.origin.as_ref()?.except
+    }
+
+    /// Whether it is never stored.
+    pub fn is_fleeting(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| origin.fleeting)
+    }
 }
 
 /// A message with its place in its channel. Shared by reference by everybody who sends or stores it.
@@ -70,5 +97,6 @@ impl Publication {
             + 2 * self.message.payload.len()
             + optional(&self.message.content_type)
             + optional(&self.message.event)
+            + self.message.origin.as_ref().map_or(0, |o| size_of::<Origin>() + optional(&o.user_id))
     }
 }

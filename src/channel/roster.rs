@@ -42,7 +42,7 @@ impl Roster {
     }
 
     /// All of them, those who came first first.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<User>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<User>> + Clone {
         self.chunks.iter().flat_map(|chunk| chunk.iter()).map(|place| &place.user)
     }
 

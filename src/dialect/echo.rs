@@ -166,6 +166,10 @@ mod tests {
             keys: &mut Default::default(),
             wants_standing: false,
             shard: 0,
+            shards: 1,
+            slot: 0,
+            apps: &Default::default(),
+            tools: &mut Default::default(),
             actions: &mut actions,
             figures: &NoFigures,
         };

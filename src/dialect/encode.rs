@@ -2,12 +2,21 @@
 
 use crate::channel::members::Form;
 use crate::channel::{Announcement, ChannelKey, Publication};
-use crate::dialect::relay;
+use crate::dialect::{pusher, relay};
 use crate::wire::http::date;
 use crate::wire::http::response::put_header;
 use crate::wire::ws::deflate::Compressor;
 use bytes::Bytes;
 use std::sync::Arc;
+
+/// The number of a form's dialect stands above this bit, that of its kind below.
+pub const DIALECT_SHIFT: u32 = 28;
+/// Forms of [`relay`].
+pub const RELAY: u32 = 0;
+/// Forms of [`pusher`].
+pub const PUSHER: u32 = 1;
+/// Forms of the Pushi dialect.
+pub const PUSHI: u32 = 2;
 
 /// Makes frames, and keeps those of the publication at hand so that each form is made once. One per shard.
 pub struct Encoder {
@@ -49,8 +58,13 @@ impl Encoder {
         Encoder::new(relay::form::Forms::new(Vec::new(), crate::wire::multipart::Boundary::new(&[0; 24])))
     }
 
-    /// The frame of `publication` in `form`.
-    pub fn frame(&mut self, form: Form, publication: &Arc<Publication>) -> Bytes {
+    /// The frame of `publication` in `form`. Forms of WebSocket dialects name the channel.
+    pub fn frame(
+        &mut self,
+        form: Form,
+        channel: Option<&ChannelKey>,
+        publication: &Arc<Publication>,
+    ) -> Bytes {
         if !self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, publication)) {
             self.frames.clear();
             self.of = Some(publication.clone());
@@ -58,23 +72,39 @@ impl Encoder {
         if let Some((_, frame)) = self.frames.iter().find(|(f, _)| *f == form) {
             return frame.clone();
         }
-        let frame = self.forms.encode(form, publication, &mut self.scratch, &mut self.compressor);
+        let frame = match (form.0 >> DIALECT_SHIFT, channel) {
+            (PUSHER, Some(channel)) => pusher::form::encode(channel, publication, &mut self.scratch),
+            _ => self.forms.encode(form, publication, &mut self.scratch, &mut self.compressor),
+        };
         self.frames.push((form, frame.clone()));
         frame
     }
 
     /// The frame that tells members with this form who has come to or gone from the channel `key`. `None`: the form
     /// does not tell, as all of the relay's.
-    pub fn announced(&mut self, _: Form, _: &ChannelKey, _: &Announcement) -> Option<Bytes> {
-        None
+    pub fn announced(
+        &mut self,
+        form: Form,
+        channel: &ChannelKey,
+        announcement: &Announcement,
+    ) -> Option<Bytes> {
+        match form.0 >> DIALECT_SHIFT {
+            PUSHER => pusher::form::announced(channel, announcement, &mut self.scratch),
+            _ => None,
+        }
     }
 
     /// As [`Encoder::frame`], for a stored publication: the frame stays with it.
-    pub fn replayed(&mut self, form: Form, publication: &Arc<Publication>) -> Bytes {
+    pub fn replayed(
+        &mut self,
+        form: Form,
+        channel: Option<&ChannelKey>,
+        publication: &Arc<Publication>,
+    ) -> Bytes {
         if let Some(frame) = publication.replay.get(form) {
             return frame;
         }
-        let frame = self.frame(form, publication);
+        let frame = self.frame(form, channel, publication);
         publication.replay.put(form, &frame);
         frame
     }

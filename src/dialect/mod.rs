@@ -25,8 +25,10 @@
 //! On `Done`, `Close` and closing, the shard itself leaves all subscriptions and forgets the session; answers that
 //! come later are dropped (and registrations undone).
 
+pub mod app;
 pub mod echo;
 pub mod encode;
+pub mod http;
 pub mod pusher;
 pub mod pushi;
 pub mod relay;
@@ -36,7 +38,7 @@ pub mod upgrade;
 pub use crate::channel::members::Form;
 pub use session::{Dialects, Session};
 
-use crate::channel::command::{Command, Subscribe};
+use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;
 use crate::channel::{ChannelKey, KeyCache, Message, Now, Policy};
 use crate::wire::http::repeat::RepeatedHead;
@@ -64,6 +66,14 @@ pub struct Context<'a> {
     pub wants_standing: bool,
     /// The shard this runs on.
     pub shard: u16,
+    /// Shards of the node.
+    pub shards: u16,
+    /// The connection's slot there: with the shard it tells where a session is.
+    pub slot: u32,
+    /// All apps.
+    pub apps: &'a Arc<app::Apps>,
+    /// Buffers that sessions use one after the other.
+    pub tools: &'a mut Tools,
     /// What the shard shall do, in order.
     pub actions: &'a mut Vec<Action>,
     /// Figures of the whole node, for status pages.
@@ -85,6 +95,13 @@ impl Context<'_> {
     pub fn refused(&mut self, label: &'static str, detail: impl Into<Box<str>>) {
         self.actions.push(Action::Refused { label, detail: detail.into() });
     }
+}
+
+/// Buffers of a shard for its sessions. Who uses one takes it out and puts it back; after a panic there is a new one.
+#[derive(Debug, Default)]
+pub struct Tools {
+    /// For reading what Pusher's clients and back ends send.
+    pub pusher: Option<Box<pusher::Tools>>,
 }
 
 /// Node-wide figures that a dialect's status page shows; sums over all shards, a moment old.
@@ -148,6 +165,13 @@ pub enum Action {
     Stream {
         /// What happens when the peer does not keep up.
         slow: SlowConsumer,
+    },
+    /// Ask every shard for its channels; [`Dialects::on_answer`] is called with `tag` once for each shard.
+    List {
+        /// Which channels.
+        list: Arc<List>,
+        /// As in `Command`.
+        tag: u16,
     },
     /// Ask a channel's home; [`Dialects::on_answer`] is called with `tag`. Tags of commands and subscriptions of a
     /// session must differ; below 65536.

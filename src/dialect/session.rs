@@ -1,8 +1,8 @@
 //! The sum of all dialects: one session type, and the calls passed on.
 
 use crate::channel::hook::{HookAnswer, HookFailure};
-use crate::channel::{Announcement, Answer, Ended, Publication};
-use crate::dialect::{Context, echo, relay};
+use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
+use crate::dialect::{Context, echo, pusher, relay};
 use crate::wire::http::request::Request;
 use std::sync::Arc;
 
@@ -16,6 +16,18 @@ pub enum Session {
     Relay(relay::Session),
     /// The conformance endpoint.
     Echo(echo::Session),
+    /// Pusher.
+    Pusher(pusher::Session),
+}
+
+impl Session {
+    /// The name by which others may point at it.
+    pub fn id(&self) -> Option<SessionId> {
+        match self {
+            Session::Pusher(session) => session.id(),
+            Session::None | Session::Relay(_) | Session::Echo(_) => None,
+        }
+    }
 }
 
 /// One message of a WebSocket.
@@ -33,12 +45,15 @@ pub struct Dialects {
     pub relay: relay::Relay,
     /// The conformance endpoint, if it is switched on.
     pub echo: Option<echo::Echo>,
+    /// Pusher.
+    pub pusher: pusher::Pusher,
 }
 
 impl Dialects {
     /// A request has arrived and no exchange is open. False: no dialect knows the path.
     ///
-    /// Where several dialects share a listener, the first that knows the path has it: echo, relay.
+    /// Where several dialects share a listener, the first that knows the path has it: echo; the relay, whose locations
+    /// somebody has configured; Pusher.
     pub fn on_request(&self, cx: &mut Context<'_>, session: &mut Session, request: &Request<'_>) -> bool {
         if let Some(echo) = &self.echo
             && let Some(started) = echo.on_request(cx, request)
@@ -46,19 +61,23 @@ impl Dialects {
             *session = Session::Echo(started);
             return true;
         }
-        match self.relay.on_request(cx, request) {
-            Some(started) => {
-                *session = Session::Relay(started);
-                true
-            }
-            None => false,
+        if let Some(started) = self.relay.on_request(cx, request) {
+            *session = Session::Relay(started);
+            return true;
         }
+        if let Some(started) = self.pusher.on_request(cx, request) {
+            *session = Session::Pusher(started);
+            return true;
+        }
+        false
     }
 
     /// A home has answered the command or subscription `tag`.
     pub fn on_answer(&self, cx: &mut Context<'_>, session: &mut Session, tag: u16, answer: Answer) {
-        if let Session::Relay(session) = session {
-            self.relay.on_answer(cx, session, tag, answer);
+        match session {
+            Session::Relay(session) => self.relay.on_answer(cx, session, tag, answer),
+            Session::Pusher(session) => self.pusher.on_answer(cx, session, tag, answer),
+            Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -83,21 +102,31 @@ impl Dialects {
     /// Somebody has come or gone, for a subscription with [`crate::dialect::Form::SESSION_ANNOUNCED`].
     pub fn on_announcement(
         &self,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
         session: &mut Session,
-        _tag: u16,
-        _: &Arc<Announcement>,
+        tag: u16,
+        announcement: &Arc<Announcement>,
     ) {
         match session {
-            // Neither makes such subscriptions.
+            Session::Pusher(session) => self.pusher.on_announcement(cx, session, tag, announcement),
+            // They make no such subscriptions.
             Session::Relay(_) | Session::Echo(_) | Session::None => {}
+        }
+    }
+
+    /// The apps are other ones from now on.
+    pub fn on_apps(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let Session::Pusher(session) = session {
+            self.pusher.on_apps(cx, session);
         }
     }
 
     /// A home has ended the subscription `tag`.
     pub fn on_ended(&self, cx: &mut Context<'_>, session: &mut Session, tag: u16, reason: Ended) {
-        if let Session::Relay(session) = session {
-            self.relay.on_ended(cx, session, tag, reason);
+        match session {
+            Session::Relay(session) => self.relay.on_ended(cx, session, tag, reason),
+            Session::Pusher(session) => self.pusher.on_ended(cx, session, tag, reason),
+            Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -106,6 +135,7 @@ impl Dialects {
         match session {
             Session::Relay(session) => self.relay.on_message(cx, session, message),
             Session::Echo(session) => session.on_message(cx, message),
+            Session::Pusher(session) => self.pusher.on_message(cx, session, message),
             Session::None => {}
         }
     }
@@ -125,8 +155,10 @@ impl Dialects {
 
     /// The session's deadline has passed.
     pub fn on_deadline(&self, cx: &mut Context<'_>, session: &mut Session) {
-        if let Session::Relay(session) = session {
-            self.relay.on_deadline(cx, session);
+        match session {
+            Session::Relay(session) => self.relay.on_deadline(cx, session),
+            Session::Pusher(session) => self.pusher.on_deadline(cx, session),
+            Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -142,6 +174,7 @@ impl Dialects {
         match session {
             Session::Relay(session) => self.relay.on_drain(cx, session),
             Session::Echo(session) => session.on_drain(cx),
+            Session::Pusher(session) => self.pusher.on_drain(cx, session),
             Session::None => {}
         }
     }

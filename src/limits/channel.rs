@@ -2,6 +2,10 @@
 
 /// Shards of a node: the interest of a channel is one bit per shard.
 pub const SHARDS: usize = 64;
+/// Bits of a session's name that tell its shard.
+pub const SESSION_SHARD_BITS: u32 = 6;
+/// Bits of a session's name that tell its slot: connections of one shard.
+pub const SESSION_SLOT_BITS: u32 = 26;
 /// Channels that one shard may own. More: publish and subscribe are refused with 403.
 pub const CHANNELS_PER_SHARD: usize = 1_000_000;
 /// Memory of all stored publications that one shard owns, bytes. More: publish is refused with 507.
@@ -47,4 +51,5 @@ impl Default for HomeLimits {
 }
 
 const _: () = assert!(SHARDS <= u64::BITS as usize);
+const _: () = assert!(SHARDS <= 1 << SESSION_SHARD_BITS && SESSION_SHARD_BITS + SESSION_SLOT_BITS == 32);
 const _: () = assert!((PRESENCE_USER_BYTES as usize) < PRESENCE_BYTES_PER_SHARD);

@@ -24,6 +24,17 @@ pub const PUSHER_BATCH_EVENTS: usize = 10;
 pub const PUSHER_TIMESTAMP_TOLERANCE_S: u64 = 600;
 /// The `auth` of a subscription or sign-in, bytes: a key, a colon and 64 hex digits.
 pub const PUSHER_AUTH_BYTES: usize = 512;
+/// A client that has heard nothing for so long asks whether the node is there, seconds (pusher.md section 3).
+pub const PUSHER_ACTIVITY_TIMEOUT_S: u32 = 120;
+/// Time for the answer when the node asks a client whether it is there, milliseconds.
+pub const PUSHER_PONG_TIMEOUT_MS: u64 = 30_000;
+/// The node asks after one and a half times the activity timeout and this much, milliseconds: later than a client that
+/// is well has asked by itself.
+pub const PUSHER_ROUND_TRIP_MS: u64 = 10_000;
+/// Channels of an app that the list of occupied channels tells of, per shard.
+pub const PUSHER_CHANNELS_LISTED: usize = 100_000;
+/// Time after which a request refused for its rate, or because the node is busy, may come again, seconds.
+pub const PUSHER_RETRY_AFTER_S: u64 = 1;
 /// What JSON makes of one byte at worst (`\u0000`), bytes.
 pub const PUSHER_ESCAPE_BYTES: usize = 6;
 /// A client frame without its `data`: names, auth and punctuation, bytes.

@@ -7,6 +7,8 @@ use super::pages::{NodePages, PagesConfig};
 use crate::channel::KeyHasher;
 use crate::channel::Token;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
+use crate::dialect::app::Apps;
+use crate::dialect::pusher::Pusher;
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
@@ -106,6 +108,8 @@ impl Node {
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
+        let apps = Apps::new(config.apps.iter().cloned());
+        let apps = Arc::new(apps.map_err(|refusal| format!("the apps cannot be: {refusal:?}"))?);
         let caller = Arc::new(HookCaller(hooks.handle()));
         let cores = cores(shards);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
@@ -118,6 +122,7 @@ impl Node {
                 post: Post::new(id, addresses.clone(), receiver),
                 bell: bells[id].clone(),
                 dialects: dialects.clone(),
+                apps: apps.clone(),
                 pages: pages.clone(),
                 caller: caller.clone(),
                 node: counters.clone(),
@@ -250,12 +255,13 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
     let public = config.listen.len();
     let listeners: Vec<(&str, bool)> =
         names.iter().enumerate().map(|(index, name)| (name.as_str(), index < public)).collect();
-    let relay =
-        Relay::new(&config.relay, &listeners, KeyHasher::new(seed), boundary).map_err(|mistakes| {
-            let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
-            lines.join("\n")
-        })?;
-    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")) })
+    let hasher = KeyHasher::new(seed);
+    let relay = Relay::new(&config.relay, &listeners, hasher.clone(), boundary).map_err(|mistakes| {
+        let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
+        lines.join("\n")
+    })?;
+    let pusher = Pusher::new(config.pusher.clone(), hasher);
+    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher })
 }
 
 fn choice(driver: Driver) -> DriverChoice {

@@ -8,7 +8,7 @@ use super::work::Work;
 use crate::channel::command::{Command, ReplyTo, Token};
 use crate::channel::hook::HookToken;
 use crate::channel::members::{Form, Subscription};
-use crate::channel::{Answer, ChannelKey, Effect, Refusal};
+use crate::channel::{Answer, ChannelKey, Effect, List, Refusal};
 use crate::dialect::{Action, Session, Upgrade};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION;
 use crate::shard::accept::LazyPeer;
@@ -64,6 +64,7 @@ impl Shard {
                     let from = self.reply_to(slot, tag);
                     self.command(key, command, from);
                 }
+                Action::List { list, tag } => self.list_everywhere(slot, &list, tag),
                 Action::Tell { key, command } => self.command(key, command, self.nobody()),
                 Action::Subscribe { key, form, ask, tag } => {
                     self.subscribe(slot, key, form, Command::Subscribe(ask), tag);
@@ -132,6 +133,19 @@ impl Shard {
             return;
         }
         self.post.send(home, Mail::Command { key, command: Box::new(command), from });
+    }
+
+    /// Asks every shard; each answers for itself.
+    fn list_everywhere(&mut self, slot: u32, list: &Arc<List>, tag: u16) {
+        let from = self.reply_to(slot, tag);
+        self.slab[slot].asked += self.post.shards() as u32;
+        for shard in 0..self.post.shards() {
+            if shard == self.id as usize {
+                self.list(list, from);
+            } else {
+                self.post.send(shard, Mail::List { list: list.clone(), from });
+            }
+        }
     }
 
     fn subscribe(&mut self, slot: u32, key: Arc<ChannelKey>, form: Form, command: Command, tag: u16) {

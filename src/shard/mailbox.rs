@@ -3,7 +3,8 @@
 
 use crate::channel::command::ShardSet;
 use crate::channel::hook::{HookAnswer, HookFailure};
-use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, Publication, ReplyTo, Token};
+use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
+use crate::dialect::app::Apps;
 use crate::limits::MAILBOX_RESERVE_PART;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
@@ -24,6 +25,15 @@ pub enum Mail {
         /// Who asks.
         from: ReplyTo,
     },
+    /// Who asks wants to know the channels that live there.
+    List {
+        /// Which of them.
+        list: Arc<List>,
+        /// Who asks.
+        from: ReplyTo,
+    },
+    /// The apps are these from now on.
+    Apps(Arc<Apps>),
     /// For the members that live there.
     Deliver {
         /// The channel.

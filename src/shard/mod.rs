@@ -31,8 +31,9 @@ use crate::channel::core::Home;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::members::{Member, Members};
 use crate::channel::{KeyCache, Now};
+use crate::dialect::app::Apps;
 use crate::dialect::encode::Encoder;
-use crate::dialect::{Action, Context, Dialects, Session};
+use crate::dialect::{Action, Context, Dialects, Session, Tools};
 use crate::wire::http::request::Request;
 use crate::wire::http::response::Response;
 use crate::wire::ws::deflate::Inflater;
@@ -76,6 +77,8 @@ pub struct Shard {
     addresses: accept::Addresses,
     encoder: Encoder,
     keys: KeyCache,
+    apps: Arc<Apps>,
+    tools: Tools,
     inflater: Option<Box<Inflater>>,
     wheel: Wheel,
     clock: run::Clock,
@@ -126,6 +129,10 @@ impl Shard {
             keys: &mut self.keys,
             wants_standing,
             shard: self.id,
+            shards: self.post.shards() as u16,
+            slot,
+            apps: &self.apps,
+            tools: &mut self.tools,
             actions: &mut actions,
             figures: &self.node,
         };

@@ -14,6 +14,7 @@ use crate::channel::core::Home;
 use crate::channel::members::Members;
 use crate::channel::{KeyCache, Now};
 use crate::dialect::Dialects;
+use crate::dialect::app::Apps;
 use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
@@ -141,6 +142,8 @@ pub struct ShardConfig {
     pub bell: Arc<Bell>,
     /// The dialects.
     pub dialects: Arc<Dialects>,
+    /// Tenants.
+    pub apps: Arc<Apps>,
     /// The node's own pages.
     pub pages: Arc<dyn Pages>,
     /// Makes hook calls.
@@ -237,6 +240,8 @@ impl Shard {
             addresses: Addresses::default(),
             encoder,
             keys: KeyCache::default(),
+            apps: config.apps,
+            tools: Default::default(),
             inflater: Some(Box::new(Inflater::new(false))),
             wheel: Wheel::new(),
             clock: config.clock,

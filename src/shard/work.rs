@@ -8,8 +8,9 @@ use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::members::{Form, Member};
 use crate::channel::{
-    Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, Publication, ReplyTo, Token,
+    Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, List, Publication, ReplyTo, Token,
 };
+use crate::dialect::app::Apps;
 use std::sync::Arc;
 
 /// One thing to do.
@@ -65,6 +66,8 @@ impl Shard {
             Mail::End { key, reason } => self.end(&key, reason),
             Mail::Answer { token, answer } => self.on_answer(token, *answer),
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
+            Mail::List { list, from } => self.list(&list, from),
+            Mail::Apps(apps) => self.change_apps(apps),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
             Mail::Drain(ms) => self.start_drain(ms),
         }
@@ -81,6 +84,21 @@ impl Shard {
             self.work.push_back(Work::Effect(effect));
         }
         self.effects = effects;
+    }
+
+    /// Tells who asks which channels live here.
+    pub(super) fn list(&mut self, list: &List, from: ReplyTo) {
+        let answer = Answer::Channels(self.home.list(list, self.now));
+        self.work.push_back(Work::Effect(Effect::Answer { to: from, answer }));
+    }
+
+    fn change_apps(&mut self, apps: Arc<Apps>) {
+        self.apps = apps;
+        for slot in 0..self.slab.slots() {
+            if self.slab[slot].state == State::Open && self.slab[slot].open {
+                self.with_session(slot, |dialects, context, session| dialects.on_apps(context, session));
+            }
+        }
     }
 
     fn effect(&mut self, effect: Effect) {
@@ -129,6 +147,7 @@ impl Shard {
         let mut delivered = 0u64;
         let mut full = std::mem::take(&mut self.taken);
         let mut sessions = false;
+        let except = self.excepted(publication);
         for group in self.members.groups(key) {
             if group.form.is_session() {
                 sessions |= !group.members.is_empty();
@@ -137,12 +156,16 @@ impl Shard {
             if group.members.is_empty() {
                 continue;
             }
-            let frame = self.encoder.frame(group.form, publication);
+            let frame = self.encoder.frame(group.form, Some(key), publication);
             if frame.is_empty() {
                 continue; // a form that has nothing for this one (an empty chunk)
             }
             delivered += group.members.len() as u64;
             for member in &group.members {
+                if member.slot == except {
+                    delivered -= 1;
+                    continue;
+                }
                 let connection = &mut self.slab[member.slot];
                 connection.delivered = now;
                 if !connection.outbox.has_room(frame.len(), limits) {
@@ -166,11 +189,20 @@ impl Shard {
             self.overflow(member.slot, frame, member.tag);
         }
         if sessions {
-            self.deliver_to_sessions(key, publication);
+            self.deliver_to_sessions(key, publication, except);
         }
     }
 
-    fn deliver_to_sessions(&mut self, key: &Arc<ChannelKey>, publication: &Arc<Publication>) {
+    /// The slot that does not get a publication; `u32::MAX` when all do. A name that is another's by now, or nobody's,
+    /// excepts nobody.
+    fn excepted(&self, publication: &Publication) -> u32 {
+        const NOBODY: u32 = u32::MAX;
+        let Some(except) = publication.message.except() else { return NOBODY };
+        let here = except.shard() == self.id && except.slot() < self.slab.slots();
+        if here && self.slab[except.slot()].session.id() == Some(except) { except.slot() } else { NOBODY }
+    }
+
+    fn deliver_to_sessions(&mut self, key: &Arc<ChannelKey>, publication: &Arc<Publication>, except: u32) {
         let mut members = std::mem::take(&mut self.taken);
         self.members.release(key, &mut members);
         self.forget_seats(&members);
@@ -180,7 +212,7 @@ impl Shard {
             }
         }
         for member in members.drain(..) {
-            if self.concerns(member) {
+            if member.slot != except && self.concerns(member) {
                 self.with_session(member.slot, |dialects, context, session| {
                     dialects.on_publication(context, session, member.tag as u16, publication);
                 });

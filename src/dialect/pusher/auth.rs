@@ -172,15 +172,21 @@ pub enum AuthError {
     UserInfoTooLarge,
     /// The channel has as many members as it may. Said by the session.
     TooManyMembers,
+    /// The connection has as many subscriptions as it may, or the channel as many subscribers. Said by the session.
+    TooManySubscriptions,
+    /// The channel's home has another limit; this is its name. Said by the session.
+    Home(&'static str),
 }
 
 impl AuthError {
     /// `type` in `pusher:subscription_error`.
     pub fn kind(&self) -> &'static str {
         match self {
-            AuthError::UserIdTooLong | AuthError::UserInfoTooLarge | AuthError::TooManyMembers => {
-                "LimitReached"
-            }
+            AuthError::UserIdTooLong
+            | AuthError::UserInfoTooLarge
+            | AuthError::TooManyMembers
+            | AuthError::TooManySubscriptions
+            | AuthError::Home(_) => "LimitReached",
             _ => "AuthError",
         }
     }
@@ -189,7 +195,7 @@ impl AuthError {
     pub fn status(&self) -> u16 {
         match self {
             AuthError::UserIdTooLong | AuthError::UserInfoTooLarge => 4301,
-            AuthError::TooManyMembers => 4100,
+            AuthError::TooManyMembers | AuthError::TooManySubscriptions | AuthError::Home(_) => 4100,
             _ => 401,
         }
     }
@@ -218,6 +224,10 @@ impl fmt::Display for AuthError {
                 write!(f, "user_info exceeds the allowed maximum ({PUSHER_USER_INFO_BYTES} bytes)")
             }
             AuthError::TooManyMembers => f.write_str("The channel has reached its maximum number of members"),
+            AuthError::TooManySubscriptions => {
+                f.write_str("The maximum number of subscriptions has been reached")
+            }
+            AuthError::Home(limit) => write!(f, "A limit of the node has been reached: {limit}"),
         }
     }
 }

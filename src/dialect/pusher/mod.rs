@@ -1,17 +1,179 @@
-//! Pusher Channels, protocol 7 (pusher.md): what is on its wires, both ways, and what its signatures allow.
+//! Pusher Channels, protocol 7 (pusher.md).
 //!
-//! [`handshake`] reads a client's first request, [`frame`] what it sends then, [`event`] writes what it gets;
-//! [`auth`] judges subscriptions and sign-ins, [`refusal`] says what is told about everything that is refused.
+//! The pure half: [`handshake`] reads a client's first request, [`frame`] what it sends then, [`event`] writes what it
+//! gets; [`auth`] judges subscriptions and sign-ins, [`refusal`] says what is told about everything that is refused.
 //! [`api`] reads what back ends ask and [`answer`] writes what they get; [`webhook`] writes what they are told.
-//! [`codes`] and [`name`] hold what the protocol calls things. Nothing here has any state.
+//! [`codes`] and [`name`] hold what the protocol calls things. Nothing there has any state.
+//!
+//! The sessions: [`client`] is one client's connection, with its subscriptions in [`channels`] and, once it has signed
+//! in, its user in [`signin`]; [`backend`] is one request of a back end. What all subscribers of a channel get is made
+//! in [`form`], once for all of them.
+//!
+//! # Users
+//! Each user of an app has two hidden channels. `#server-to-user-ID` carries what the back end says to the user; every
+//! signed-in connection is subscribed to it, and ending its subscriptions ends the connections. `#user-ID` knows who is
+//! online: every signed-in connection is a stream of that user there, and those who watch the user are subscribed to it.
 
 pub mod answer;
 pub mod api;
 pub mod auth;
+mod backend;
+mod channels;
+mod client;
 pub mod codes;
 pub mod event;
+pub mod form;
 pub mod frame;
 pub mod handshake;
 pub mod name;
 pub mod refusal;
+mod signin;
 pub mod webhook;
+
+use crate::channel::{Announcement, Answer, Ended, KeyHasher, SessionId};
+use crate::dialect::Context;
+use crate::dialect::session::Message;
+use crate::limits::{PUSHER_ACTIVITY_TIMEOUT_S, PUSHER_PONG_TIMEOUT_MS, PusherLimits};
+use crate::wire::http::request::Request;
+use crate::wire::json;
+
+/// What the dialect is told to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether it is there at all.
+    pub enabled: bool,
+    /// A client that has heard nothing for so long asks whether the node is there, seconds (section 3).
+    pub activity_timeout_s: u32,
+    /// Time for the answer when the node asks, milliseconds.
+    pub pong_timeout_ms: u64,
+    /// Bounds of what is read.
+    pub limits: PusherLimits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            enabled: true,
+            activity_timeout_s: PUSHER_ACTIVITY_TIMEOUT_S,
+            pong_timeout_ms: PUSHER_PONG_TIMEOUT_MS,
+            limits: PusherLimits::default(),
+        }
+    }
+}
+
+/// The dialect.
+#[derive(Debug)]
+pub struct Pusher {
+    settings: Settings,
+    hasher: KeyHasher,
+}
+
+/// Buffers of a shard for reading JSON.
+#[derive(Debug, Default)]
+pub struct Tools {
+    parser: frame::Parser,
+    reader: json::Reader,
+}
+
+/// A client's connection, or a request of a back end.
+#[derive(Debug)]
+pub struct Session(State);
+
+#[derive(Debug)]
+enum State {
+    /// It was answered.
+    Over,
+    Client(Box<client::Client>),
+    Backend(Box<backend::Exchange>),
+}
+
+impl Session {
+    /// The name of a client's connection.
+    pub fn id(&self) -> Option<SessionId> {
+        match &self.0 {
+            State::Client(client) => Some(client.id()),
+            State::Backend(_) | State::Over => None,
+        }
+    }
+}
+
+impl Pusher {
+    /// The dialect with these settings; `hasher` is that of all channel names.
+    pub fn new(settings: Settings, hasher: KeyHasher) -> Pusher {
+        Pusher { settings, hasher }
+    }
+
+    /// Takes requests to `/app/KEY` and to the HTTP API.
+    pub fn on_request(&self, cx: &mut Context<'_>, request: &Request<'_>) -> Option<Session> {
+        if !self.settings.enabled {
+            return None;
+        }
+        let target = request.target_parts();
+        if let Some(key) = handshake::app_key(target.path_raw) {
+            return Some(Session(self.open(cx, request, &key)));
+        }
+        let route = api::route(request.method, target.path_raw)?;
+        Some(Session(self.ask(cx, request, &route)))
+    }
+
+    /// A home has answered.
+    pub fn on_answer(&self, cx: &mut Context<'_>, session: &mut Session, tag: u16, answer: Answer) {
+        match &mut session.0 {
+            State::Client(client) => client.on_answer(cx, tag, answer),
+            State::Backend(exchange) => {
+                if exchange.on_answer(cx, tag, answer) {
+                    session.0 = State::Over;
+                }
+            }
+            State::Over => {}
+        }
+    }
+
+    /// A message of a client.
+    pub fn on_message(&self, cx: &mut Context<'_>, session: &mut Session, message: Message<'_>) {
+        if let State::Client(client) = &mut session.0 {
+            client.on_message(self, cx, message);
+        }
+    }
+
+    /// A user who is watched has come or gone.
+    pub fn on_announcement(
+        &self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        tag: u16,
+        announcement: &Announcement,
+    ) {
+        if let State::Client(client) = &mut session.0 {
+            client.on_announcement(cx, tag, announcement);
+        }
+    }
+
+    /// A home has ended a subscription.
+    pub fn on_ended(&self, cx: &mut Context<'_>, session: &mut Session, tag: u16, reason: Ended) {
+        if let State::Client(client) = &mut session.0 {
+            client.on_ended(cx, tag, reason);
+        }
+    }
+
+    /// Apps have come or gone.
+    pub fn on_apps(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let State::Client(client) = &mut session.0 {
+            client.on_apps(cx);
+        }
+    }
+
+    /// The session's deadline has passed.
+    pub fn on_deadline(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let State::Client(client) = &mut session.0 {
+            client.on_deadline(self, cx);
+        }
+    }
+
+    /// The node stops: clients come back at once, to another node. A back end's request is still answered.
+    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let State::Client(_) = &session.0 {
+            client::close(cx, codes::Code::Reconnect);
+        }
+    }
+}

@@ -208,7 +208,7 @@ impl Poll {
         } else if let Some((channel, publication)) = messages.first() {
             let multi = self.rare.as_mut().and_then(|rare| rare.multi.as_mut());
             let head = match multi {
-                None => cx.encoder.frame(Forms::form(Kind::PollHead, location.variant), publication),
+                None => cx.encoder.frame(Forms::form(Kind::PollHead, location.variant), None, publication),
                 Some(multi) => {
                     let (time, tags) = multi.advance(*channel, publication.position);
                     let message = &publication.message;
@@ -224,7 +224,7 @@ impl Poll {
                     head.into()
                 }
             };
-            let tail = cx.encoder.frame(Forms::form(Kind::PollTail, location.variant), publication);
+            let tail = cx.encoder.frame(Forms::form(Kind::PollTail, location.variant), None, publication);
             self.send(cx, session, head, tail);
             cx.act(Action::Delivered);
         }
@@ -331,7 +331,7 @@ impl Poll {
 impl From<Ended> for Void {
     fn from(reason: Ended) -> Void {
         match reason {
-            Ended::Deleted => Void::Deleted,
+            Ended::Deleted | Ended::Terminated => Void::Deleted,
             Ended::Displaced => Void::Displaced,
         }
     }

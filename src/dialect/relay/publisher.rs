@@ -168,6 +168,7 @@ fn message(ask: &Ask<'_>, scope: &Scope<'_>, body: &[u8], content_type: Option<&
         content_type: content_type.map(shared),
         event: event(ask, scope),
         deflate: ask.location.settings.deflate,
+        origin: None,
     }
 }
 

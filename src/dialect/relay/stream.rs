@@ -320,13 +320,13 @@ pub fn deliver(
             forms.encode_as(kind, variant, &id, event, publication, scratch, compressor)
         }
         _ if is_stored => {
-            let frame = cx.encoder.replayed(Forms::form(kind, location.variant), publication);
+            let frame = cx.encoder.replayed(Forms::form(kind, location.variant), None, publication);
             if !frame.is_empty() {
                 cx.act(Action::Replay(frame));
             }
             return;
         }
-        _ => cx.encoder.frame(Forms::form(kind, location.variant), publication),
+        _ => cx.encoder.frame(Forms::form(kind, location.variant), None, publication),
     };
     if !frame.is_empty() {
         cx.act(Action::Deliver(frame));
@@ -362,7 +362,7 @@ pub enum End {
 impl From<Ended> for End {
     fn from(reason: Ended) -> End {
         match reason {
-            Ended::Deleted => End::Deleted,
+            Ended::Deleted | Ended::Terminated => End::Deleted,
             Ended::Displaced => End::Displaced,
         }
     }

@@ -121,6 +121,7 @@ impl Publisher {
             content_type,
             event: self.event.clone(),
             deflate: location.settings.deflate,
+            origin: None,
         };
         let Some(slot) = self.slot() else {
             cx.refused("websocket_publish", "too many messages without an answer");

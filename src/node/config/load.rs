@@ -301,7 +301,7 @@ impl<'a> Loader<'a> {
                 self.wrong(origin, "an app needs a table");
                 continue;
             };
-            let mut app = AppSettings { id: String::new(), key: String::new(), secret: String::new() };
+            let mut app = AppSettings::new("", "", "");
             for (name, value) in table {
                 let word = &**name.get_ref();
                 let Some(key) = APP_KEYS.iter().find(|key| key.name == word) else {

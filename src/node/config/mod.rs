@@ -16,9 +16,10 @@ pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
+pub use crate::dialect::app::AppSettings;
+use crate::dialect::pusher;
 use crate::dialect::relay::settings::RelaySettings;
 use crate::limits;
 
@@ -56,6 +57,8 @@ pub struct Config {
     pub apps: Vec<AppSettings>,
     /// Relay locations.
     pub relay: RelaySettings,
+    /// The Pusher dialect.
+    pub pusher: pusher::Settings,
 }
 
 /// Which kernel interface drives the sockets.
@@ -190,33 +193,14 @@ impl Default for HookSettings {
     }
 }
 
-/// One tenant. `Debug` leaves the secret out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AppSettings {
-    /// Its id in back-end URLs.
-    pub id: String,
-    /// What clients name it by.
-    pub key: String,
-    /// What its back ends sign with.
-    pub secret: String,
+/// The app `default` with the well-known keys. Its clients may send events: somebody tries things out.
+pub fn development_app() -> AppSettings {
+    AppSettings { client_events: true, ..AppSettings::new("default", DEVELOPMENT_KEY, DEVELOPMENT_SECRET) }
 }
 
-impl fmt::Debug for AppSettings {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("AppSettings").field("id", &self.id).field("key", &self.key).finish_non_exhaustive()
-    }
-}
-
-impl AppSettings {
-    /// The app `default` with the well-known keys.
-    pub fn development() -> AppSettings {
-        AppSettings { id: "default".into(), key: DEVELOPMENT_KEY.into(), secret: DEVELOPMENT_SECRET.into() }
-    }
-
-    /// Whether anybody can know its keys.
-    pub fn is_development(&self) -> bool {
-        self.key == DEVELOPMENT_KEY || self.secret == DEVELOPMENT_SECRET
-    }
+/// Whether anybody can know the keys of an app.
+pub(super) fn is_development(app: &AppSettings) -> bool {
+    app.key == DEVELOPMENT_KEY || app.secret == DEVELOPMENT_SECRET
 }
 
 impl Default for Config {
@@ -234,8 +218,9 @@ impl Default for Config {
             log_format: LogFormat::Text,
             limits: NodeLimits::default(),
             hooks: HookSettings::default(),
-            apps: vec![AppSettings::development()],
+            apps: vec![development_app()],
             relay: RelaySettings::default(),
+            pusher: pusher::Settings::default(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::keys::KEYS;
 use super::location::LOCATION_KEYS;
 use super::value::quote;
-use super::{AppSettings, Config, Loaded};
+use super::{Config, Loaded, development_app};
 
 /// Column in which the comments begin, if the value leaves room.
 const COMMENT_COLUMN: usize = 48;
@@ -29,7 +29,7 @@ pub fn print(loaded: &Loaded) -> String {
         out.push_str("\n[[app]]\n");
         line(&mut out, "id", Some(quote(&app.id)), &origin("id"));
         line(&mut out, "key", Some(quote(&app.key)), &origin("key"));
-        let secret = (*app == AppSettings::development()).then(|| quote(&app.secret));
+        let secret = (*app == development_app()).then(|| quote(&app.secret));
         let note =
             if secret.is_some() { origin("secret") } else { format!("{}, not shown", origin("secret")) };
         line(&mut out, "secret", secret, &note);

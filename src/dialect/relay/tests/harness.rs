@@ -214,6 +214,10 @@ impl Rig {
             keys: &mut self.keys,
             wants_standing: false,
             shard: 0,
+            shards: 1,
+            slot: number as u32,
+            apps: &Default::default(),
+            tools: &mut Default::default(),
             actions: &mut actions,
             figures: &Zeros,
         };
@@ -249,6 +253,7 @@ impl Rig {
                 Action::Stream { .. } => {}
                 Action::Stand(_) => panic!("nobody wants it here"),
                 Action::Command { key, command, tag } => self.work.push_back((number, tag, key, command)),
+                Action::List { .. } => panic!("the relay lists nothing"),
                 Action::Tell { key, command } => self.work.push_back((usize::MAX, 0, key, command)),
                 Action::Subscribe { key, form, ask, tag } => {
                     assert!(connection.subs.iter().all(|sub| sub.tag != tag), "tag {tag} twice");
@@ -352,7 +357,7 @@ impl Rig {
                 sub.registered = None;
             }
             if form != Form::SESSION {
-                let frame = self.encoder.frame(form, publication);
+                let frame = self.encoder.frame(form, None, publication);
                 connection.out.extend_from_slice(&frame);
                 connection.delivered += 1;
                 connection.delivered_ms = self.now.mono_ms();

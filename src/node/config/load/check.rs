@@ -3,7 +3,7 @@
 use regex::RegexBuilder;
 
 use super::super::mistake::nearest;
-use super::super::{AppSettings, Mistake, Origin};
+use super::super::{Mistake, Origin, is_development};
 use super::Loader;
 use crate::dialect::relay::settings::{LocationSettings, PathPattern, Piece, pieces, variables};
 use crate::limits;
@@ -72,7 +72,7 @@ impl Loader<'_> {
         } else if !self.config.development && !apps_said {
             self.config.apps.clear();
         }
-        let known = self.config.apps.iter().position(AppSettings::is_development);
+        let known = self.config.apps.iter().position(is_development);
         let cause = match (self.config.development, known) {
             (true, _) if self.said("development") => "development",
             (_, Some(_)) if apps_said => "app",
