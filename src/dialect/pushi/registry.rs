@@ -8,6 +8,7 @@
 use super::answer::ApiError;
 use super::body::Registration;
 use super::event::hex;
+use super::name;
 use super::route::Kind;
 use crate::limits::{
     PUSHI_CHANNELS_PER_USER, PUSHI_HOOKS_PER_CHANNEL, PUSHI_REGISTRATIONS, PUSHI_USERS_PER_CHANNEL,
@@ -115,6 +116,17 @@ impl Document {
 fn split(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = key.split_first_chunk()?;
     rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}
+
+/// See [`Registry::reach`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Users who are subscribed.
+    pub users: Vec<Arc<str>>,
+    /// URLs to be called, each once.
+    pub urls: Vec<Arc<str>>,
+    /// Kinds that are registered and not delivered to, as labels for the log.
+    pub silent: Vec<&'static str>,
 }
 
 /// All registrations of all apps.
@@ -274,9 +286,30 @@ impl Registry {
         subjects.cloned().unwrap_or_default()
     }
 
-    /// Whether anybody or anything of this kind is registered for `channel`.
-    pub fn has(&self, app: &str, kind: Kind, channel: &str) -> bool {
-        self.read().of(app, kind).is_some_and(|of_kind| of_kind.channels.contains_key(channel))
+    /// Whom an event in `channel` reaches beside those who are connected: its users, and the web hooks of the channel
+    /// and of their personal channels (section 9.7).
+    pub fn reach(&self, app: &str, channel: &str) -> Reach {
+        let tables = self.read();
+        let Some(kinds) = tables.apps.get(app) else { return Reach::default() };
+        let of = |kind: Kind, channel: &str| {
+            kinds[kind as usize].channels.get(channel).map(Vec::as_slice).unwrap_or_default()
+        };
+        let users = of(Kind::Subscription, channel).to_vec();
+        let mut urls = of(Kind::Web, channel).to_vec();
+        if !kinds[Kind::Web as usize].channels.is_empty() {
+            for user in &users {
+                urls.extend_from_slice(of(Kind::Web, &name::personal(user)));
+            }
+            urls.sort_unstable();
+            urls.dedup();
+        }
+        let silent = [
+            (Kind::Apn, "pushi_apn"),
+            (Kind::Smtp, "pushi_smtp"),
+            (Kind::WebPush, "pushi_web_push"),
+        ];
+        let silent = silent.into_iter().filter(|(kind, _)| !of(*kind, channel).is_empty());
+        Reach { users, urls, silent: silent.map(|(_, label)| label).collect() }
     }
 
     /// Registrations in the order of their ids, those only of a subject or a channel where one is named.
@@ -359,7 +392,9 @@ mod tests {
         register(&registry, Kind::Web, "u1", "other").unwrap();
         assert_eq!(registry.channels_of("app", Kind::Subscription, "u1"), ["news", "sport"]);
         assert_eq!(registry.subjects_of("app", Kind::Subscription, "news"), ["u1".into(), "u2".into()]);
-        assert!(registry.has("app", Kind::Web, "other") && !registry.has("app", Kind::Web, "news"));
+        let reach = registry.reach("app", "news");
+        assert_eq!(reach.users, ["u1".into(), "u2".into()]);
+        assert_eq!(reach.urls, []);
         assert!(registry.channels_of("other app", Kind::Subscription, "u1").is_empty());
         let ids = |subject, channel| {
             let found = registry.list("app", Kind::Subscription, subject, channel);
@@ -400,6 +435,25 @@ mod tests {
         assert_eq!(Document::kind_of(b"\0\0\0\x01a\0\0\0\x04what"), None);
         assert_eq!(Document::kind_of(b"\0\0\0\x09a"), None);
         assert!(Document::parse(Kind::Web, &mut Reader::default(), b"{}").is_none());
+    }
+
+    #[test]
+    fn hooks_of_personal_channels_are_called_for_all_that_the_user_gets() {
+        let registry = Registry::default();
+        for (kind, subject, channel) in [
+            (Kind::Subscription, "u", "news"),
+            (Kind::Web, "http://a", "news"),
+            (Kind::Web, "http://a", "personal-u"),
+            (Kind::Web, "http://b", "personal-u"),
+            (Kind::Web, "http://c", "personal-v"),
+            (Kind::Smtp, "a@b", "news"),
+        ] {
+            register(&registry, kind, subject, channel).unwrap();
+        }
+        let reach = registry.reach("app", "news");
+        assert_eq!(reach.urls, ["http://a".into(), "http://b".into()]);
+        assert_eq!(reach.silent, ["pushi_smtp"]);
+        assert_eq!(registry.reach("other", "news"), Reach::default());
     }
 
     #[test]
