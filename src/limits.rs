@@ -11,6 +11,7 @@ mod pushi;
 mod relay;
 mod shard;
 mod store;
+mod webhooks;
 mod wire;
 
 pub use app::*;
@@ -22,6 +23,7 @@ pub use pushi::*;
 pub use relay::*;
 pub use shard::*;
 pub use store::*;
+pub use webhooks::*;
 pub use wire::*;
 
 // What has to hold between bounds of different layers.

@@ -6,6 +6,7 @@ pub mod config;
 pub mod console;
 pub mod health;
 pub mod host;
+mod load;
 pub mod memory;
 pub mod metrics;
 pub mod pages;

@@ -92,7 +92,8 @@ pub fn is_with_token(request: &Request<'_>) -> bool {
     let target = request.target_parts();
     let shared = target.path_raw.starts_with("/apps/") && target.path_raw.ends_with("/events");
     shared && target.arg("auth_signature").is_none() && {
-        let params = Params::parse(target.query_raw.unwrap_or_default(), form_of(&request.headers, request.body));
+        let params =
+            Params::parse(target.query_raw.unwrap_or_default(), form_of(&request.headers, request.body));
         params.token(&request.headers).is_some()
     }
 }
@@ -187,7 +188,8 @@ impl Pushi {
     fn unguessable(&self, cx: &Context<'_>) -> [u64; 4] {
         let seed = format!("{} {} {} {}", cx.random, cx.now.mono_ns, cx.shard, cx.slot);
         let digest = hmac_sha256(&self.secret, seed.as_bytes());
-        let number = |at: usize| u64::from_str_radix(&digest.as_str()[at * 16..at * 16 + 16], 16).unwrap_or(0);
+        let number =
+            |at: usize| u64::from_str_radix(&digest.as_str()[at * 16..at * 16 + 16], 16).unwrap_or(0);
         [number(0), number(1), number(2), number(3)]
     }
 
@@ -242,7 +244,9 @@ impl Pushi {
             Asks::ListSockets => Err(ApiError::Runtime("Connections cannot be listed")),
             Asks::ShowSocket(id) => Ok(Next::Answer(channels_of(cx, &app, id))),
             Asks::Send(adapter) => self.send(cx, asked, *adapter).map(Next::Answer),
-            Asks::Login | Asks::CreateApp | Asks::VapidKey | Asks::Health(_) => Err(ApiError::NotAuthenticated),
+            Asks::Login | Asks::CreateApp | Asks::VapidKey | Asks::Health(_) => {
+                Err(ApiError::NotAuthenticated)
+            }
         }
     }
 
@@ -422,7 +426,13 @@ fn events(app: &App, key: &ChannelKey, backlog: &[Arc<Publication>]) -> Answer {
 }
 
 /// Kinds whose subject is named by the query or the path, and otherwise missing.
-pub(super) fn named<'a>(kind: route::Kind, given: Option<&'a str>, params: &'a Params) -> Result<&'a str, ApiError> {
+pub(super) fn named<'a>(
+    kind: route::Kind,
+    given: Option<&'a str>,
+    params: &'a Params,
+) -> Result<&'a str, ApiError> {
     let name = kind.subject_field();
-    given.or_else(|| params.filled(name)).ok_or_else(|| ApiError::Validation(vec![(name, "value is not set")]))
+    given
+        .or_else(|| params.filled(name))
+        .ok_or_else(|| ApiError::Validation(vec![(name, "value is not set")]))
 }

@@ -112,7 +112,8 @@ impl Client {
 
     /// Whether it is the connection of this name and app.
     pub fn is(&self, socket: SocketId, app: u32) -> bool {
-        self.socket == socket && self.connected.as_ref().is_some_and(|connected| connected.app().number == app)
+        self.socket == socket
+            && self.connected.as_ref().is_some_and(|connected| connected.app().number == app)
     }
 
     /// The channels it listens to.
@@ -165,8 +166,8 @@ impl Client {
         match frame::parse(&mut tools.reader, text) {
             Err(error) => bad(cx, error),
             Ok(frame) => {
-                let before = |name| self.waiting.iter().any(|(channel, _)| **channel == *name);
-                let waits = |name| may_wait && (self.is_busy(pushi, name) || before(name));
+                let before = |name: &str| self.waiting.iter().any(|(channel, _)| **channel == *name);
+                let waits = |name: &str| may_wait && (self.is_busy(pushi, name) || before(name));
                 match frame.channel().filter(|name| waits(name)) {
                     Some(channel) => self.put_off(cx, channel, text),
                     None => self.on_frame(pushi, cx, frame, &mut tools.member),
@@ -202,7 +203,10 @@ impl Client {
     fn is_busy(&self, pushi: &Pushi, name: &str) -> bool {
         let pending = |name: &str| {
             self.channels.find(name).is_some_and(|sub| sub.from.is_none())
-                || self.questions.iter().any(|(_, q)| matches!(q, Question::Left { channel } if channel == name))
+                || self
+                    .questions
+                    .iter()
+                    .any(|(_, q)| matches!(q, Question::Left { channel } if channel == name))
         };
         let aliases = || name::personal_user(name).map(|user| self.aliases(pushi, user)).unwrap_or_default();
         pending(name)

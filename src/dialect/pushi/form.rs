@@ -95,6 +95,7 @@ pub fn announced(
     let (change, is_added) = match announcement {
         Announcement::Joined(change) => (change, true),
         Announcement::Left(change) => (change, false),
+        Announcement::Occupied | Announcement::Vacated | Announcement::Count(_) => return None,
     };
     scratch.clear();
     event::member_changed(scratch, channel.name(), is_added, &change.user.id, &change.user.info);
@@ -103,8 +104,10 @@ pub fn announced(
 
 /// Whether sessions have to know of it: somebody who wants channels with each of the others has come or gone.
 pub fn is_about_peers(announcement: &Announcement) -> bool {
-    let (Announcement::Joined(change) | Announcement::Left(change)) = announcement;
-    wants_peers(&change.user.info)
+    match announcement {
+        Announcement::Joined(change) | Announcement::Left(change) => wants_peers(&change.user.info),
+        Announcement::Occupied | Announcement::Vacated | Announcement::Count(_) => false,
+    }
 }
 
 /// Whether a member with this `channel_data` wants channels with each of the others.
@@ -218,7 +221,9 @@ mod tests {
         let (frame, about_peers) = told(MEMBERS, r#"{"user_id":"u","peer":true}"#);
         assert_eq!(json(&frame.unwrap())["member"], r#"{"user_id":"u","peer":true}"#);
         assert!(about_peers);
-        for info in [r#"{"user_id":"peer"}"#, r#"{"user_id":"u","peer":false}"#, r#"{"a":{"peer":1}}"#, "peer"] {
+        for info in
+            [r#"{"user_id":"peer"}"#, r#"{"user_id":"u","peer":false}"#, r#"{"a":{"peer":1}}"#, "peer"]
+        {
             assert!(!told(MEMBERS, info).1, "{info}");
         }
     }

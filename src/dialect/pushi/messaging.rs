@@ -74,7 +74,8 @@ fn failed(out: &mut Vec<u8>, text: &str) {
 
 /// Calls all URLs; nobody waits for what comes of it.
 fn call(cx: &mut Context<'_>, root: Value<'_, '_>, field: &str) -> Result<Vec<u8>, ApiError> {
-    let pick = |names: [&str; 2]| names.into_iter().find_map(|name| root.get(name).filter(|value| is_true(*value)));
+    let pick =
+        |names: [&str; 2]| names.into_iter().find_map(|name| root.get(name).filter(|value| is_true(*value)));
     let one = pick(["url", "webhook_url"]).and_then(Value::as_str);
     let many = pick([field, "urls"]).map(Value::items).into_iter().flatten();
     let urls: Vec<&str> = one.into_iter().chain(many.filter_map(Value::as_str)).collect();

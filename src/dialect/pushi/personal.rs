@@ -46,7 +46,9 @@ impl Client {
         member: Option<Member>,
     ) {
         let alias = self.aliases(pushi, user);
-        let Some(tag) = self.ask_personal(pushi, cx, channel, Reply::Subscribed, alias.clone()) else { return };
+        let Some(tag) = self.ask_personal(pushi, cx, channel, Reply::Subscribed, alias.clone()) else {
+            return;
+        };
         for name in &alias {
             let member = member.clone().filter(|_| Kind::of(name) == Kind::Presence);
             if !self.join(pushi, cx, name, Role::Alias(tag), member) {
@@ -85,7 +87,14 @@ impl Client {
         let key = pushi.key(self.app()?, channel);
         let tag = self.tag();
         let left = if which == Reply::Subscribed { 1 + alias.len() } else { 1 };
-        self.personals.push(Personal { tag, name: channel.to_owned(), which, alias, events: Vec::new(), left });
+        self.personals.push(Personal {
+            tag,
+            name: channel.to_owned(),
+            which,
+            alias,
+            events: Vec::new(),
+            left,
+        });
         let question = self.ask(cx, Question::Personal(tag))?;
         let ask = Box::new(glance(&pushi.user_policy, PUSHI_EVENTS_DEFAULT));
         cx.act(Action::Subscribe { key, form: Form::SESSION, ask, tag: question });
@@ -117,7 +126,11 @@ impl Client {
         let Personal { name, which, alias, events, .. } = self.personals.remove(at);
         let members = std::iter::empty();
         send(cx, |out| {
-            event::reply(out, which, ChannelData { name: &name, members, alias: &alias, events: events.iter() });
+            event::reply(
+                out,
+                which,
+                ChannelData { name: &name, members, alias: &alias, events: events.iter() },
+            );
         });
         self.go_on(pushi, cx, &name);
     }
@@ -165,6 +178,7 @@ impl Client {
                     self.leave(cx, tag);
                 }
             }
+            Announcement::Occupied | Announcement::Vacated | Announcement::Count(_) => {}
         }
     }
 }

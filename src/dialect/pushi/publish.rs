@@ -153,7 +153,8 @@ impl Pushi {
         let body = Bytes::from(body);
         for url in urls {
             if reached.urls.len() >= PUSHI_HOOKS_PER_PUBLISH {
-                return cx.refused("pushi_hooks", format!("too many web hooks for an event in {}", sent.channel));
+                return cx
+                    .refused("pushi_hooks", format!("too many web hooks for an event in {}", sent.channel));
             }
             reached.urls.insert(url.clone());
             hook(cx, url, Vec::new(), body.clone(), HookMethod::Post);

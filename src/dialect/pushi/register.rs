@@ -58,7 +58,9 @@ impl Pushi {
         if kind != Kind::Subscription && asked.params.is_true("unsubscribe") {
             // One of those of the same subject, whatever its channel.
             let first = self.registry.list(&settings.id, kind, Some(subject), None).into_iter().next();
-            if let Some(old) = first.and_then(|old| self.registry.remove(&settings.id, kind, subject, &old.channel)) {
+            if let Some(old) =
+                first.and_then(|old| self.registry.remove(&settings.id, kind, subject, &old.channel))
+            {
                 cx.act(store(remove_job(&old), None));
             }
         }
@@ -124,7 +126,9 @@ impl Pushi {
                 let Document { app, kind, subject, channel, .. } = &*document;
                 self.registry.remove(app, *kind, subject, channel);
             }
-            Undo::Removed(documents) => documents.into_iter().for_each(|document| self.registry.load(document)),
+            Undo::Removed(documents) => {
+                documents.into_iter().for_each(|document| self.registry.load(document))
+            }
         }
     }
 }

@@ -303,11 +303,8 @@ impl Registry {
             urls.sort_unstable();
             urls.dedup();
         }
-        let silent = [
-            (Kind::Apn, "pushi_apn"),
-            (Kind::Smtp, "pushi_smtp"),
-            (Kind::WebPush, "pushi_web_push"),
-        ];
+        let silent =
+            [(Kind::Apn, "pushi_apn"), (Kind::Smtp, "pushi_smtp"), (Kind::WebPush, "pushi_web_push")];
         let silent = silent.into_iter().filter(|(kind, _)| !of(*kind, channel).is_empty());
         Reach { users, urls, silent: silent.map(|(_, label)| label).collect() }
     }

@@ -26,7 +26,7 @@ impl Key {
 }
 
 /// Tables that hold keys.
-pub(super) const SECTIONS: [&str; 2] = ["limits", "hooks"];
+pub(super) const SECTIONS: [&str; 3] = ["limits", "hooks", "store"];
 
 macro_rules! keys {
     ($($section:literal { $($name:ident: $config:ident => $slot:expr;)* })*) => {
@@ -70,6 +70,14 @@ keys! {
         timeout: c => Millis(&mut c.hooks.timeout_ms, 1..=u64::from(limits::HOOK_TIMEOUT_MAX_MS));
         concurrency: c => Count(&mut c.hooks.concurrency, 1..=NODE_COUNT_MAX);
         queue: c => Count(&mut c.hooks.queue, 1..=NODE_COUNT_MAX);
+    }
+    "store" {
+        data: c => Borrowed(&mut c.store.data);
+        disk_bytes: c => Size(&mut c.store.disk_bytes, limits::STORE_DISK_BYTES_MIN..=limits::STORE_DISK_BYTES_MAX);
+        memory_bytes: c => Size(&mut c.store.memory_bytes, limits::STORE_DISK_BYTES_MIN..=limits::STORE_DISK_BYTES_MAX);
+        channels: c => Count(&mut c.store.channels, 1..=limits::STORE_LOGS);
+        queue: c => Count(&mut c.store.queue, 1..=NODE_COUNT_MAX);
+        queue_bytes: c => Size(&mut c.store.queue_bytes, 4096..=NODE_SIZE_BYTES_MAX);
     }
 }
 

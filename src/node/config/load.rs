@@ -210,8 +210,11 @@ impl<'a> Loader<'a> {
         match known {
             Some(key) => self.set(&key.path(), Input::Toml(value), self.place(value.span())),
             None => {
-                let others =
-                    if section.is_empty() { &["location", "app", "limits", "hooks"][..] } else { &[] };
+                let others = if section.is_empty() {
+                    &["location", "app", "limits", "hooks", "store"][..]
+                } else {
+                    &[]
+                };
                 let names = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
                 let mut hint = self.hint(word, names.chain(others.iter().copied()));
                 if let (true, Some(key)) = (hint.is_empty(), KEYS.iter().find(|key| key.name == word)) {

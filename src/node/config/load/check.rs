@@ -5,7 +5,9 @@ use regex::RegexBuilder;
 use super::super::mistake::nearest;
 use super::super::{Mistake, Origin, is_development};
 use super::Loader;
-use crate::dialect::relay::settings::{LocationSettings, PathPattern, Piece, pieces, variables};
+use crate::dialect::relay::settings::{
+    DEFAULT_STORE, LocationSettings, PathPattern, Piece, pieces, variables,
+};
 use crate::limits;
 
 impl Loader<'_> {
@@ -16,6 +18,7 @@ impl Loader<'_> {
         self.inherit_pings();
         self.locations();
         self.open_publishers();
+        self.apps_of_locations();
     }
 
     fn origin_of(&self, path: &str) -> Origin {
@@ -228,6 +231,19 @@ impl Loader<'_> {
                     let origin = self.location_origin(index, key);
                     self.wrong(origin, problem);
                 }
+            }
+        }
+    }
+
+    fn apps_of_locations(&mut self) {
+        for index in 0..self.config.relay.locations.len() {
+            let location = &self.config.relay.locations[index];
+            let Some(id) = location.app.clone() else { continue };
+            let origin = self.origin_of(&format!("location[{index}].app"));
+            if location.store != DEFAULT_STORE {
+                self.wrong(origin, format!("`app` needs the store `{DEFAULT_STORE}`: others are no app's"));
+            } else if !self.config.apps.iter().any(|app| app.id == id) {
+                self.wrong(origin, format!("no [[app]] has the id `{id}`"));
             }
         }
     }
