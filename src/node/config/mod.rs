@@ -4,6 +4,7 @@
 //! [`print()`] writes the effective values back, each with its origin.
 
 mod address;
+mod app;
 mod keys;
 mod load;
 mod location;

@@ -270,6 +270,27 @@ impl Setting for Millis<'_> {
     }
 }
 
+/// A duration of whole seconds within bounds, written like [`Millis`].
+pub(super) struct Seconds<'a, T>(pub &'a mut T, pub RangeInclusive<u64>);
+
+impl<T: Copy + TryFrom<u64> + Into<u64>> Setting for Seconds<'_, T> {
+    fn set(&mut self, input: Input<'_>) -> Result<(), Refusal> {
+        let Seconds(value, range) = self;
+        let mut millis = 0;
+        Millis(&mut millis, range.start() * 1000..=range.end() * 1000).set(input)?;
+        match T::try_from(millis / 1000) {
+            Ok(seconds) if millis.is_multiple_of(1000) => **value = seconds,
+            _ => return input.refuse("needs a duration of whole seconds"),
+        }
+        Ok(())
+    }
+
+    fn show(&self) -> Option<String> {
+        let seconds: u64 = (*self.0).into();
+        Some(quote(&show_units(seconds.saturating_mul(1000), &DURATION_UNITS)))
+    }
+}
+
 /// Adds up parts of digits and a unit; a lone `0` needs none. `None` when it is not that or too large.
 fn parse_units(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     if text == "0" {

@@ -5,6 +5,7 @@ use regex::RegexBuilder;
 use super::super::mistake::nearest;
 use super::super::{Mistake, Origin, is_development};
 use super::Loader;
+use crate::dialect::app::AppSettings;
 use crate::dialect::relay::settings::{
     DEFAULT_STORE, LocationSettings, PathPattern, Piece, pieces, variables,
 };
@@ -36,15 +37,11 @@ impl Loader<'_> {
             for (name, value) in [("id", &app.id), ("key", &app.key), ("secret", &app.secret)] {
                 let path = format!("app[{index}].{name}");
                 let place = if self.said(&path) { self.origin_of(&path) } else { origin.clone() };
-                if value.is_empty() {
-                    self.wrong(place, format!("an app needs `{name}`"));
-                } else if name != "secret"
-                    && !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-                {
-                    self.wrong(
-                        place,
-                        format!("`{name}` is made of letters, digits, `-`, `_` and `.`: it stands in URLs"),
-                    );
+                if self.mistakes.iter().any(|mistake| mistake.origin == place) && self.said(&path) {
+                    continue; // it was said, and refused
+                }
+                if let Some(message) = AppSettings::check_name(name, value) {
+                    self.wrong(place, message);
                 } else if name != "secret"
                     && self.config.apps[..index]
                         .iter()
