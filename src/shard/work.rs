@@ -87,6 +87,11 @@ impl Shard {
     fn apply(&mut self, key: &Arc<ChannelKey>, command: Command, from: ReplyTo) {
         let mut effects = std::mem::take(&mut self.effects);
         self.home.apply(key, command, from, self.now, self.post.busy(), &mut effects);
+        self.work_on(effects);
+    }
+
+    /// Queues what a home wants.
+    pub(super) fn work_on(&mut self, mut effects: Vec<Effect>) {
         for effect in effects.drain(..) {
             if let Effect::Answer { answer: Answer::Published { .. }, .. } = &effect {
                 self.counters.published.add(1);
@@ -104,6 +109,7 @@ impl Shard {
     }
 
     fn change_apps(&mut self, apps: Arc<Apps>) {
+        apps.iter().for_each(|app| self.home.name_app(app.number, &app.settings.id));
         self.apps = apps;
         for slot in 0..self.slab.slots() {
             if self.slab[slot].state == State::Open && self.slab[slot].open {
@@ -141,6 +147,7 @@ impl Shard {
                     self.end(&channel, reason);
                 }
             }
+            Effect::Store { number, job } => self.submit_for_home(number, *job),
             Effect::Answer { to, answer } if to.shard == self.id => self.on_answer(to.token, answer),
             Effect::Answer { to, answer } => {
                 if to.token.slot != u32::MAX {

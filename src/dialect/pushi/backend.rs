@@ -155,7 +155,7 @@ impl Pushi {
             (Asks::Login, _) => self.login(cx, &exchange.asked.params),
             (Asks::Logout, Some(token)) => look_up(cx, token),
             (Asks::Logout, None) => Ok(Next::Answer(Answer::success())),
-            (Asks::Health(which), _) => Ok(Next::Answer(Answer::health(*which, true))),
+            (Asks::Health(which), _) => Ok(Next::Answer(Answer::health(*which, self.settings.durable))),
             (Asks::VapidKey, _) => Err(ApiError::Runtime("Web push is not set up")),
             (Asks::CreateApp, _) => {
                 Err(ApiError::Forbidden("Apps are made by who runs the node, not over this interface"))

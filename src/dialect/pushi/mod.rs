@@ -45,7 +45,8 @@ pub mod token;
 
 use crate::channel::store::Outcome;
 use crate::channel::{
-    Announcement, Answer, ChannelKey, Ended, KeyHasher, Policy, PresenceLimits, Publication, SessionId,
+    Announcement, Answer, ChannelKey, Ended, HIDDEN_APP, KeyHasher, Policy, PresenceLimits, Publication,
+    SessionId,
 };
 use crate::dialect::app::App;
 use crate::dialect::session::Message;
@@ -61,8 +62,6 @@ use registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 
-/// Set in the number that stands for an app where channels of its hidden side are meant.
-const HIDDEN: u32 = 1 << 31;
 /// The hidden channel with the events of an app.
 const APP_EVENTS: &str = "pushi-events";
 
@@ -71,11 +70,15 @@ const APP_EVENTS: &str = "pushi-events";
 pub struct Settings {
     /// Whether it is there at all.
     pub enabled: bool,
+    /// Whether anybody may make apps (`POST /apps`), as with the protocol's own server.
+    pub open_apps: bool,
+    /// Events that are kept survive the node; registrations do wherever its store does.
+    pub durable: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { enabled: true }
+        Settings { enabled: true, open_apps: false, durable: false }
     }
 }
 
@@ -138,11 +141,13 @@ impl Pushi {
             leave_grace_ms: 0,
             announce_lists: false,
         };
+        let durable = settings.durable;
         let keeping = |max_messages| {
             Arc::new(Policy {
                 max_messages,
                 message_timeout_ms: 0,
                 channel_timeout_ms: PUSHI_CHANNEL_IDLE_MS,
+                durable,
                 presence,
                 ..Policy::default()
             })
@@ -165,7 +170,7 @@ impl Pushi {
 
     /// A channel of an app that no dialect gives a name to.
     fn hidden(&self, app: u32, name: &str) -> Arc<ChannelKey> {
-        ChannelKey::new(&self.hasher, app | HIDDEN, b"", name.as_bytes())
+        ChannelKey::new(&self.hasher, app | HIDDEN_APP, b"", name.as_bytes())
     }
 
     /// Whether a request is this dialect's although Pusher has the same path: an event of the old generation, which
