@@ -10,3 +10,4 @@ mod load;
 pub mod memory;
 pub mod metrics;
 pub mod pages;
+pub mod webhooks;

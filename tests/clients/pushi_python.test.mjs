@@ -10,7 +10,7 @@ import { APP, Client, receiver, sign, usePushi } from '../support/pushi.mjs';
 import { TARGET } from '../support/server.mjs';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
-const PYTHON = process.env.PUSHI_PYTHON ?? path.join(HERE, '../.cache/clients/bin/python');
+const PYTHON = process.env.PUSHI_PYTHON ?? path.join(HERE, '../.cache/clients/venv/bin/python');
 const node = usePushi({ shards: 2 });
 const skip = TARGET !== 'fanwire' ? 'fanwire only' : !fs.existsSync(PYTHON) && `no ${PYTHON}: tests/all makes it`;
 
