@@ -25,6 +25,8 @@ use std::sync::Arc;
 
 /// The one question that is open at a time.
 pub(super) const TAG: u16 = 0;
+/// All those to keep an event beside its channel.
+const FILED_TAG: u16 = 1;
 
 /// A request that waits for a home or for the store.
 #[derive(Debug)]
@@ -75,6 +77,8 @@ pub(super) struct Publishing {
     earlier: Vec<(Arc<ChannelKey>, Position)>,
     /// Where it is being published.
     now: Option<(Arc<ChannelKey>, Sent)>,
+    /// Answers that are still to come of those who keep it beside the channels.
+    filing: usize,
     reached: Reached,
 }
 
@@ -272,31 +276,43 @@ impl Pushi {
             channels: event.channels,
             earlier: Vec::new(),
             now: None,
+            filing: 0,
             reached: Reached::default(),
         });
-        Ok(match publishing.next(self, cx) {
-            true => Next::Wait(Step::Publish(publishing)),
-            false => Next::Answer(Answer::success()),
-        })
+        publishing.next(self, cx);
+        Ok(publishing.go_on())
     }
 }
 
 impl Publishing {
     /// Publishes in the next channel, if there is one. One after the other: whether a connection gets it by a channel
     /// depends on those before (trap 19).
-    fn next(&mut self, pushi: &Pushi, cx: &mut Context<'_>) -> bool {
-        let Some(channel) = self.channels.get(self.earlier.len()) else { return false };
-        self.now = Some(pushi.publish(cx, &self.app, channel, &self.outgoing, &self.earlier, TAG));
-        true
+    fn next(&mut self, pushi: &Pushi, cx: &mut Context<'_>) {
+        let channel = self.channels.get(self.earlier.len());
+        self.now =
+            channel.map(|channel| pushi.publish(cx, &self.app, channel, &self.outgoing, &self.earlier, TAG));
     }
 
-    /// It was published there.
-    fn published(&mut self, pushi: &Pushi, cx: &mut Context<'_>, position: Position) -> bool {
-        if let Some((key, sent)) = self.now.take() {
-            pushi.follow(cx, &self.app, &sent, &mut self.reached);
+    /// It was published in its channel; or one that keeps it beside has it (or has no room for it, which is that one's
+    /// loss and not the publisher's).
+    fn on_answer(&mut self, pushi: &Pushi, cx: &mut Context<'_>, tag: u16, position: Option<Position>) {
+        if tag == FILED_TAG {
+            self.filing = self.filing.saturating_sub(1);
+            return;
+        }
+        if let (Some((key, sent)), Some(position)) = (self.now.take(), position) {
+            self.filing += pushi.follow(cx, &self.app, &sent, &mut self.reached, Some(FILED_TAG));
             self.earlier.push((key, position));
         }
-        self.next(pushi, cx)
+        self.next(pushi, cx);
+    }
+
+    /// Answered when everybody has it: what was acknowledged is kept everywhere.
+    fn go_on(self: Box<Self>) -> Next {
+        match self.now.is_none() && self.filing == 0 {
+            true => Next::Answer(Answer::success()),
+            false => Next::Wait(Step::Publish(self)),
+        }
     }
 }
 
@@ -329,20 +345,31 @@ fn document(app: &App) -> Vec<u8> {
 
 impl Exchange {
     /// A home has answered. Returns whether the exchange is over.
-    pub fn on_answer(&mut self, pushi: &Pushi, cx: &mut Context<'_>, answer: crate::channel::Answer) -> bool {
+    pub fn on_answer(
+        &mut self,
+        pushi: &Pushi,
+        cx: &mut Context<'_>,
+        tag: u16,
+        answer: crate::channel::Answer,
+    ) -> bool {
         use crate::channel::Answer as Home;
         let step = std::mem::replace(&mut self.step, Step::Token);
         let busy = |label: &'static str| Err(ApiError::Busy(label));
         let next = match (step, answer) {
             (Step::Token, Home::Subscribed(found)) => self.with_token(pushi, cx, &found.backlog),
             (Step::Token, _) => Err(ApiError::NotAuthenticated),
+            (Step::Publish(mut publishing), answer) if tag == FILED_TAG => {
+                if let Home::Refused(refusal) = answer {
+                    cx.refused(refusal.label(), "an event is not among those of its user or app");
+                }
+                publishing.on_answer(pushi, cx, tag, None);
+                Ok(publishing.go_on())
+            }
             (_, Home::Refused(refusal)) => busy(refusal.label()),
             (Step::Login(token), _) => Ok(Next::Answer(Answer::login(&token.text, cx.now.unix_s()))),
             (Step::Publish(mut publishing), Home::Published { position, .. }) => {
-                Ok(match publishing.published(pushi, cx, position) {
-                    true => Next::Wait(Step::Publish(publishing)),
-                    false => Next::Answer(Answer::success()),
-                })
+                publishing.on_answer(pushi, cx, tag, Some(position));
+                Ok(publishing.go_on())
             }
             (Step::Events(app), Home::Subscribed(found)) => {
                 let key = pushi.hidden(app.number, APP_EVENTS);

@@ -37,10 +37,19 @@ pub struct Client {
     questions: VecDeque<(u16, Question)>,
     /// Personal channels whose answer is not complete.
     pub(super) personals: Vec<Personal>,
-    /// Frames that wait until what came before them on their channel is answered, with that channel.
-    waiting: VecDeque<(Box<str>, Box<str>)>,
+    /// Frames that wait until what came before them on their channel is answered.
+    waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
     next_tag: u16,
+}
+
+/// A frame that waits.
+#[derive(Debug)]
+struct Waiting {
+    channel: Box<str>,
+    /// It comes or goes: everything that was asked before has to be answered.
+    is_change: bool,
+    text: Box<str>,
 }
 
 /// What a home was asked.
@@ -166,10 +175,11 @@ impl Client {
         match frame::parse(&mut tools.reader, text) {
             Err(error) => bad(cx, error),
             Ok(frame) => {
-                let before = |name: &str| self.waiting.iter().any(|(channel, _)| **channel == *name);
-                let waits = |name: &str| may_wait && (self.is_busy(pushi, name) || before(name));
+                let is_change = matches!(frame, Frame::Subscribe(_) | Frame::Unsubscribe { .. });
+                let before = |name: &str| self.waiting.iter().any(|waiting| *waiting.channel == *name);
+                let waits = |name: &str| may_wait && (before(name) || self.is_busy(pushi, name, is_change));
                 match frame.channel().filter(|name| waits(name)) {
-                    Some(channel) => self.put_off(cx, channel, text),
+                    Some(channel) => self.put_off(cx, channel, is_change, text),
                     None => self.on_frame(pushi, cx, frame, &mut tools.member),
                 }
             }
@@ -199,14 +209,20 @@ impl Client {
         }
     }
 
-    /// Whether an answer about this channel is on its way.
-    fn is_busy(&self, pushi: &Pushi, name: &str) -> bool {
+    /// Whether an answer is on its way that has to come before what is done next about this channel: to what has been
+    /// asked of the subscription; where it is to change, to everything.
+    fn is_busy(&self, pushi: &Pushi, name: &str, is_change: bool) -> bool {
+        let asked = |name: &str| {
+            self.questions.iter().any(|(_, question)| match question {
+                Question::Left { channel } => channel == name,
+                Question::Latest { channel, .. } => is_change && channel == name,
+                Question::Published(sent) => is_change && sent.channel() == name,
+                Question::Personal(_) => false,
+            })
+        };
         let pending = |name: &str| {
             self.channels.find(name).is_some_and(|sub| sub.from.is_none())
-                || self
-                    .questions
-                    .iter()
-                    .any(|(_, q)| matches!(q, Question::Left { channel } if channel == name))
+                || !self.questions.is_empty() && asked(name)
         };
         let aliases = || name::personal_user(name).map(|user| self.aliases(pushi, user)).unwrap_or_default();
         pending(name)
@@ -214,25 +230,29 @@ impl Client {
             || aliases().iter().any(|alias| pending(alias))
     }
 
-    fn put_off(&mut self, cx: &mut Context<'_>, channel: &str, text: &str) {
-        self.waiting_bytes += channel.len() + text.len();
+    fn put_off(&mut self, cx: &mut Context<'_>, channel: &str, is_change: bool, text: &str) {
+        self.waiting_bytes += text.len();
         if self.waiting.len() >= PUSHI_FRAMES_WAITING || self.waiting_bytes > PUSHI_WAITING_BYTES {
             return fail(cx, close::TRY_AGAIN_LATER, "pushi_waiting", "too many frames wait for a channel");
         }
-        self.waiting.push_back((channel.into(), text.into()));
+        self.waiting.push_back(Waiting { channel: channel.into(), is_change, text: text.into() });
     }
 
-    /// Something about this channel was answered: goes on with what has waited for that.
+    /// Something about this channel was answered: goes on with what has waited for that, in its order.
     pub(super) fn go_on(&mut self, pushi: &Pushi, cx: &mut Context<'_>, answered: &str) {
         let may_go = |channel: &str| channel == answered || Kind::of(channel) == Kind::Personal;
-        let mut at = 0;
-        while let Some((channel, _)) = self.waiting.get(at) {
-            if !may_go(channel) || self.is_busy(pushi, channel) {
+        let (mut at, mut held) = (0, Vec::new());
+        while let Some(waiting) = self.waiting.get(at) {
+            let channel = &waiting.channel;
+            if !may_go(channel) || held.contains(channel) || self.is_busy(pushi, channel, waiting.is_change) {
+                if may_go(channel) && !held.contains(channel) {
+                    held.push(channel.clone());
+                }
                 at += 1;
                 continue;
             }
-            if let Some((channel, text)) = self.waiting.remove(at) {
-                self.waiting_bytes -= channel.len() + text.len();
+            if let Some(Waiting { text, .. }) = self.waiting.remove(at) {
+                self.waiting_bytes -= text.len();
                 self.on_text(pushi, cx, &text, false);
             }
         }
@@ -398,7 +418,10 @@ impl Client {
         let Some(at) = self.questions.iter().position(|(asked, _)| *asked == tag) else { return };
         let Some((_, question)) = self.questions.remove(at) else { return };
         match (question, answer) {
-            (Question::Published(sent), Answer::Published { .. }) => self.follow(pushi, cx, &sent),
+            (Question::Published(sent), Answer::Published { .. }) => {
+                self.follow(pushi, cx, &sent);
+                self.go_on(pushi, cx, sent.channel());
+            }
             (Question::Published(_), Answer::Refused(refusal)) => {
                 // There is no other way to say that an event is lost.
                 fail(cx, close::TRY_AGAIN_LATER, refusal.label(), "an event was refused");
@@ -410,6 +433,7 @@ impl Client {
                 let Some(app) = self.app() else { return };
                 let events = stored(&pushi.key(app, &channel), &backlog, skip, instance);
                 reply(cx, Reply::Latest, &channel, users.as_ref(), &events);
+                self.go_on(pushi, cx, &channel);
             }
             (Question::Left { channel }, answer) => {
                 let users = if let Answer::Users(users) = answer { Some(users) } else { None };
@@ -441,7 +465,7 @@ impl Client {
 
     fn follow(&self, pushi: &Pushi, cx: &mut Context<'_>, sent: &Sent) {
         if let Some(app) = self.app() {
-            pushi.follow(cx, app, sent, &mut Reached::default());
+            pushi.follow(cx, app, sent, &mut Reached::default(), None);
         }
     }
 

@@ -198,7 +198,7 @@ impl Pushi {
         match &mut session.0 {
             State::Client(client) => client.on_answer(self, cx, tag, answer),
             State::Backend(exchange) => {
-                if exchange.on_answer(self, cx, answer) {
+                if exchange.on_answer(self, cx, tag, answer) {
                     session.0 = State::Over;
                 }
             }

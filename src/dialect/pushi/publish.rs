@@ -45,6 +45,13 @@ pub struct Sent {
     message: Message,
 }
 
+impl Sent {
+    /// The channel it went to.
+    pub fn channel(&self) -> &str {
+        &self.channel
+    }
+}
+
 /// Whom a publish to several channels has reached already, besides connections: each user keeps the event once, each
 /// URL is called once (section 5.4).
 #[derive(Debug, Default)]
@@ -103,12 +110,22 @@ impl Pushi {
         (key, Sent { channel: channel.to_owned(), kept, message })
     }
 
-    /// What follows when an event was published.
-    pub(super) fn follow(&self, cx: &mut Context<'_>, app: &App, sent: &Sent, reached: &mut Reached) {
+    /// What follows when an event was published. With a `tag` homes answer under it that they have it; returns how many
+    /// answers will come.
+    pub(super) fn follow(
+        &self,
+        cx: &mut Context<'_>,
+        app: &App,
+        sent: &Sent,
+        reached: &mut Reached,
+        tag: Option<u16>,
+    ) -> usize {
         let reach = self.registry.reach(&app.settings.id, &sent.channel);
+        let before = cx.actions.len();
         if sent.kept.is_some() {
-            self.file(cx, app, sent, &reach, reached);
+            self.file(cx, app, sent, &reach, reached, tag);
         }
+        let filed = cx.actions.len() - before;
         let urls: Vec<Arc<str>> =
             reach.urls.iter().filter(|url| !reached.urls.contains(*url)).cloned().collect();
         if !urls.is_empty() {
@@ -119,21 +136,34 @@ impl Pushi {
             let detail = format!("an event in {} has registrations that are not delivered to", sent.channel);
             cx.refused(kind, detail);
         }
+        if tag.is_some() { filed } else { 0 }
     }
 
     /// Keeps the event for the app and for each user of the channel.
-    fn file(&self, cx: &mut Context<'_>, app: &App, sent: &Sent, reach: &Reach, reached: &mut Reached) {
+    fn file(
+        &self,
+        cx: &mut Context<'_>,
+        app: &App,
+        sent: &Sent,
+        reach: &Reach,
+        reached: &mut Reached,
+        tag: Option<u16>,
+    ) {
+        let file = |key: Arc<ChannelKey>, command: Command| match tag {
+            Some(tag) => Action::Command { key, command, tag },
+            None => Action::Tell { key, command },
+        };
         let mut message = sent.message.clone();
         if let Some(origin) = &mut message.origin {
             origin.except = None;
             origin.earlier = Vec::new();
         }
         let key = self.hidden(app.number, super::APP_EVENTS);
-        cx.act(Action::Tell { key, command: put(message.clone(), &self.app_policy) });
+        cx.act(file(key, put(message.clone(), &self.app_policy)));
         for user in &reach.users {
             if reached.users.insert(user.clone()) {
                 let key = self.key(app, &name::personal(user));
-                cx.act(Action::Tell { key, command: put(message.clone(), &self.user_policy) });
+                cx.act(file(key, put(message.clone(), &self.user_policy)));
             }
         }
     }
