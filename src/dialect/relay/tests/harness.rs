@@ -219,6 +219,7 @@ impl Rig {
             apps: &Default::default(),
             tools: &mut Default::default(),
             actions: &mut actions,
+            sessions: &(),
             figures: &Zeros,
         };
         let session = match &mut connection.session {
