@@ -399,6 +399,7 @@ impl Work for Load {
         }
         watch.stop(&mut round)?;
         self.events.desk.check_compressed()?;
+        round.signing_ns = self.publishers.iter_mut().map(Publisher::take_signing_ns).sum();
         round.messages = self.ledger.complete() - first;
         round.deliveries = round.messages * self.subscribers.len() as u64;
         Ok(round)

@@ -5,7 +5,7 @@ use crate::load::{ClientMode, Shape};
 use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
-use crate::wire::{App, Carrier, Dialect, Wire, WireArgs};
+use crate::wire::{App, Dialect, Wire, WireArgs};
 use clap::Args;
 use std::time::Duration;
 
@@ -60,6 +60,9 @@ pub struct FanoutArgs {
     /// Measure plain WebSockets too, in turn: what --deflate, --carrier or --dialect cost beside them.
     #[arg(long, conflicts_with_all = ["pid", "url"])]
     pub plain: bool,
+    /// Measure other dialects too, in turn with --dialect and on the same server, and tell the ratios.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "DIALECTS", conflicts_with = "plain")]
+    pub beside: Vec<Dialect>,
 }
 
 /// Shape of a fan-out.
@@ -150,13 +153,14 @@ pub fn check_rounds(rounds: usize, seconds: f64) -> Result<(), String> {
 impl FanoutLoad {
     /// Takes back what was asked for beside plain WebSockets of the relay dialect.
     pub fn speak_plainly(&mut self) {
-        self.wire = WireArgs {
-            dialect: Dialect::Relay,
-            carrier: Carrier::Websocket,
-            deflate: false,
-            ..self.wire.clone()
-        };
+        self.wire = self.wire.clone().speaking(Dialect::Relay);
         self.path = None;
+    }
+
+    /// Takes what stands beside it in `dialect`.
+    pub fn speak_beside(&mut self, dialect: Dialect) {
+        self.wire = self.wire.clone().beside(dialect);
+        (self.path, self.publish_path) = (None, None);
     }
 
     /// The load these options ask for.
@@ -257,12 +261,18 @@ pub struct PublishArgs {
     /// Server under load.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Where the subscriber opens its WebSocket.
-    #[arg(long, default_value = PATH)]
-    pub path: String,
-    /// Where messages are posted.
-    #[arg(long, default_value = PUBLISH_PATH)]
-    pub publish_path: String,
+    /// What the subscriber speaks. With pusher, publishes are signed requests of Pusher's HTTP API.
+    #[command(flatten)]
+    pub wire: WireArgs,
+    /// Where the subscriber connects. Default: as usual for the dialect, /sub/CHANNEL for the relay.
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Where messages are posted. Default: /pub/CHANNEL, for all but pusher.
+    #[arg(long)]
+    pub publish_path: Option<String>,
+    /// Measure other dialects too, in turn with --dialect and on the same server, and tell the ratios.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "DIALECTS")]
+    pub beside: Vec<Dialect>,
     /// Keep-alive connections that publish.
     #[arg(long, default_value_t = 16)]
     pub connections: usize,
@@ -405,11 +415,12 @@ impl Setup {
         Ok(())
     }
 
-    /// As `server`, with a fanwire that is started here set up as `locations` says.
-    pub fn server_with(&self, locations: Locations) -> Result<Server, String> {
+    /// As `server`, with a fanwire that is started here set up as `locations` says, too.
+    pub fn server_with(&self, locations: &Locations, options: &[&str]) -> Result<Server, String> {
         let file = locations.write()?;
-        let options = file.as_ref().map(ConfigFile::options);
-        self.server(options.as_ref().map_or(&[], |options| options))
+        let file = file.as_ref().map(ConfigFile::options);
+        let all: Vec<&str> = file.iter().flatten().chain(options).copied().collect();
+        self.server(&all)
     }
 
     /// Starts or attaches the server the options name. `options` go to fanwire if it is fanwire.
