@@ -17,7 +17,14 @@ pub struct Locations {
     pub raw_beside: bool,
     /// The app of Pusher clients, in place of the one for development.
     pub app: Option<App>,
+    /// So many users must fit into one of its presence channels.
+    pub presence_users: Option<usize>,
+    /// So many bytes must fit into what waits for one connection.
+    pub outbox_bytes: Option<usize>,
 }
+
+/// Users of a presence channel that Pusher itself allows, as does fanwire unless told otherwise.
+const PRESENCE_USERS: usize = 100;
 
 /// A configuration file that is removed when this is dropped. The node reads it at its start.
 pub struct ConfigFile(PathBuf);
@@ -27,9 +34,10 @@ impl Locations {
     pub fn of(wires: &[Wire]) -> Locations {
         Locations {
             deflate: wires.iter().any(|wire| wire.deflate),
-            raw: wires.iter().all(|wire| wire.carrier == Carrier::Raw),
+            raw: !wires.is_empty() && wires.iter().all(|wire| wire.carrier == Carrier::Raw),
             raw_beside: false,
             app: wires.iter().find(|wire| wire.dialect == Dialect::Pusher).map(|wire| wire.app.clone()),
+            ..Locations::default()
         }
     }
 
@@ -40,16 +48,25 @@ impl Locations {
             raw: self.raw || other.raw,
             raw_beside: self.raw_beside || other.raw_beside,
             app: self.app.or(other.app),
+            presence_users: self.presence_users.max(other.presence_users),
+            outbox_bytes: self.outbox_bytes.max(other.outbox_bytes),
         }
     }
 
     /// As TOML.
     fn toml(&self) -> String {
         let mut text = String::new();
+        if let Some(bytes) = self.outbox_bytes {
+            text += &format!("[limits]\noutbox_bytes = {bytes}\n\n");
+        }
         if let Some(App { id, key, secret }) = &self.app {
             // A TOML string in quotes takes what JSON escapes.
             let [id, key, secret] = [id, key, secret].map(|word| json_string(word));
-            text = format!("[[app]]\nid = {id}\nkey = {key}\nsecret = {secret}\n\n");
+            text += &format!("[[app]]\nid = {id}\nkey = {key}\nsecret = {secret}\n");
+            if let Some(users) = self.presence_users.filter(|users| *users > PRESENCE_USERS) {
+                text += &format!("max_presence_users = {users}\n");
+            }
+            text.push('\n');
         }
         if self.deflate || self.raw || self.raw_beside {
             text += &self.own_locations();
@@ -130,5 +147,8 @@ mod tests {
         let text = Locations::of(&wires).toml();
         assert_eq!(text, "[[app]]\nid = \"app-id\"\nkey = \"app-key\"\nsecret = \"app-secret\"\n\n");
         assert_eq!(Locations::of(&wires[..1]), Locations::default());
+        let many = Locations { presence_users: Some(101), ..Locations::of(&wires) };
+        assert!(many.toml().contains("\nmax_presence_users = 101\n"));
+        assert_eq!(Locations { presence_users: Some(100), ..Locations::of(&wires) }.toml(), text);
     }
 }

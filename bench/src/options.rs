@@ -5,7 +5,7 @@ use crate::load::{ClientMode, Shape};
 use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
-use crate::wire::{App, Dialect, Wire, WireArgs};
+use crate::wire::{App, AppArgs, Dialect, Wire, WireArgs};
 use clap::Args;
 use std::time::Duration;
 
@@ -306,6 +306,12 @@ pub struct StormArgs {
     /// Server under load.
     #[command(flatten)]
     pub server: ServerArgs,
+    /// What clients speak. Others than the relay's have no ids to come back with: they only connect and subscribe.
+    #[arg(long, value_enum, default_value_t = Dialect::Relay)]
+    pub dialect: Dialect,
+    /// Keys of the Pusher application.
+    #[command(flatten)]
+    pub app: AppArgs,
     /// Where clients open their WebSocket; every round has a channel of its own behind it. The server must speak the
     /// subprotocol `ws+meta.nchan` and take `?last_event_id=`.
     #[arg(long, default_value = PATH)]
@@ -342,7 +348,13 @@ pub struct IdleArgs {
     /// Server under load.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Where subscribers open their WebSocket; with --channels each, -0, -1 .. is appended.
+    /// What the connections speak.
+    #[arg(long, value_enum, default_value_t = Dialect::Relay)]
+    pub dialect: Dialect,
+    /// Keys of the Pusher application.
+    #[command(flatten)]
+    pub app: AppArgs,
+    /// Where subscribers of the relay open their WebSocket; with --channels each, -0, -1 .. is appended.
     #[arg(long, default_value = PATH)]
     pub path: String,
     /// Idle WebSocket connections.
