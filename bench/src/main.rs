@@ -102,6 +102,8 @@ enum Scenario {
     Mixed(mixed::MixedArgs),
     /// Members of a Pusher presence channel come and go: CPU per announcement, latency.
     Presence(presence::PresenceArgs),
+    /// Thousands of users join presence channels at once, and leave at once: CPU per join and leave, bytes, latency.
+    PresenceStorm(presence::storm::PresenceStormArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
     /// Some of the subscribers stop reading, in every other round: latency and CPU of the others with and without, what
@@ -170,6 +172,7 @@ fn dispatch(arguments: Arguments, brief: bool) -> Result<(), String> {
         Some(Scenario::Rooms(args)) => rooms::run(&args),
         Some(Scenario::Mixed(args)) => mixed::run(&args),
         Some(Scenario::Presence(args)) => presence::run(&args),
+        Some(Scenario::PresenceStorm(args)) => presence::storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Slow(args)) => slow::run(&args),
         Some(Scenario::Churn(args)) => churn::run(&args),

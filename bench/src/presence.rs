@@ -4,6 +4,7 @@ mod crowd;
 mod line;
 #[cfg(test)]
 mod server;
+pub mod storm;
 
 use crate::contest::{self, Contender, Plan};
 use crate::locations::Locations;
