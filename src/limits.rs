@@ -10,6 +10,7 @@ mod pusher;
 mod relay;
 mod shard;
 mod store;
+mod webhooks;
 mod wire;
 
 pub use app::*;
@@ -20,6 +21,7 @@ pub use pusher::*;
 pub use relay::*;
 pub use shard::*;
 pub use store::*;
+pub use webhooks::*;
 pub use wire::*;
 
 // What has to hold between bounds of different layers.

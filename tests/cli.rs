@@ -65,6 +65,8 @@ fn flags_reach_the_configuration() {
         "epoll",
         "--drain",
         "1m",
+        "--data",
+        "/var/lib/fanwire",
         "--echo",
         "--log",
         "debug",
@@ -74,6 +76,7 @@ fn flags_reach_the_configuration() {
         let listen: Vec<String> = loaded.config.listen.iter().map(ToString::to_string).collect();
         assert_eq!(listen, ["127.0.0.1:1", "[::1]:2"]);
         assert_eq!((loaded.config.shards, loaded.config.drain_ms, loaded.config.echo), (2, 60_000, true));
+        assert_eq!(loaded.config.store.data.as_deref(), Some("/var/lib/fanwire"));
         assert_eq!(loaded.origin("listen").to_string(), "flag --listen");
     }
 }

@@ -1,9 +1,11 @@
 //! Configuration: what is accepted, what is refused and where, and which source wins.
 
+use fanwire::dialect::pusher;
 use fanwire::dialect::relay::settings::{
     AllowOrigin, FirstMessage, Flavour, LocationMethods, PathPattern, Polling, SlowConsumer, Transport,
 };
-use fanwire::node::config::{Config, Driver, Flag, Loaded, Sources, load, print};
+use fanwire::limits::PusherLimits;
+use fanwire::node::config::{AppSettings, Config, Driver, Flag, Loaded, Sources, StoreSettings, load, print};
 use proptest::prelude::*;
 
 const FROM_NCHAN: &str = include_str!("../src/node/config/examples/fanwire-from-nchan.toml");
@@ -162,6 +164,46 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[[app]]\nid = \"a\"\nkey = \"k\"", "f.toml:1:1: an app needs `secret`"),
     ("[[app]]\nid = \"a/b\"\nkey = \"k\"\nsecret = \"s\"", "f.toml:2:6: `id` is made of letters"),
     ("[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nname = \"n\"", "f.toml:5:1: unknown key `name`"),
+    (
+        "[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = 1",
+        "f.toml:4:10: `secret` needs a string, found an integer",
+    ),
+    (
+        "[app]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"",
+        "f.toml:1:1: `app` may stand several times: write [[app]]",
+    ),
+    (
+        "[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nclient_event = true",
+        "f.toml:5:1: unknown key `client_event` (did you mean `client_events`?)",
+    ),
+    (
+        "[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nauthorize_within = 30",
+        "f.toml:5:20: `authorize_within` needs a duration with its unit",
+    ),
+    (
+        "[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nmax_event_bytes = \"1MiB\"",
+        "f.toml:5:19: `max_event_bytes` needs a size from 1B to 349525B",
+    ),
+    (
+        "[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nhistory_messages = 2000000",
+        "f.toml:5:20: `history_messages` needs a number from 0 to 1000000",
+    ),
+    ("[pusher]\nenabled = \"yes\"", "f.toml:2:11: `pusher.enabled` needs true or false, found a string"),
+    (
+        "[pusher]\nactivity_timeout = \"0\"",
+        "f.toml:2:20: `pusher.activity_timeout` needs a duration from 1s to 1d",
+    ),
+    (
+        "[pusher]\nactivity_timeout = \"1500ms\"",
+        "f.toml:2:20: `pusher.activity_timeout` needs a duration of whole seconds",
+    ),
+    ("[pusher]\nbatch_events = 0", "f.toml:2:16: `pusher.batch_events` needs a number from 1 to 10000"),
+    (
+        "[pusher]\nchannel_name_bytes = \"2KiB\"",
+        "f.toml:2:22: `pusher.channel_name_bytes` needs a size from 1B to 1KiB",
+    ),
+    ("batch_events = 1", "f.toml:1:1: unknown key `batch_events` (it belongs into [pusher])"),
+    ("[pushr]\nenabled = true", "f.toml:1:2: unknown key `pushr` (did you mean `pusher`?)"),
     ("listen = \"0.0.0.0:80\"", "f.toml:1:10: 0.0.0.0:80 is open to others"),
     ("internal_listen = \"10.0.0.1:80\"", "f.toml:1:19: 10.0.0.1:80 is open to others"),
 ];
@@ -276,6 +318,26 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
 }
 
 #[test]
+fn the_store_is_in_memory_unless_a_directory_is_named() {
+    let config = read("").unwrap().config;
+    assert_eq!(config.store, StoreSettings::default());
+    assert_eq!(config.store.data, None);
+    let text = "[store]\ndata = \"a\"\ndisk_bytes = \"2TiB\"\nchannels = 5";
+    let loaded = load_all(text, &[("FANWIRE_STORE_DATA", "b")], &[]).unwrap();
+    assert_eq!(loaded.config.store.data.as_deref(), Some("b"));
+    let limits = loaded.config.store.limits(0);
+    assert_eq!((limits.disk_bytes, limits.logs), (2 << 40, 5));
+    assert_eq!(load_all(text, &[("FANWIRE_STORE_DATA", "")], &[]).unwrap().config.store.data, None);
+    let tight = StoreSettings { disk_bytes: 4 << 20, queue_bytes: 4096, ..StoreSettings::default() };
+    let limits = tight.limits(100 << 20);
+    assert!(limits.record_bytes > 100 << 20, "the largest message fits");
+    assert!(limits.queue_bytes >= limits.record_bytes, "and can wait");
+    assert_eq!(limits.wal_bytes, 256 << 10);
+    let least = read("[store]\ndisk_bytes = \"1KiB\"").unwrap_err();
+    assert_eq!(least, ["f.toml:2:14: `store.disk_bytes` needs a size from 1MiB to 8TiB"]);
+}
+
+#[test]
 fn mistakes_in_variables_and_flags_name_them() {
     let environment = [("FANWIRE_ECHO", "perhaps"), ("FANWIRE_DRAIN", "soon")];
     let mistakes = load_all("", &environment, &[flag("--shards", "shards", "many")]).unwrap_err();
@@ -321,6 +383,90 @@ fn development_keys_stay_on_this_machine() {
     assert!(read("listen = [\"unix:/run/f.sock\", \"[::1]:80\"]").unwrap().config.development);
 }
 
+/// An app that says everything, each value other than the default.
+const WHOLE_APP: &str = r#"
+    [[app]]
+    id = "a"
+    key = "k"
+    secret = "dev-secret"
+    enabled = false
+    client_events = true
+    subscription_count = true
+    authorize_within = "30s"
+    max_connections = 100
+    max_channels = 10
+    max_events_per_second = 5
+    max_client_events_per_second = 0
+    max_event_bytes = "64KiB"
+    max_presence_users = 1000
+    history_messages = 0
+    history = "5m"
+    cache = "0"
+"#;
+
+const WHOLE_PUSHER: &str = r#"
+    [pusher]
+    enabled = false
+    activity_timeout = "90s"
+    pong_timeout = "1500ms"
+    channel_name_bytes = 164
+    event_name_chars = 50
+    channels_per_trigger = 10
+    batch_events = 1
+    timestamp_tolerance = "1m"
+"#;
+
+#[test]
+fn an_app_and_pusher_take_every_setting() {
+    let config = read(&format!("{WHOLE_APP}{WHOLE_PUSHER}")).unwrap().config;
+    let told = AppSettings {
+        enabled: false,
+        client_events: true,
+        subscription_count: true,
+        authorize_within_ms: 30_000,
+        max_connections: 100,
+        max_channels: 10,
+        max_events_per_s: 5,
+        max_client_events_per_s: 0,
+        max_event_bytes: 64 << 10,
+        max_presence_users: 1000,
+        history_messages: 0,
+        history_ms: 300_000,
+        cache_ms: 0,
+        ..AppSettings::new("a", "k", "dev-secret")
+    };
+    assert_eq!(config.apps, [told]);
+    let limits = PusherLimits {
+        channel_name_bytes: 164,
+        event_name_chars: 50,
+        channels_per_trigger: 10,
+        batch_events: 1,
+        timestamp_tolerance_s: 60,
+        ..PusherLimits::default()
+    };
+    let told = pusher::Settings { enabled: false, activity_timeout_s: 90, pong_timeout_ms: 1500, limits };
+    assert_eq!(config.pusher, told);
+}
+
+#[test]
+fn variables_set_the_only_app_and_leave_it_what_it_is() {
+    let variables = [("FANWIRE_APP_CLIENT_EVENTS", "no"), ("FANWIRE_APP_MAX_EVENT_BYTES", "20KiB")];
+    let loaded = load_all("", &variables, &[]).unwrap();
+    assert!(loaded.config.development, "it has the well-known keys still");
+    assert_eq!(loaded.config.apps[0].key, "dev-key");
+    assert_eq!(
+        (loaded.config.apps[0].client_events, loaded.config.apps[0].max_event_bytes),
+        (false, 20 << 10)
+    );
+    assert_eq!(loaded.origin("app[0].client_events").to_string(), "environment FANWIRE_APP_CLIENT_EVENTS");
+    let mistakes = load_all("", &[("FANWIRE_APP_HISTORY", "soon")], &[]).unwrap_err();
+    assert!(mistakes[0].starts_with("FANWIRE_APP_HISTORY: `history` needs a duration"), "{mistakes:?}");
+    let warned = load_all("", &[("FANWIRE_APP_CLIENT_EVENT", "1")], &[]).unwrap().warnings[0].to_string();
+    assert!(warned.ends_with("(did you mean `FANWIRE_APP_CLIENT_EVENTS`?)"), "{warned}");
+    let pusher = load_all("", &[("FANWIRE_PUSHER_ENABLED", "off")], &[]).unwrap().config.pusher;
+    assert!(!pusher.enabled);
+}
+
 #[test]
 fn open_publishers_are_warned_about() {
     let warnings = |text: &str| read(text).unwrap().warnings.len();
@@ -351,9 +497,8 @@ fn the_examples_are_right_and_use_every_directive_they_name() {
 
 #[test]
 fn what_is_printed_loads_again_to_the_same_values() {
-    for text in
-        ["", FROM_NCHAN, FROM_DJANGO, "[[app]]\nid=\"default\"\nkey=\"dev-key\"\nsecret=\"dev-secret\""]
-    {
+    let known = "[[app]]\nid=\"default\"\nkey=\"dev-key\"\nsecret=\"dev-secret\"";
+    for text in ["", FROM_NCHAN, FROM_DJANGO, known, WHOLE_APP, WHOLE_PUSHER] {
         let loaded = read(text).unwrap();
         let printed = print(&loaded);
         let again = read(&printed).unwrap_or_else(|mistakes| panic!("{mistakes:#?}\n{printed}"));
@@ -381,6 +526,10 @@ fn pieces() -> impl Strategy<Value = String> {
         "[limits]\n",
         "[location]\n",
         "[[app]]\n",
+        "[pusher]\n",
+        "client_events",
+        "history",
+        "timestamp_tolerance",
         "[location.group_limits]\n",
         "url",
         "prefix",

@@ -168,6 +168,25 @@ fn what_is_too_large_is_refused_alone() {
 }
 
 #[test]
+fn a_store_in_memory_does_the_same_within_its_bound() {
+    let limits = StoreLimits { memory_bytes: 1 << 20, ..StoreLimits::default() };
+    let store = Store::open_in_memory(limits, Arc::new(|to, _| panic!("{to:?}"))).unwrap();
+    let handle = store.handle();
+    let keep = Retention { max_records: 10, ..ALL };
+    for n in 1..=500 {
+        assert_eq!(ask(&handle, append("bounded", n, vec![7; 10_000], keep)), Ok(Answer::Done));
+    }
+    assert_eq!(times(&handle, "bounded"), (491..=500).collect::<Vec<_>>());
+    let full = (501..).find(|&n| ask(&handle, append("all", n, vec![7; 10_000], ALL)).is_err()).unwrap();
+    assert!((550..620).contains(&full), "{full}");
+    assert_eq!(ask(&handle, append("all", full, vec![7; 10_000], ALL)), Err(StoreError::Full));
+    assert_eq!(ask(&handle, Job::Delete { log: Bytes::from_static(b"all") }), Ok(Answer::Done));
+    assert_eq!(ask(&handle, append("all", full, vec![7; 10_000], ALL)), Ok(Answer::Done));
+    assert!(matches!(ask(&handle, Job::Sweep { now_s: full }), Ok(Answer::Swept { .. })));
+    store.shutdown().unwrap();
+}
+
+#[test]
 fn retention_by_count_bytes_and_age() {
     let (store, _) = open(&fresh("retention"));
     let handle = store.handle();

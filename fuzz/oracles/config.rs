@@ -5,7 +5,7 @@
 //!
 //! The body is the file; behind a NUL follow lines of environment variables.
 
-use fanwire::node::config::{Mistake, Origin, Sources, development_app, load, print, summary};
+use fanwire::node::config::{DEVELOPMENT_SECRET, Mistake, Origin, Sources, load, print, summary};
 
 use super::input::Input;
 
@@ -31,7 +31,7 @@ pub fn check(data: &[u8]) {
             loaded.warnings.iter().for_each(|warning| names_a_place(warning, file));
             let _ = summary(&loaded.config);
             let mut printed = print(&loaded);
-            for app in loaded.config.apps.iter().filter(|app| **app != development_app()) {
+            for app in loaded.config.apps.iter().filter(|app| app.secret != DEVELOPMENT_SECRET) {
                 // The only thing that is not printed.
                 let secret: String =
                     app.secret.chars().map(|letter| format!("\\U{:08X}", u32::from(letter))).collect();

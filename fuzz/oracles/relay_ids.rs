@@ -55,7 +55,8 @@ fn compile(settings: &LocationSettings) -> Location {
         methods: LocationMethods::Subscriber,
         ..settings.clone()
     };
-    let mut around = Surroundings { listeners: &[("127.0.0.1:8080", true)], stores: Vec::new() };
+    let mut around =
+        Surroundings { listeners: &[("127.0.0.1:8080", true)], apps: &["app"], stores: Vec::new() };
     match Location::compile(&settings, &mut around) {
         Ok(location) => location,
         Err((key, message)) => panic!("{key}: {message}"),

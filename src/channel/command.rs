@@ -189,6 +189,8 @@ pub enum Refusal {
     UserTooLarge,
     /// The shard's memory for users is used up.
     PresenceFull,
+    /// The app has as many channels on the shard as it may.
+    AppChannels,
 }
 
 impl Refusal {
@@ -208,6 +210,7 @@ impl Refusal {
             Refusal::TooManyUsers => "channel_users",
             Refusal::UserTooLarge => "user_bytes",
             Refusal::PresenceFull => "presence_memory",
+            Refusal::AppChannels => "app_channels",
         }
     }
 }

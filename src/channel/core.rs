@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 mod ending;
+mod follow;
 mod users;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -27,6 +28,7 @@ pub struct Home {
     stored: usize,
     presence_bytes: usize,
     leaving: users::Leaving,
+    following: follow::Following,
     /// Never reused, so that a registration is recognised by it.
     epoch: u64,
     /// The highest position of any channel that is gone. A new channel starts above it, or a subscriber that
@@ -53,6 +55,8 @@ struct Channel {
     shards: Vec<ShardCount>,
     /// Who they are, of those who have said so. Their registrations are streams with an epoch of their own.
     presence: Option<Box<Presence>>,
+    /// What its app was told, if it wants to be.
+    followed: Option<Box<follow::Followed>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -126,6 +130,7 @@ impl Home {
             stored: 0,
             presence_bytes: 0,
             leaving: users::Leaving::default(),
+            following: follow::Following::default(),
             epoch: 0,
             floor: Position::ZERO,
             sweep_from: 0,
@@ -190,7 +195,7 @@ impl Home {
             Command::Subscribe(subscribe) => self.subscribe(key, &subscribe, from.shard, now, effects),
             Command::Unsubscribe { class, epoch } => {
                 self.unsubscribe(key, class, epoch, from.shard, now, effects);
-                return;
+                return self.follow(key, now, effects);
             }
             Command::Info => Ok(Answer::Info(self.find(key).map(|at| {
                 self.trim(at, now);
@@ -206,6 +211,7 @@ impl Home {
         };
         let answer = answer.unwrap_or_else(Answer::Refused);
         effects.push(Effect::Answer { to: from, answer });
+        self.follow(key, now, effects);
     }
 
     #[allow(clippy::too_many_arguments)] // the words of the command, spelled out once
@@ -302,6 +308,7 @@ impl Home {
         }
         channel.forget_idle_shards();
         let key = channel.key.clone();
+        self.following.changed.polls = true;
         self.count_subscribers(&key, -i64::from(released));
     }
 
@@ -366,6 +373,9 @@ impl Home {
             Class::OneShot if matches!(ask.start, Start::After(p) if p > last) => Some(Class::Stream),
             class => Some(class),
         };
+        if class.is_some() {
+            self.occupy(at, effects);
+        }
         let registered = class.map(|class| match Self::user_of(ask) {
             Some(user) => (class, self.join(at, user, ask, shard, effects)),
             None => (class, self.register(at, class, shard)),
@@ -381,9 +391,11 @@ impl Home {
         let count = channel.count(shard);
         let epoch = if class == Class::OneShot {
             count.polls += 1;
+            self.following.changed.polls = true;
             channel.poll_epoch
         } else {
             count.streams += 1;
+            self.following.changed.streams = true;
             channel.stream_epoch
         };
         let key = channel.key.clone();
@@ -413,7 +425,12 @@ impl Home {
     fn unregister(&mut self, at: usize, class: Class, shard: u16, now: Now) {
         let channel = &mut self.channels[at];
         let Some(count) = channel.shards.iter_mut().find(|s| s.shard == shard) else { return };
-        let registered = if class == Class::OneShot { &mut count.polls } else { &mut count.streams };
+        let changed = &mut self.following.changed;
+        let (registered, changed) = match class {
+            Class::OneShot => (&mut count.polls, &mut changed.polls),
+            _ => (&mut count.streams, &mut changed.streams),
+        };
+        *changed = true;
         debug_assert!(*registered > 0, "more unsubscribed than subscribed");
         *registered = registered.saturating_sub(1);
         channel.forget_idle_shards();
@@ -449,7 +466,9 @@ impl Home {
         if self.channels.len() >= self.limits.channels {
             return Err(Refusal::TooManyChannels);
         }
+        self.admit_channel(key.app())?;
         self.groups.add_channel(key, policy.group_limits)?;
+        self.count_channel(key.app(), 1);
         self.epoch += 1;
         let at = self.channels.insert(Channel {
             key: key.clone(),
@@ -463,6 +482,7 @@ impl Home {
             poll_epoch: self.epoch,
             shards: Vec::new(),
             presence: None,
+            followed: None,
         });
         self.channels[at].history.skip(self.floor);
         self.index.insert(key.clone(), at);
@@ -475,6 +495,7 @@ impl Home {
                 channel.history.pop();
             }
         });
+        self.forget(at);
         let channel = self.channels.remove(at);
         self.index.remove(&channel.key);
         self.floor = self.floor.max(channel.last);
@@ -505,10 +526,11 @@ impl Home {
         }
     }
 
-    /// Announces the leaves whose grace time is over, and looks at the next few channels: expired publications go,
+    /// Announces the leaves whose grace time is over and what is told late, and looks at the next few channels: expired publications go,
     /// idle channels are dropped.
     pub fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.leave_due(now, effects);
+        self.follow_due(now, effects);
         let mut left = SWEEP_CHANNELS_PER_TICK.min(self.channels.capacity());
         while left > 0 && !self.channels.is_empty() {
             left -= 1;
@@ -519,7 +541,8 @@ impl Home {
             }
             self.trim(at, now);
             let channel = &self.channels[at];
-            let idle = channel.history.is_empty() && channel.shards.is_empty() && channel.presence.is_none();
+            let empty = channel.history.is_empty() && channel.shards.is_empty();
+            let idle = empty && channel.presence.is_none() && !channel.is_held_open();
             let since = now.mono_ms().saturating_sub(channel.idle_since_ms);
             if idle && since >= channel.policy.channel_timeout_ms {
                 self.remove(at, now);

@@ -59,6 +59,17 @@ impl Default for PresenceLimits {
     }
 }
 
+/// What an app wants of its channels at each home ([`crate::channel::core::Home::set_app`]); all off by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppWays {
+    /// [`Announcement::Occupied`](crate::channel::Announcement::Occupied) and `Vacated` are announced.
+    pub occupancy: bool,
+    /// [`Announcement::Count`](crate::channel::Announcement::Count) is announced, on channels without users.
+    pub counts: bool,
+    /// Channels that the app may have on one shard; 0 = any number. More: they are refused.
+    pub channels: u32,
+}
+
 /// Limits of a channel group, 0 = unlimited (nchan sheet section 5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupLimits {

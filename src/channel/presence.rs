@@ -41,13 +41,20 @@ impl User {
     }
 }
 
-/// What subscribers of a channel are told about each other.
+/// What subscribers of a channel, and those who follow it from outside, are told about its subscribers.
 #[derive(Clone, Debug)]
 pub enum Announcement {
     /// A user is there that was not.
     Joined(Change),
     /// A user's last registration is gone.
     Left(Change),
+    /// The first subscriber is there ([`AppWays::occupancy`](crate::channel::AppWays::occupancy)); nobody on the wire
+    /// is told.
+    Occupied,
+    /// The last subscriber is gone; nobody on the wire is told.
+    Vacated,
+    /// So many streams are subscribed ([`AppWays::counts`](crate::channel::AppWays::counts)).
+    Count(u32),
 }
 
 /// Who came or went.

@@ -63,6 +63,9 @@ pub(super) struct ServeArgs {
     /// Time that connections get to leave when the node stops
     #[arg(long, value_name = "DURATION")]
     pub drain: Option<String>,
+    /// Directory of what survives the node: durable channels, apps, subscriptions; without one it is in memory
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
     /// Serve /echo, the endpoint for WebSocket conformance suites
     #[arg(long)]
     pub echo: bool,

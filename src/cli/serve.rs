@@ -67,6 +67,7 @@ fn flags(args: &ServeArgs) -> Vec<Flag> {
         ("--shards", "shards", args.shards.clone()),
         ("--driver", "driver", args.driver.clone()),
         ("--drain", "drain", args.drain.clone()),
+        ("--data", "store.data", args.data.clone()),
         ("--echo", "echo", args.echo.then(|| "true".into())),
         ("--log", "log", args.log.clone()),
         ("--log-format", "log_format", args.log_format.clone()),

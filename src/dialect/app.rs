@@ -4,7 +4,7 @@
 use crate::channel::{Policy, PresenceLimits};
 use crate::limits::{
     APP_CACHE_MS, APP_CHANNEL_TIMEOUT_MS, APP_CLIENT_EVENTS_PER_S, APP_HISTORY_MESSAGES, APP_HISTORY_MS,
-    APP_PRESENCE_USERS, NODE_APPS, PRESENCE_USER_BYTES, PUSHER_DATA_BYTES,
+    APP_ID_BYTES, APP_PRESENCE_USERS, APP_SECRET_BYTES, NODE_APPS, PRESENCE_USER_BYTES, PUSHER_DATA_BYTES,
 };
 use std::collections::HashMap;
 use std::fmt;
@@ -69,6 +69,20 @@ impl AppSettings {
             history_messages: APP_HISTORY_MESSAGES,
             history_ms: APP_HISTORY_MS,
             cache_ms: APP_CACHE_MS,
+        }
+    }
+
+    /// What is wrong with an `id`, `key` or `secret` (`name` says which), if anything.
+    pub fn check_name(name: &str, value: &str) -> Option<String> {
+        let stands_in_urls = name != "secret";
+        let most = if stands_in_urls { APP_ID_BYTES } else { APP_SECRET_BYTES };
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if value.is_empty() {
+            Some(format!("an app needs `{name}`"))
+        } else if stands_in_urls && !value.bytes().all(fits) {
+            Some(format!("`{name}` is made of letters, digits, `-`, `_` and `.`: it stands in URLs"))
+        } else {
+            (value.len() > most).then(|| format!("`{name}` has at most {most} bytes"))
         }
     }
 }

@@ -8,7 +8,8 @@
 //! Order of calls for one connection:
 //! 1. [`Dialects::on_request`] with each HTTP request while no exchange is open. The session then either ends the
 //!    exchange ([`Action::Done`], [`Action::Close`]) or leaves it open and waits for one of the calls below.
-//! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook.
+//! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook,
+//!    [`Dialects::on_stored`] for each job of the store.
 //! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
 //!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
 //!    Who comes to and goes from a channel is told in the same order, to subscriptions whose form has a frame for it
@@ -39,6 +40,7 @@ pub use session::{Dialects, Session};
 
 use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;
+use crate::channel::store::Job;
 use crate::channel::{ChannelKey, KeyCache, Message, Now, Policy};
 use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::ws::deflate::Params;
@@ -218,6 +220,14 @@ pub enum Action {
         /// The call.
         call: Box<HookCall>,
         /// The session's name for the question.
+        tag: Option<u16>,
+    },
+    /// Have the store do a job; [`Dialects::on_stored`] is called with `tag` once it is on disk, or with why it is not.
+    /// Jobs of one shard are done in the order of these actions.
+    Store {
+        /// The job.
+        job: Box<Job>,
+        /// The session's name for the question; none: nobody wants to know.
         tag: Option<u16>,
     },
     /// Call [`Dialects::on_deadline`] at this time (monotonic milliseconds, to about 100 ms); replaces the last one,

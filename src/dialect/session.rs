@@ -1,6 +1,7 @@
 //! The sum of all dialects: one session type, and the calls passed on.
 
 use crate::channel::hook::{HookAnswer, HookFailure};
+use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
 use crate::dialect::{Context, echo, pusher, relay};
 use crate::wire::http::request::Request;
@@ -150,6 +151,14 @@ impl Dialects {
     ) {
         if let Session::Relay(session) = session {
             self.relay.on_hook(cx, session, tag, answer);
+        }
+    }
+
+    /// The store has done the job `tag`, or has not.
+    pub fn on_stored(&self, _: &mut Context<'_>, session: &mut Session, _tag: u16, _: Outcome) {
+        match session {
+            // Neither asks for any.
+            Session::Relay(_) | Session::Pusher(_) | Session::Echo(_) | Session::None => {}
         }
     }
 

@@ -12,3 +12,7 @@ pub const APP_HISTORY_MS: u64 = 60_000;
 pub const APP_CACHE_MS: u64 = 1_800_000;
 /// A channel that nobody uses is forgotten after so long, milliseconds.
 pub const APP_CHANNEL_TIMEOUT_MS: u64 = 5_000;
+/// Id and key, bytes each; all of them are ASCII.
+pub const APP_ID_BYTES: usize = 128;
+/// Secret, bytes.
+pub const APP_SECRET_BYTES: usize = 256;

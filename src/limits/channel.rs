@@ -26,6 +26,15 @@ pub const PRESENCE_BYTES_PER_SHARD: usize = 256 * 1024 * 1024;
 /// Leaves that are announced in one tick when their grace time is over; the others wait for the next.
 pub const PRESENCE_LEAVES_PER_TICK: usize = 2_000;
 
+/// A channel that only pollers listened to counts as occupied until so long after the last poll, milliseconds.
+pub const OCCUPANCY_POLL_MS: u64 = 10_000;
+/// Up to so many streams each change of their count is told at once (Pusher sheet section 10).
+pub const COUNT_AT_ONCE: u32 = 100;
+/// With more of them the count is told at most this often, milliseconds.
+pub const COUNT_PAUSE_MS: u64 = 5_000;
+/// Late counts and vacated channels that are told in one tick; the others wait for the next.
+pub const FOLLOWED_PER_TICK: usize = 2_000;
+
 /// A channel group without channels keeps its limits for so long, milliseconds.
 pub const GROUP_IDLE_MS: u64 = 3_600_000;
 

@@ -4,8 +4,12 @@ use super::wire::HTTP_BODY_BYTES;
 
 /// Channel name, bytes; all of them are ASCII. The documentation says 164, its libraries allow 200.
 pub const PUSHER_CHANNEL_NAME_BYTES: usize = 200;
+/// The channel name that a configuration may allow, bytes.
+pub const PUSHER_CHANNEL_NAME_BYTES_MAX: usize = 1024;
 /// Event name, characters. More is answered with 400, or with an error event.
 pub const PUSHER_EVENT_NAME_CHARS: usize = 200;
+/// The event name that a configuration may allow, characters.
+pub const PUSHER_EVENT_NAME_CHARS_MAX: usize = 256;
 /// User id, characters.
 pub const PUSHER_USER_ID_CHARS: usize = 128;
 /// The object with which a user describes itself (`user_info`), bytes of JSON.
@@ -20,6 +24,10 @@ pub const PUSHER_DATA_BYTES_MAX: usize = HTTP_BODY_BYTES / PUSHER_ESCAPE_BYTES;
 pub const PUSHER_CHANNELS_PER_TRIGGER: usize = 100;
 /// Events of one batch. More is answered with 400.
 pub const PUSHER_BATCH_EVENTS: usize = 10;
+/// Channels of one trigger, and events of one batch, that a configuration may allow.
+pub const PUSHER_ITEMS_MAX: usize = 10_000;
+/// The longest of the protocol's times that a configuration may ask for, seconds.
+pub const PUSHER_TIMEOUT_S_MAX: u64 = 86_400;
 /// Difference between the time in a signed request and the node's, seconds. More is answered with 401.
 pub const PUSHER_TIMESTAMP_TOLERANCE_S: u64 = 600;
 /// The `auth` of a subscription or sign-in, bytes: a key, a colon and 64 hex digits.
@@ -78,6 +86,16 @@ impl Default for PusherLimits {
 }
 
 const _: () = assert!(PUSHER_DATA_BYTES <= PUSHER_DATA_BYTES_MAX);
-const _: () = assert!(PUSHER_AUTH_BYTES + 3 * PUSHER_CHANNEL_NAME_BYTES < PUSHER_FRAME_OVERHEAD_BYTES);
+const _: () = assert!(PUSHER_CHANNEL_NAME_BYTES <= PUSHER_CHANNEL_NAME_BYTES_MAX);
+const _: () = assert!(PUSHER_EVENT_NAME_CHARS <= PUSHER_EVENT_NAME_CHARS_MAX);
+const _: () =
+    assert!(PUSHER_CHANNELS_PER_TRIGGER <= PUSHER_ITEMS_MAX && PUSHER_BATCH_EVENTS <= PUSHER_ITEMS_MAX);
+// An event's name may come as two escapes a character.
+const _: () = assert!(
+    PUSHER_AUTH_BYTES
+        + 3 * PUSHER_CHANNEL_NAME_BYTES_MAX
+        + 2 * PUSHER_ESCAPE_BYTES * PUSHER_EVENT_NAME_CHARS_MAX
+        < PUSHER_FRAME_OVERHEAD_BYTES
+);
 // A description of a user is inside `channel_data`, which is a string: escaped once.
 const _: () = assert!(PUSHER_USER_INFO_BYTES < PUSHER_DATA_BYTES);

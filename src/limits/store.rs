@@ -11,8 +11,10 @@ pub const STORE_QUEUE_BYTES: usize = 64 * 1024 * 1024;
 pub const STORE_BATCH_JOBS: usize = 1024;
 /// Bytes of the jobs of one commit; one job may be larger.
 pub const STORE_BATCH_BYTES: usize = 8 * 1024 * 1024;
+/// What belongs to a message beside its payload, bytes.
+pub const STORE_RECORD_EXTRA_BYTES: usize = 128 * 1024;
 /// Payload of a record, bytes: a message with what belongs to it.
-pub const STORE_RECORD_BYTES: usize = HTTP_BODY_BYTES + 64 * 1024;
+pub const STORE_RECORD_BYTES: usize = HTTP_BODY_BYTES + STORE_RECORD_EXTRA_BYTES;
 /// A document, bytes.
 pub const STORE_DOCUMENT_BYTES: usize = 1024 * 1024;
 /// Name of a log or key of a document, bytes: group and name of a channel with what tells apps apart.
@@ -21,6 +23,17 @@ pub const STORE_KEY_BYTES: usize = 2 * RELAY_CHANNEL_ID_BYTES_MAX + 64;
 pub const STORE_LOGS: usize = 262_144;
 /// The store's files together, bytes. Then appends are refused until something is retired.
 pub const STORE_DISK_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+/// The smallest bound on the files that a configuration may ask for, bytes.
+pub const STORE_DISK_BYTES_MIN: u64 = 1024 * 1024;
+/// The largest, bytes.
+pub const STORE_DISK_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024 * 1024;
+/// Of a store without files: all it holds, bytes.
+pub const STORE_MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+/// The write-ahead log is at most this part (one in so many) of the bound on the files, so that a small store is not
+/// all log.
+pub const STORE_WAL_PART: u64 = 16;
+/// Time between two sweeps of the node's store, milliseconds.
+pub const STORE_SWEEP_MS: u64 = 60_000;
 /// Write-ahead log that is moved into the main file, bytes.
 pub const STORE_WAL_BYTES: u64 = 32 * 1024 * 1024;
 /// Write-ahead log, in [`STORE_WAL_BYTES`], from which on nothing is added while it cannot be moved.
@@ -57,6 +70,8 @@ pub struct StoreLimits {
     pub logs: usize,
     /// See [`STORE_DISK_BYTES`].
     pub disk_bytes: u64,
+    /// See [`STORE_MEMORY_BYTES`].
+    pub memory_bytes: u64,
     /// See [`STORE_WAL_BYTES`].
     pub wal_bytes: u64,
 }
@@ -71,6 +86,7 @@ impl Default for StoreLimits {
             record_bytes: STORE_RECORD_BYTES,
             logs: STORE_LOGS,
             disk_bytes: STORE_DISK_BYTES,
+            memory_bytes: STORE_MEMORY_BYTES,
             wal_bytes: STORE_WAL_BYTES,
         }
     }
@@ -78,6 +94,8 @@ impl Default for StoreLimits {
 
 const _: () = assert!(STORE_BATCH_BYTES < STORE_QUEUE_BYTES && STORE_BATCH_JOBS < STORE_QUEUE_JOBS);
 const _: () = assert!((STORE_WAL_PARTS + 1) * STORE_WAL_BYTES < STORE_DISK_BYTES);
+const _: () =
+    assert!(STORE_DISK_BYTES_MIN / STORE_WAL_PART * (STORE_WAL_PARTS + 1) < STORE_DISK_BYTES_MIN / 2);
 // Retention keeps up with what one commit can add to a log.
 const _: () = assert!(STORE_BATCH_JOBS < STORE_TRIM_RECORDS as usize);
 // Log numbers have 21 bits: service/store/db.

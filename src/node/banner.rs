@@ -16,6 +16,10 @@ pub fn text(config: &Config, places: &[Place], driver: &str) -> String {
             Place::Unix(path) => writeln!(out, "  listening on unix:{}", path.display()),
         };
     }
+    let _ = match &config.store.data {
+        Some(data) => writeln!(out, "  store in {data}"),
+        None => writeln!(out, "  store in memory: nothing survives this process (--data DIR keeps it)"),
+    };
     let first = places.iter().find_map(|place| match place {
         Place::Ip(address) => Some(address.to_string()),
         Place::Unix(_) => None,

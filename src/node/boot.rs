@@ -4,9 +4,9 @@ use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
-use crate::channel::KeyHasher;
-use crate::channel::Token;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
+use crate::channel::store::{Job, StoreError};
+use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::app::Apps;
 use crate::dialect::pusher::Pusher;
 use crate::dialect::relay::Relay;
@@ -16,13 +16,15 @@ use crate::limits::{
     PRESENCE_BYTES_PER_SHARD,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
+use crate::service::store::{Reply, Store, StoreHandle};
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::run::Clock;
-use crate::shard::{Caller, DriverChoice, ShardConfig, ShardLimits};
+use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -71,9 +73,19 @@ struct Node {
     addresses: Vec<Address>,
     shards: Vec<JoinHandle<()>>,
     hooks: Hooks,
+    store: Store,
     lifecycle: Lifecycle,
     places: Vec<Place>,
     driver: &'static str,
+}
+
+/// Jobs of shards for the store.
+struct StoreKeeper(StoreHandle);
+
+impl Keeper for StoreKeeper {
+    fn submit(&self, job: Job, to: ReplyTo) -> Result<(), StoreError> {
+        self.0.submit(job, Reply::To(to))
+    }
 }
 
 /// Hook calls of shards.
@@ -97,6 +109,7 @@ impl Node {
         let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
+        let store = open_store(config, addresses.clone())?;
         let hooks = start_hooks(config, addresses.clone())?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
@@ -104,6 +117,7 @@ impl Node {
             internal_listeners: internal(config),
             counters: counters.clone(),
             hooks: Some(hooks.handle()),
+            store: Some(store.handle()),
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
@@ -111,6 +125,7 @@ impl Node {
         let apps = Apps::new(config.apps.iter().cloned());
         let apps = Arc::new(apps.map_err(|refusal| format!("the apps cannot be: {refusal:?}"))?);
         let caller = Arc::new(HookCaller(hooks.handle()));
+        let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         for (id, receiver) in receivers.into_iter().enumerate() {
@@ -125,6 +140,7 @@ impl Node {
                 apps: apps.clone(),
                 pages: pages.clone(),
                 caller: caller.clone(),
+                keeper: keeper.clone(),
                 node: counters.clone(),
                 limits,
                 clock,
@@ -139,7 +155,7 @@ impl Node {
             };
         }
         lifecycle.running.store(true, Ordering::Relaxed);
-        Ok(Node { addresses, shards: running, hooks, lifecycle, places, driver })
+        Ok(Node { addresses, shards: running, hooks, store, lifecycle, places, driver })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
@@ -154,6 +170,9 @@ impl Node {
         let given_up = self.hooks.shutdown(Duration::from_secs(1));
         if given_up > 0 {
             warn!(calls = given_up, "calls to back ends were given up");
+        }
+        if let Err(error) = self.store.shutdown() {
+            warn!(%error, "the store was not closed properly; what was acknowledged is safe");
         }
         remove_sockets(&self.places);
         info!("stopped");
@@ -236,6 +255,27 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
     }
 }
 
+/// Opens what survives the node, in files or in memory.
+fn open_store(config: &Config, addresses: Vec<Address>) -> Result<Store, String> {
+    let deliver = Arc::new(move |to: ReplyTo, outcome| {
+        if let Some(address) = addresses.get(to.shard as usize) {
+            address.send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
+        }
+    });
+    let limits = config.store.limits(config.limits.body_bytes.max(config.limits.message_bytes));
+    let Some(data) = &config.store.data else {
+        return Store::open_in_memory(limits, deliver)
+            .map_err(|error| format!("cannot make a store in memory: {error}"));
+    };
+    let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| {
+        format!("cannot open the store in {data}: {error} (`fanwire check --data {data}` tells more)")
+    })?;
+    let records: u64 = found.logs.iter().map(|log| log.records).sum();
+    let documents: u64 = found.tables.iter().map(|table| table.documents).sum();
+    info!(data, logs = found.logs.len(), records, documents, "store opened");
+    Ok(store)
+}
+
 fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {
     let deliver = Arc::new(move |token: HookToken, answer| {
         let HookToken { shard, slot, generation, tag } = token;
@@ -256,10 +296,12 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
     let listeners: Vec<(&str, bool)> =
         names.iter().enumerate().map(|(index, name)| (name.as_str(), index < public)).collect();
     let hasher = KeyHasher::new(seed);
-    let relay = Relay::new(&config.relay, &listeners, hasher.clone(), boundary).map_err(|mistakes| {
-        let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
-        lines.join("\n")
-    })?;
+    let apps: Vec<&str> = config.apps.iter().map(|app| app.id.as_str()).collect();
+    let relay =
+        Relay::new(&config.relay, &listeners, &apps, hasher.clone(), boundary).map_err(|mistakes| {
+            let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
+            lines.join("\n")
+        })?;
     let pusher = Pusher::new(config.pusher.clone(), hasher);
     Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher })
 }

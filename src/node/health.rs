@@ -25,6 +25,8 @@ pub enum Trouble {
     Starting,
     /// The node is draining.
     Draining,
+    /// The store refuses everything until the node is started anew.
+    Store,
 }
 
 /// Whether the process works. `now_ms` is the monotonic clock that the shards write to their `alive_ms`. A shard
@@ -46,13 +48,21 @@ pub fn live(counters: &NodeCounters, now_ms: u64) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// Any [`Trouble`]; draining is told first, as it is meant to be.
-pub fn ready(counters: &NodeCounters, lifecycle: &Lifecycle, now_ms: u64) -> Result<(), Trouble> {
+pub fn ready(
+    counters: &NodeCounters,
+    lifecycle: &Lifecycle,
+    store_failed: bool,
+    now_ms: u64,
+) -> Result<(), Trouble> {
     if lifecycle.draining.load(Ordering::Relaxed) {
         return Err(Trouble::Draining);
     }
     let started = counters.shards.iter().all(|shard| shard.driver().is_some());
     if !started || !lifecycle.running.load(Ordering::Relaxed) {
         return Err(Trouble::Starting);
+    }
+    if store_failed {
+        return Err(Trouble::Store);
     }
     live(counters, now_ms)
 }
@@ -63,6 +73,7 @@ pub fn answer(state: Result<(), Trouble>) -> Response {
         Ok(()) => (200, "{\"status\":\"ok\"}\n".into()),
         Err(Trouble::Draining) => (503, "{\"status\":\"draining\"}\n".into()),
         Err(Trouble::Starting) => (503, "{\"status\":\"starting\"}\n".into()),
+        Err(Trouble::Store) => (503, "{\"status\":\"store failed\"}\n".into()),
         Err(Trouble::Stalled(shards)) => (503, stalled_body(&shards)),
     };
     Response::new(status).header("Cache-Control", "no-store").body("application/json", body)
@@ -123,10 +134,13 @@ mod tests {
     fn a_shard_that_has_not_started_is_live_but_not_ready() {
         let counters = NodeCounters::new(2, 0);
         assert_eq!(live(&counters, 1_000_000), Ok(()));
-        assert_eq!(ready(&counters, &running(), 1_000_000), Err(Trouble::Starting));
+        assert_eq!(ready(&counters, &running(), false, 1_000_000), Err(Trouble::Starting));
         let started = two_shards([0, 0]);
-        assert_eq!(ready(&started, &Lifecycle::default(), 0), Err(Trouble::Starting));
-        assert_eq!(ready(&started, &running(), 0), Ok(()));
+        assert_eq!(ready(&started, &Lifecycle::default(), false, 0), Err(Trouble::Starting));
+        assert_eq!(ready(&started, &running(), false, 0), Ok(()));
+        let failed = ready(&started, &running(), true, 0);
+        assert_eq!(failed, Err(Trouble::Store));
+        assert_eq!(body(failed), (503, "{\"status\":\"store failed\"}\n".into()));
         assert_eq!(body(Ok(())), (200, "{\"status\":\"ok\"}\n".into()));
     }
 
@@ -135,9 +149,12 @@ mod tests {
         let (counters, lifecycle) = (two_shards([0, 0]), running());
         lifecycle.draining.store(true, Ordering::Relaxed);
         assert_eq!(live(&counters, 1), Ok(()));
-        let draining = ready(&counters, &lifecycle, 1);
+        let draining = ready(&counters, &lifecycle, false, 1);
         assert_eq!(draining, Err(Trouble::Draining));
         assert_eq!(body(draining), (503, "{\"status\":\"draining\"}\n".into()));
-        assert_eq!(ready(&two_shards([0, 0]), &running(), 1_000_000), Err(Trouble::Stalled(vec![0, 1])));
+        assert_eq!(
+            ready(&two_shards([0, 0]), &running(), false, 1_000_000),
+            Err(Trouble::Stalled(vec![0, 1]))
+        );
     }
 }

@@ -7,6 +7,7 @@ mod write;
 use crate::channel::hook::HookFailure;
 use crate::limits::METRICS_OPEN_FILES;
 use crate::service::hooks::HooksHandle;
+use crate::service::store::StoreHandle;
 use crate::shard::counters::{Carrier, Counters, FLUSH_BOUNDS, LATENCY_BOUNDS_US, NodeCounters};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -46,9 +47,14 @@ pub struct Metrics {
 
 impl Metrics {
     /// Metrics over these counters; `started_unix_s` is when the process started, seconds since 1970.
-    pub fn new(counters: NodeCounters, hooks: Option<HooksHandle>, started_unix_s: f64) -> Metrics {
+    pub fn new(
+        counters: NodeCounters,
+        hooks: Option<HooksHandle>,
+        store: Option<StoreHandle>,
+        started_unix_s: f64,
+    ) -> Metrics {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(NodeCollector { counters, hooks, started_unix_s }));
+        registry.register_collector(Box::new(NodeCollector { counters, hooks, store, started_unix_s }));
         Metrics { registry }
     }
 
@@ -67,6 +73,7 @@ impl Metrics {
 struct NodeCollector {
     counters: NodeCounters,
     hooks: Option<HooksHandle>,
+    store: Option<StoreHandle>,
     started_unix_s: f64,
 }
 
@@ -87,6 +94,9 @@ impl Collector for NodeCollector {
         self.histograms(&mut out)?;
         if let Some(hooks) = &self.hooks {
             hook_metrics(hooks, &mut out)?;
+        }
+        if let Some(store) = &self.store {
+            store_metrics(store, &mut out)?;
         }
         process(self.started_unix_s, &mut out)
     }
@@ -235,6 +245,24 @@ fn hook_metrics(hooks: &HooksHandle, out: &mut Writer<'_>) -> fmt::Result {
     out.gauge_in("fanwire_hook_pending", &Unit::Bytes, "Bytes of calls waiting or under way", c.queue_bytes())
 }
 
+fn store_metrics(store: &StoreHandle, out: &mut Writer<'_>) -> fmt::Result {
+    let c = store.counters();
+    out.counter("fanwire_store_jobs", "Jobs that the store has done, well or badly", c.jobs())?;
+    out.counter("fanwire_store_commits", "Commits, each of one job or more", c.commits())?;
+    out.counter_in(
+        "fanwire_store_commit",
+        &Unit::Seconds,
+        "From the beginning of a commit to its end on disk, summed over all commits",
+        c.commit_us_sum() as f64 / 1e6,
+    )?;
+    out.counter("fanwire_store_refused", "Jobs that were not taken", c.refused())?;
+    out.counter("fanwire_store_full", "Commits that met a full disk", c.full())?;
+    out.gauge("fanwire_store_waiting", "Jobs waiting", store.waiting_jobs() as u64)?;
+    let help = "Bytes of jobs waiting or being done";
+    out.gauge_in("fanwire_store_waiting", &Unit::Bytes, help, c.waiting_bytes() as u64)?;
+    out.gauge("fanwire_store_failed", "1: it refuses everything", store.failure().is_some().into())
+}
+
 /// The names that every Prometheus client gives to figures of its process.
 fn process(started_unix_s: f64, out: &mut Writer<'_>) -> fmt::Result {
     let help = "Start of the process, seconds since 1970";
@@ -270,6 +298,7 @@ fn open_files() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::store::Store;
     use crate::shard::net::NetKind;
     use std::collections::{HashMap, HashSet};
 
@@ -309,7 +338,8 @@ mod tests {
     }
 
     fn render(format: Format) -> String {
-        Metrics::new(two_shards(), None, 1_795_257_031.5).render(format)
+        let store = Store::open_in_memory(Default::default(), Arc::new(|_, _| {})).unwrap();
+        Metrics::new(two_shards(), None, Some(store.handle()), 1_795_257_031.5).render(format)
     }
 
     #[test]
@@ -328,6 +358,8 @@ mod tests {
             ("fanwire_refusals_total{reason=\"no such app\"}", 2.0),
             ("fanwire_mailbox_waiting{shard=\"1\"}", 2.0),
             ("fanwire_loop_turns_total{shard=\"0\"}", 5.0),
+            ("fanwire_store_failed", 0.0),
+            ("fanwire_store_waiting_bytes", 0.0),
             ("process_start_time_seconds", 1_795_257_031.5),
         ] {
             assert_eq!(found.get(name), Some(&value), "{name}");

@@ -5,6 +5,7 @@ use super::console::Console;
 use super::health::{self, Lifecycle};
 use super::metrics::{Format, Metrics};
 use crate::service::hooks::HooksHandle;
+use crate::service::store::StoreHandle;
 use crate::shard::Pages;
 use crate::shard::counters::NodeCounters;
 use crate::wire::http::accept::accepts_contains;
@@ -23,6 +24,8 @@ pub struct PagesConfig {
     pub counters: NodeCounters,
     /// The hook service, if it runs.
     pub hooks: Option<HooksHandle>,
+    /// The store, if there is one.
+    pub store: Option<StoreHandle>,
     /// How far the start or the drain of the node is.
     pub lifecycle: Lifecycle,
     /// The monotonic clock, milliseconds, by which shards write `alive_ms`.
@@ -33,6 +36,7 @@ pub struct PagesConfig {
 pub struct NodePages {
     internal_listeners: Vec<u16>,
     counters: NodeCounters,
+    store: Option<StoreHandle>,
     lifecycle: Lifecycle,
     clock_ms: Arc<dyn Fn() -> u64 + Send + Sync>,
     metrics: Metrics,
@@ -75,8 +79,9 @@ impl NodePages {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         NodePages {
             internal_listeners: config.internal_listeners,
-            metrics: Metrics::new(config.counters.clone(), config.hooks, started),
+            metrics: Metrics::new(config.counters.clone(), config.hooks, config.store.clone(), started),
             counters: config.counters,
+            store: config.store,
             lifecycle: config.lifecycle,
             clock_ms: config.clock_ms,
             console: config.development.then(Console::new),
@@ -92,7 +97,10 @@ impl NodePages {
         let now_ms = || (self.clock_ms)();
         match page {
             Page::Live => Some(health::answer(health::live(&self.counters, now_ms()))),
-            Page::Ready => Some(health::answer(health::ready(&self.counters, &self.lifecycle, now_ms()))),
+            Page::Ready => {
+                let failed = self.store.as_ref().is_some_and(|store| store.failure().is_some());
+                Some(health::answer(health::ready(&self.counters, &self.lifecycle, failed, now_ms())))
+            }
             Page::Metrics => Some(self.metrics_page(request)),
             Page::Console => self.console.as_ref().map(|console| console.page.clone()),
             Page::Script => self.console.as_ref().map(|console| console.script.clone()),
@@ -155,6 +163,7 @@ mod tests {
             internal_listeners: internal_listeners.to_vec(),
             counters,
             hooks: None,
+            store: None,
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.load(Ordering::Relaxed)),
         });

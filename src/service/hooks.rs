@@ -14,6 +14,7 @@ mod client;
 mod counters;
 mod gate;
 mod lanes;
+mod line;
 mod spelling;
 mod task;
 
@@ -35,6 +36,7 @@ use lanes::Lanes;
 use task::{Job, Pending};
 
 pub use counters::HookCounters;
+pub(super) use line::Line;
 
 /// Time between two rounds of housekeeping.
 const TICK: Duration = Duration::from_secs(1);

@@ -90,6 +90,10 @@ impl Shard {
                         self.work.push_back(Work::Hook { token, answer: Box::new(Err(failure)) });
                     }
                 }
+                Action::Store { job, tag } => {
+                    let to = tag.map_or_else(|| self.nobody(), |tag| self.reply_to(slot, tag));
+                    self.submit(*job, to);
+                }
                 Action::Deadline(ms) => {
                     let at = if ms == 0 { 0 } else { super::wheel::Wheel::tick_at(ms) };
                     self.slab[slot].session_deadline = at;

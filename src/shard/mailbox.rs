@@ -3,6 +3,7 @@
 
 use crate::channel::command::ShardSet;
 use crate::channel::hook::{HookAnswer, HookFailure};
+use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
 use crate::dialect::app::Apps;
 use crate::limits::MAILBOX_RESERVE_PART;
@@ -68,6 +69,13 @@ pub enum Mail {
         token: Token,
         /// What.
         answer: Box<Result<HookAnswer, HookFailure>>,
+    },
+    /// For who asked the store.
+    Store {
+        /// Who.
+        token: Token,
+        /// What came of it.
+        outcome: Box<Outcome>,
     },
     /// A connection that lives there from now on.
     Adopt(Box<Adopted>),

@@ -21,6 +21,7 @@ pub mod read;
 pub mod repeat;
 pub mod rt;
 pub mod run;
+mod store;
 pub mod tick;
 pub mod wheel;
 pub mod work;
@@ -30,7 +31,8 @@ pub use run::{DriverChoice, ShardConfig, ShardLimits, start};
 use crate::channel::core::Home;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::members::{Member, Members};
-use crate::channel::{KeyCache, Now};
+use crate::channel::store::{Job, StoreError};
+use crate::channel::{KeyCache, Now, ReplyTo};
 use crate::dialect::app::Apps;
 use crate::dialect::encode::Encoder;
 use crate::dialect::{Action, Context, Dialects, Session, Tools};
@@ -59,6 +61,12 @@ pub trait Caller: Send + Sync {
     fn call(&self, token: HookToken, call: HookCall) -> Result<(), HookFailure>;
 }
 
+/// Who keeps what survives the node. The outcome comes back as mail.
+pub trait Keeper: Send + Sync {
+    /// Hands a job over; never blocks. A job that is refused has no other outcome.
+    fn submit(&self, job: Job, to: ReplyTo) -> Result<(), StoreError>;
+}
+
 /// A shard.
 pub struct Shard {
     id: u16,
@@ -70,6 +78,9 @@ pub struct Shard {
     dialects: Arc<Dialects>,
     pages: Arc<dyn Pages>,
     caller: Arc<dyn Caller>,
+    keeper: Arc<dyn Keeper>,
+    /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
+    next_sweep_ms: u64,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,

@@ -9,7 +9,7 @@ use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
-use super::{Caller, Pages, Shard};
+use super::{Caller, Keeper, Pages, Shard};
 use crate::channel::core::Home;
 use crate::channel::members::Members;
 use crate::channel::{KeyCache, Now};
@@ -148,6 +148,8 @@ pub struct ShardConfig {
     pub pages: Arc<dyn Pages>,
     /// Makes hook calls.
     pub caller: Arc<dyn Caller>,
+    /// Keeps what survives the node.
+    pub keeper: Arc<dyn Keeper>,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -233,6 +235,8 @@ impl Shard {
             dialects: config.dialects,
             pages: config.pages,
             caller: config.caller,
+            keeper: config.keeper,
+            next_sweep_ms: 0,
             counters,
             node: config.node,
             limits: config.limits,
@@ -356,7 +360,9 @@ impl Shard {
 
     fn on_guarded_mail(&mut self, mail: Mail) {
         let slot = match &mail {
-            Mail::Answer { token, .. } | Mail::Hook { token, .. } => Some(token.slot),
+            Mail::Answer { token, .. } | Mail::Hook { token, .. } | Mail::Store { token, .. } => {
+                Some(token.slot)
+            }
             _ => None,
         };
         self.guarded(slot, |shard| {

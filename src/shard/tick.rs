@@ -30,6 +30,7 @@ impl Shard {
         }
         self.due = due;
         self.home_tick();
+        self.sweep_store();
         self.listen_again();
         self.drain_some();
         self.run_work();

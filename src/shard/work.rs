@@ -7,6 +7,7 @@ use super::mailbox::Mail;
 use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::members::{Form, Member};
+use crate::channel::store::Outcome;
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, List, Publication, ReplyTo, Token,
 };
@@ -36,6 +37,13 @@ pub enum Work {
         /// What came of it.
         answer: Box<Result<HookAnswer, HookFailure>>,
     },
+    /// What came of a job of the store.
+    Stored {
+        /// Who asked.
+        token: Token,
+        /// What came of it.
+        outcome: Box<Outcome>,
+    },
     /// Tear a connection down.
     Close(net::Key),
 }
@@ -48,6 +56,7 @@ impl Shard {
                 Work::Command { key, command, from } => self.apply(&key, command, from),
                 Work::Effect(effect) => self.effect(effect),
                 Work::Hook { token, answer } => self.on_hook(token, *answer),
+                Work::Stored { token, outcome } => self.on_stored(token, *outcome),
                 Work::Close(key) => {
                     if self.slab.is(key) {
                         self.close_now(key.slot);
@@ -68,6 +77,7 @@ impl Shard {
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
             Mail::List { list, from } => self.list(&list, from),
             Mail::Apps(apps) => self.change_apps(apps),
+            Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
             Mail::Drain(ms) => self.start_drain(ms),
         }
@@ -272,7 +282,7 @@ impl Shard {
     }
 
     /// Whether the member's session is still in the exchange in which it subscribed.
-    fn concerns(&self, member: Member) -> bool {
+    pub(super) fn concerns(&self, member: Member) -> bool {
         let connection = &self.slab[member.slot];
         connection.state == State::Open
             && connection.open

@@ -112,6 +112,7 @@ fn spelled(announcement: &Announcement) -> String {
     let (sign, change) = match announcement {
         Announcement::Joined(change) => ('+', change),
         Announcement::Left(change) => ('-', change),
+        other => panic!("{other:?}"),
     };
     format!("{sign}{}", String::from_utf8_lossy(&change.user.id))
 }
@@ -258,6 +259,7 @@ fn announcements_carry_the_list_where_it_is_wanted() {
             Announcement::Joined(change) | Announcement::Left(change) => {
                 (change.users as usize, users(change.list.as_ref().unwrap()))
             }
+            other => panic!("{other:?}"),
         },
         other => panic!("{other:?}"),
     };

@@ -1,7 +1,9 @@
 //! Presence: many shards against a model, and what a home promises about users, one sentence at a time.
 
 mod contract;
+mod follow;
 mod model;
+mod outside;
 #[path = "../simulation/rng.rs"]
 mod rng;
 mod world;
@@ -39,9 +41,10 @@ fn shards_agree_with_the_model() {
 }
 
 impl Counts {
-    fn all(&mut self) -> [&mut u64; 10] {
-        let Counts { joins, leaves, again, refused, told, seen, late, stale, ended, abandoned } = self;
-        [joins, leaves, again, refused, told, seen, late, stale, ended, abandoned]
+    fn all(&mut self) -> [&mut u64; 12] {
+        let Counts { joins, leaves, again, refused, told, seen, late, stale, ended, abandoned, .. } = self;
+        let Counts { occupied, counted, .. } = self;
+        [joins, leaves, again, refused, told, seen, late, stale, ended, abandoned, occupied, counted]
     }
 
     fn add(&mut self, other: &Counts) {

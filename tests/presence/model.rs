@@ -76,6 +76,24 @@ impl Model {
         self.channels[name].registered.keys().copied().collect()
     }
 
+    pub fn registered_as(&self, name: usize, class: Class) -> BTreeSet<SubId> {
+        let registered = self.channels[name].registered.iter();
+        registered.filter(|(_, r)| r.class == class).map(|(sub, _)| *sub).collect()
+    }
+
+    /// The shards that have streams.
+    pub fn streaming(&self, name: usize) -> ShardSet {
+        let mut shards = ShardSet::default();
+        for registration in self.channels[name].registered.values().filter(|r| r.class == Class::Stream) {
+            shards.insert(registration.shard as usize);
+        }
+        shards
+    }
+
+    pub fn homes(&self) -> &[usize] {
+        &self.homes
+    }
+
     pub fn bytes(&self, home: usize) -> usize {
         let here = self.channels.iter().zip(&self.homes).filter(|(_, h)| **h == home).map(|(c, _)| c);
         here.map(|c| {

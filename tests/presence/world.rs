@@ -3,12 +3,13 @@
 //! had when it was published.
 
 use crate::model::{self, Announced, Model, SubId, users};
+use crate::outside::Outside;
 use crate::rng::Rng;
 use fanwire::channel::command::{Effect, ShardSet, Subscribe};
 use fanwire::channel::core::Home;
 use fanwire::channel::members::{Form, Member, Members, Subscription};
 use fanwire::channel::{
-    Announcement, Answer, ChannelKey, Class, Command, Concurrency, KeyHasher, Message, Now, Policy,
+    Announcement, Answer, AppWays, ChannelKey, Class, Command, Concurrency, KeyHasher, Message, Now, Policy,
     PresenceLimits, Publication, ReplyTo, Start, Token, User,
 };
 use fanwire::limits::HomeLimits;
@@ -52,6 +53,8 @@ struct Sub {
     named: bool,
     /// What it knows, if it asked for the list.
     view: Option<Ids>,
+    /// The count it was told last.
+    count: Option<u32>,
 }
 
 /// How much of everything happened.
@@ -67,12 +70,15 @@ pub struct Counts {
     pub stale: u64,
     pub ended: u64,
     pub abandoned: u64,
+    pub occupied: u64,
+    pub counted: u64,
 }
 
 pub struct World {
     pub rng: Rng,
     now: Now,
     model: Model,
+    outside: Outside,
     keys: Vec<Arc<ChannelKey>>,
     shards: Vec<Shard>,
     subs: Vec<Sub>,
@@ -82,6 +88,8 @@ pub struct World {
     /// The users at the time of each publication.
     published: Vec<Ids>,
     connections: usize,
+    /// How many of a hundred subscribers say who they are.
+    named: usize,
     pub counts: Counts,
 }
 
@@ -101,10 +109,20 @@ impl World {
             announce_lists: rng.chance(30),
         };
         let policies = (0..1 + rng.below(2))
-            .map(|_| Arc::new(Policy { presence: policy(&mut rng), ..Policy::default() }))
+            .map(|_| {
+                // No channel goes unless it is deleted, or what was in it would be forgotten unseen.
+                let channel_timeout_ms = 1 << 40;
+                Arc::new(Policy { presence: policy(&mut rng), channel_timeout_ms, ..Policy::default() })
+            })
             .collect();
+        let ways = AppWays { occupancy: rng.chance(50), counts: rng.chance(50), channels: 0 };
+        let home = || {
+            let mut home = Home::new(limits);
+            home.set_app(0, ways);
+            home
+        };
         let shard = |_| Shard {
-            home: Home::new(limits),
+            home: home(),
             members: Members::default(),
             mail: VecDeque::new(),
             asked: HashMap::new(),
@@ -113,9 +131,11 @@ impl World {
         World {
             now: Now { mono_ns: 7_000_000_000, unix_ms: 1_000_000 },
             model: Model::new(keys.iter().map(|k| k.home(shards)).collect(), presence_bytes),
+            outside: Outside::new(ways, keys.len()),
             shards: (0..shards).map(shard).collect(),
             connections: shards * (1 + rng.below(6)),
             keys,
+            named: *rng.pick(&[80, 80, 0]),
             rng,
             subs: Vec::new(),
             policies,
@@ -202,6 +222,7 @@ impl World {
             self.published.push(self.model.ids(ask.name));
         }
         let Ask { name, command, from, sub } = ask;
+        let deleted = matches!(command, Command::Delete);
         let (answer, mut told) = self.model.apply(name, &command, from.shard, sub, self.now.mono_ms());
         let key = self.keys[name].clone();
         let mut effects = Vec::new();
@@ -218,6 +239,7 @@ impl World {
             self.effect(home, name, effect, &mut told);
         }
         assert!(told.is_empty(), "not announced: {told:?}");
+        self.outside.after(name, deleted, self.now.mono_ms(), &self.model);
         assert_eq!(self.shards[home].home.presence_bytes(), self.model.bytes(home), "memory of users");
     }
 
@@ -247,11 +269,17 @@ impl World {
                 (shards, Box::new(move || Mail::Deliver(name, publication.clone())))
             }
             Effect::Announce { shards, channel, announcement } => {
-                assert!(channel == self.keys[name] && !told.is_empty(), "announced twice: {announcement:?}");
-                assert_eq!(announced(&announcement, shards), told.remove(0));
+                assert!(channel == self.keys[name]);
                 match *announcement {
                     Announcement::Joined(_) => self.counts.joins += 1,
                     Announcement::Left(_) => self.counts.leaves += 1,
+                    Announcement::Occupied | Announcement::Vacated => self.counts.occupied += 1,
+                    Announcement::Count(_) => self.counts.counted += 1,
+                }
+                match announced(&announcement, shards) {
+                    Some(_) if told.is_empty() => panic!("announced twice: {announcement:?}"),
+                    Some(is) => assert_eq!(is, told.remove(0)),
+                    None => self.outside.told(name, &announcement, shards, &self.model),
                 }
                 (shards, Box::new(move || Mail::Announce(name, announcement.clone())))
             }
@@ -274,10 +302,18 @@ impl World {
         let expected = self.model.tick(home, self.now.mono_ms());
         let mut effects = Vec::new();
         self.shards[home].home.tick(self.now, &mut effects);
-        assert_eq!(effects.len(), expected.len());
+        let late = effects.split_off(expected.len());
         self.counts.late += effects.len() as u64;
         for (effect, (name, told)) in effects.into_iter().zip(expected) {
             self.effect(home, name, effect, &mut vec![told]);
+        }
+        for effect in late {
+            let Effect::Announce { channel, .. } = &effect else { panic!("{effect:?}") };
+            let name = self.keys.iter().position(|key| key == channel).unwrap();
+            self.effect(home, name, effect, &mut Vec::new());
+        }
+        for name in (0..self.keys.len()).filter(|&name| self.model.homes()[name] == home) {
+            self.outside.after_tick(name, self.now.mono_ms());
         }
     }
 
@@ -291,7 +327,7 @@ impl World {
         let user = Arc::new(User { id: id.into(), info: info.into() });
         let stream = self.rng.chance(90);
         let list_users = self.rng.chance(80);
-        let user = self.rng.chance(80).then_some(user);
+        let user = self.rng.chance(self.named).then_some(user);
         let named = stream && user.is_some();
         let ask = Subscribe {
             start: Start::Live,
@@ -316,6 +352,7 @@ impl World {
             stream,
             named,
             view: None,
+            count: None,
         });
         self.shards[shard].asked.insert(token, sub);
         let from = ReplyTo { shard: shard as u16, token };
@@ -411,6 +448,9 @@ impl World {
 
     fn announce(&mut self, shard: usize, name: usize, announcement: &Announcement) {
         for id in self.receivers(shard, name) {
+            if let (true, Announcement::Count(count)) = (self.subs[id].stream, announcement) {
+                self.subs[id].count = Some(*count);
+            }
             let (stream, Some(view)) = (self.subs[id].stream, &mut self.subs[id].view) else { continue };
             if !stream {
                 continue;
@@ -425,6 +465,8 @@ impl World {
                     assert!(view.remove(&c.user.id[..]), "{id} did not know {c:?}");
                     c
                 }
+                Announcement::Count(_) => continue,
+                Announcement::Occupied | Announcement::Vacated => panic!("{id} is told {announcement:?}"),
             };
             assert_eq!(change.users as usize, view.len());
             let listed = change.list.as_ref().map(|l| l.iter().map(|u| u.id.to_vec()).collect::<Ids>());
@@ -465,6 +507,10 @@ impl World {
                 if let (true, Some(view)) = (sub.stream, &sub.view) {
                     assert_eq!(*view, self.model.ids(sub.name), "the list of {id} at rest");
                 }
+                if sub.stream && self.outside.ways.counts && !self.outside.users(sub.name) {
+                    let streams = self.model.registered_as(sub.name, Class::Stream).len();
+                    assert_eq!(sub.count, Some(streams as u32), "the count of {id} at rest");
+                }
             }
         }
         self.die(|_| true);
@@ -483,11 +529,13 @@ impl World {
     }
 }
 
-fn announced(announcement: &Announcement, shards: ShardSet) -> Announced {
+/// `None`: no user has come or gone.
+fn announced(announcement: &Announcement, shards: ShardSet) -> Option<Announced> {
     let (joined, change) = match announcement {
         Announcement::Joined(change) => (true, change),
         Announcement::Left(change) => (false, change),
+        Announcement::Occupied | Announcement::Vacated | Announcement::Count(_) => return None,
     };
     let list = change.list.as_ref().map(users);
-    Announced { joined, user: (*change.user).clone(), users: change.users, list, shards: shards.0 }
+    Some(Announced { joined, user: (*change.user).clone(), users: change.users, list, shards: shards.0 })
 }

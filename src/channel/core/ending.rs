@@ -11,7 +11,9 @@ impl Home {
         self.epoch += 1;
         let epoch = self.epoch;
         let channel = &mut self.channels[at];
-        let (shards, ended) = (channel.interest(), channel.subscribers());
+        let (shards, ended, streams) = (channel.interest(), channel.subscribers(), channel.streams());
+        self.following.changed.streams |= streams > 0;
+        self.following.changed.polls |= ended > streams;
         channel.stream_epoch = epoch;
         channel.poll_epoch = epoch;
         channel.shards = Vec::new();
@@ -33,6 +35,7 @@ impl Home {
         self.trim(at, now);
         let info = self.channels[at].info(now);
         self.end_all(at, Ended::Deleted, effects);
+        self.tell_end(at, now, effects);
         self.remove(at, now);
         Some(info)
     }

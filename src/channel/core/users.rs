@@ -120,7 +120,7 @@ impl Home {
     }
 
     /// Tells every shard that has streams of the channel.
-    fn announce(&self, at: usize, announcement: Announcement, effects: &mut Vec<Effect>) {
+    pub(super) fn announce(&self, at: usize, announcement: Announcement, effects: &mut Vec<Effect>) {
         let channel = &self.channels[at];
         let mut shards = ShardSet::default();
         for count in channel.shards.iter().filter(|count| count.streams > 0) {

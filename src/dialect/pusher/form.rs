@@ -39,16 +39,18 @@ pub fn encode(channel: &ChannelKey, publication: &Publication, scratch: &mut Vec
 pub fn announced(channel: &ChannelKey, announcement: &Announcement, scratch: &mut Vec<u8>) -> Option<Bytes> {
     // Names of channels and users that got this far were text.
     let name = std::str::from_utf8(channel.name()).ok()?;
-    let (change, joined) = match announcement {
-        Announcement::Joined(change) => (change, true),
-        Announcement::Left(change) => (change, false),
-    };
-    let id = std::str::from_utf8(&change.user.id).ok()?;
-    let info = std::str::from_utf8(&change.user.info).ok().filter(|info| !info.is_empty());
+    let text_of = |bytes| std::str::from_utf8(bytes).ok();
     scratch.clear();
-    match joined {
-        true => event::member_added(scratch, name, id, info),
-        false => event::member_removed(scratch, name, id),
+    match announcement {
+        // Clients know nothing of the channels that the dialect keeps for itself.
+        _ if name.starts_with('#') => return None,
+        Announcement::Joined(change) => {
+            let info = text_of(&change.user.info).filter(|info| !info.is_empty());
+            event::member_added(scratch, name, text_of(&change.user.id)?, info);
+        }
+        Announcement::Left(change) => event::member_removed(scratch, name, text_of(&change.user.id)?),
+        Announcement::Count(count) => event::subscription_count(scratch, name, u64::from(*count)),
+        Announcement::Occupied | Announcement::Vacated => return None,
     }
     Some(text(scratch))
 }
@@ -114,6 +116,10 @@ mod tests {
         assert!(
             json(&added).contains("pusher_internal:member_added") && json(&added).contains(r#"{\"n\":1}"#)
         );
+        let count = told(Announcement::Count(3)).unwrap();
+        assert!(json(&count).contains(r#""data":"{\"subscription_count\":3}""#));
+        assert!(announced(&key("#user-a"), &Announcement::Count(3), &mut Vec::new()).is_none());
+        assert!(told(Announcement::Occupied).is_none());
         let removed = told(Announcement::Left(change)).unwrap();
         assert!(json(&removed).contains(r#""data":"{\"user_id\":\"u\"}""#));
     }

@@ -164,6 +164,7 @@ impl Client {
         let online = match announcement {
             Announcement::Joined(_) => true,
             Announcement::Left(_) => false,
+            Announcement::Count(_) | Announcement::Occupied | Announcement::Vacated => return,
         };
         let Some(at) = user.watched.iter().position(|state| state.0 == tag) else { return };
         user.watched[at].1 = online;

@@ -144,6 +144,7 @@ pub fn refusal(refusal: Refusal, subscriber_of_known_only: bool) -> Response {
         Refusal::TooManyUsers => (403, "Channel has as many users as it may have."),
         Refusal::UserTooLarge => (403, "Id and information of the user are too long."),
         Refusal::PresenceFull => (507, "Memory for users is used up."),
+        Refusal::AppChannels => (403, "App limit reached for number of channels."),
     };
     let answer = Response::new(status).body("text/plain", Bytes::from_static(text.as_bytes()));
     if refusal == Refusal::Busy { answer.header("Retry-After", "1") } else { answer }

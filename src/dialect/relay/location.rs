@@ -3,7 +3,8 @@
 use crate::channel::{self, ChannelKey, KeyCache, KeyHasher, Policy, PresenceLimits};
 use crate::dialect::relay::form::Variant;
 use crate::dialect::relay::settings::{
-    self, AllowOrigin, ChannelIdOverflow, Flavour, LocationMethods, LocationSettings, PathPattern,
+    self, AllowOrigin, ChannelIdOverflow, DEFAULT_STORE, Flavour, LocationMethods, LocationSettings,
+    PathPattern,
 };
 use crate::dialect::relay::template::{Scope, Template};
 use crate::limits;
@@ -66,6 +67,8 @@ pub enum BadChannel {
     TooMany,
     /// A group name with `/`, or `m`.
     Group,
+    /// A channel that other dialects protect by a signature.
+    Protected,
 }
 
 impl BadChannel {
@@ -75,6 +78,9 @@ impl BadChannel {
             BadChannel::IdTooLong => "Channel id is too long.",
             BadChannel::TooMany => "Too many channels in one request.",
             BadChannel::Group => "This is no name for a channel group.",
+            BadChannel::Protected => {
+                "This channel needs an authorization that this location does not ask for."
+            }
         }
     }
 
@@ -84,6 +90,7 @@ impl BadChannel {
             BadChannel::IdTooLong => "channel_id_too_long",
             BadChannel::TooMany => "too_many_channels",
             BadChannel::Group => "bad_group",
+            BadChannel::Protected => "protected_channel",
         }
     }
 }
@@ -96,14 +103,24 @@ pub struct Channels {
     pub group: Vec<u8>,
 }
 
+/// What names of channels begin with that other dialects let nobody have without a signature (pusher.md section 5,
+/// pushi.md section 7), or that they keep for themselves.
+const PROTECTED: [&[u8]; 5] = [b"private-", b"presence-", b"personal-", b"peer-", b"#"];
+
+fn is_protected(id: &[u8]) -> bool {
+    PROTECTED.iter().any(|prefix| id.starts_with(prefix))
+}
+
 /// One compiled location.
 pub struct Location {
     /// As configured.
     pub settings: LocationSettings,
     /// Rules that its channels get.
     pub policy: Arc<Policy>,
-    /// Number of its store.
+    /// Number of its app, or of its store above [`limits::RELAY_STORES`].
     pub app: u32,
+    /// Whether clients are kept away from channels that other dialects protect.
+    protects: bool,
     /// Number of its [`Variant`] among the node's.
     pub variant: u16,
     /// Bit set of the listeners that serve it.
@@ -130,6 +147,8 @@ pub struct Location {
 pub struct Surroundings<'a> {
     /// Name of each listener, in the order of their numbers, and whether it is a public one.
     pub listeners: &'a [(&'a str, bool)],
+    /// Ids of the configured apps; their place is their number.
+    pub apps: &'a [&'a str],
     /// Names of stores seen so far; their place is their number.
     pub stores: Vec<String>,
 }
@@ -156,6 +175,7 @@ impl Location {
             texts.iter().map(|text| one(key, text)).collect()
         };
         let optional = |key, text: &Option<String>| text.as_deref().map(|text| one(key, text)).transpose();
+        let app = space(settings, around)?;
         let headers = settings.hook_headers.iter();
         let hook_headers = headers
             .map(|(name, value)| Ok((name.as_str().into(), one("hook_headers", value)?)))
@@ -163,7 +183,11 @@ impl Location {
         Ok(Location {
             policy: Arc::new(policy(settings)),
             variant: 0,
-            app: store_number(&settings.store, &mut around.stores),
+            app,
+            protects: app < limits::RELAY_STORES
+                && settings.methods.subscribes()
+                && settings.authorize.is_none()
+                && !settings.protected_channels,
             listeners: listener_bits(settings, around.listeners)?,
             publisher_ids: all("publisher_channel_id", settings.publisher_ids())?,
             subscriber_ids: all("subscriber_channel_id", settings.subscriber_ids())?,
@@ -233,6 +257,9 @@ impl Location {
                 ChannelIdOverflow::Refuse => return Err(BadChannel::IdTooLong),
                 ChannelIdOverflow::Truncate => id.truncate(most),
             }
+        }
+        if self.protects && ids.iter().any(|id| is_protected(id)) {
+            return Err(BadChannel::Protected);
         }
         Ok(Channels { ids, group: self.group(scope)? })
     }
@@ -305,6 +332,25 @@ fn compile_pattern(settings: &LocationSettings) -> Result<Pattern, (&'static str
 
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// The number of a location's app, or of its store: whose channels it has.
+fn space(settings: &LocationSettings, around: &mut Surroundings<'_>) -> Result<u32, (&'static str, String)> {
+    let number = match &settings.app {
+        Some(id) if settings.store != DEFAULT_STORE => {
+            return Err((
+                "app",
+                format!("`store` is not `{DEFAULT_STORE}`: the channels are not those of `{id}`"),
+            ));
+        }
+        Some(id) => around.apps.iter().position(|known| known == id),
+        None => (!around.apps.is_empty() && settings.store == DEFAULT_STORE).then_some(0),
+    };
+    match (number, &settings.app) {
+        (Some(number), _) => Ok(number as u32),
+        (None, Some(id)) => Err(("app", format!("no [[app]] has the id `{id}`"))),
+        (None, None) => Ok(limits::RELAY_STORES + store_number(&settings.store, &mut around.stores)),
+    }
 }
 
 fn store_number(name: &str, stores: &mut Vec<String>) -> u32 {

@@ -114,18 +114,19 @@ impl Relay {
     /// Compiles the locations.
     ///
     /// `listeners` has the name of each listener as the settings spell it, in the order of their numbers, and
-    /// whether it is a public one. `random` makes the boundary of multipart messages, which nobody shall guess.
+    /// whether it is a public one; `apps` has the ids of the configured apps. `random` makes the boundary of multipart messages, which nobody shall guess.
     ///
     /// # Errors
     /// Every mistake found, those of [`RelaySettings::validate`] included.
     pub fn new(
         settings: &RelaySettings,
         listeners: &[(&str, bool)],
+        apps: &[&str],
         hasher: KeyHasher,
         random: &[u8; 24],
     ) -> Result<Relay, Vec<SettingsMistake>> {
         let mut mistakes = settings.validate();
-        let mut around = Surroundings { listeners, stores: Vec::new() };
+        let mut around = Surroundings { listeners, apps, stores: Vec::new() };
         let (mut locations, mut variants) = (Vec::new(), Vec::new());
         for (number, settings) in settings.locations.iter().enumerate() {
             match Location::compile(settings, &mut around) {

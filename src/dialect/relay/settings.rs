@@ -36,6 +36,9 @@ impl Default for RelaySettings {
     }
 }
 
+/// The store whose channels are those of an app.
+pub const DEFAULT_STORE: &str = "default";
+
 /// Which request paths belong to a location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathPattern {
@@ -296,8 +299,14 @@ pub struct LocationSettings {
     pub methods: LocationMethods,
     /// Whose answers it gives.
     pub flavour: Flavour,
-    /// Name of the message store. Locations of different stores do not see each other's channels.
+    /// Id of the app whose channels these are, among all dialects; none: the first one's.
+    pub app: Option<String>,
+    /// Name of the message store. Locations of different stores do not see each other's channels; only those of the
+    /// store `default` are an app's.
     pub store: String,
+    /// Whether clients may use channels of an app that other dialects protect by a signature. A location that asks the
+    /// application (`authorize`) lets them.
+    pub protected_channels: bool,
     /// Templates of the channel ids, see [`pieces`]. More than one is a subscription to several channels.
     pub channel_id: Vec<String>,
     /// Replaces `channel_id` for publishers when not empty.
@@ -409,7 +418,9 @@ impl LocationSettings {
             listeners: Vec::new(),
             methods: LocationMethods::Pubsub,
             flavour: Flavour::Nchan,
-            store: "default".into(),
+            app: None,
+            store: DEFAULT_STORE.into(),
+            protected_channels: false,
             channel_id: vec!["$1".into()],
             publisher_channel_id: Vec::new(),
             subscriber_channel_id: Vec::new(),

@@ -1,7 +1,7 @@
 //! The keys of the node itself. The same table reads the file, the environment and the flags, and prints.
 
-use super::value::{Choice, Count, Input, Millis, Refusal, Setting, Size, quote_all};
-use super::{AppSettings, Config, Driver, ListenAddress, LogFormat};
+use super::value::{Choice, Count, Input, Millis, Refusal, Seconds, Setting, Size, quote_all};
+use super::{Config, Driver, ListenAddress, LogFormat};
 use crate::limits::{self, NODE_COUNT_MAX, NODE_DURATION_MS_MAX, NODE_SIZE_BYTES_MAX};
 
 /// One key outside of locations and apps.
@@ -26,7 +26,7 @@ impl Key {
 }
 
 /// Tables that hold keys.
-pub(super) const SECTIONS: [&str; 2] = ["limits", "hooks"];
+pub(super) const SECTIONS: [&str; 4] = ["limits", "hooks", "store", "pusher"];
 
 macro_rules! keys {
     ($($section:literal { $($name:ident: $config:ident => $slot:expr;)* })*) => {
@@ -71,20 +71,25 @@ keys! {
         concurrency: c => Count(&mut c.hooks.concurrency, 1..=NODE_COUNT_MAX);
         queue: c => Count(&mut c.hooks.queue, 1..=NODE_COUNT_MAX);
     }
+    "store" {
+        data: c => Borrowed(&mut c.store.data);
+        disk_bytes: c => Size(&mut c.store.disk_bytes, limits::STORE_DISK_BYTES_MIN..=limits::STORE_DISK_BYTES_MAX);
+        memory_bytes: c => Size(&mut c.store.memory_bytes, limits::STORE_DISK_BYTES_MIN..=limits::STORE_DISK_BYTES_MAX);
+        channels: c => Count(&mut c.store.channels, 1..=limits::STORE_LOGS);
+        queue: c => Count(&mut c.store.queue, 1..=NODE_COUNT_MAX);
+        queue_bytes: c => Size(&mut c.store.queue_bytes, 4096..=NODE_SIZE_BYTES_MAX);
+    }
+    "pusher" {
+        enabled: c => Borrowed(&mut c.pusher.enabled);
+        activity_timeout: c => Seconds(&mut c.pusher.activity_timeout_s, 1..=limits::PUSHER_TIMEOUT_S_MAX);
+        pong_timeout: c => Millis(&mut c.pusher.pong_timeout_ms, 1..=limits::PUSHER_TIMEOUT_S_MAX * 1000);
+        channel_name_bytes: c => Size(&mut c.pusher.limits.channel_name_bytes, 1..=limits::PUSHER_CHANNEL_NAME_BYTES_MAX);
+        event_name_chars: c => Count(&mut c.pusher.limits.event_name_chars, 1..=limits::PUSHER_EVENT_NAME_CHARS_MAX);
+        channels_per_trigger: c => Count(&mut c.pusher.limits.channels_per_trigger, 1..=limits::PUSHER_ITEMS_MAX);
+        batch_events: c => Count(&mut c.pusher.limits.batch_events, 1..=limits::PUSHER_ITEMS_MAX);
+        timestamp_tolerance: c => Seconds(&mut c.pusher.limits.timestamp_tolerance_s, 1..=limits::PUSHER_TIMEOUT_S_MAX);
+    }
 }
-
-/// One key of an `[[app]]`.
-pub(super) struct AppKey {
-    pub name: &'static str,
-    pub slot: fn(&mut AppSettings) -> &mut String,
-}
-
-/// The keys of an `[[app]]`; each is needed.
-pub(super) const APP_KEYS: [AppKey; 3] = [
-    AppKey { name: "id", slot: |app| &mut app.id },
-    AppKey { name: "key", slot: |app| &mut app.key },
-    AppKey { name: "secret", slot: |app| &mut app.secret },
-];
 
 /// A field whose type reads itself.
 pub(super) struct Borrowed<'a, T>(pub &'a mut T);

@@ -8,7 +8,8 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{APP_KEYS, KEYS, SECTIONS};
+use super::app::{APP_KEYS, AppKey};
+use super::keys::{KEYS, SECTIONS};
 use super::location::LOCATION_KEYS;
 use super::mistake::{Lines, hint};
 use super::value::{Input, Refusal, kind};
@@ -61,8 +62,6 @@ impl Loaded {
 
 /// Variables that the command line reads and that are no keys.
 const OTHER_VARIABLES: [&str; 2] = ["FANWIRE_CONFIG", "FANWIRE_URL"];
-/// Variables for the keys of a single app `default`.
-const APP_VARIABLES: [(&str, &str); 2] = [("FANWIRE_APP_KEY", "key"), ("FANWIRE_APP_SECRET", "secret")];
 
 /// Makes a configuration, or tells everything that is wrong (at most [`limits::NODE_CONFIG_MISTAKES`]), in the order
 /// of the file.
@@ -210,10 +209,10 @@ impl<'a> Loader<'a> {
         match known {
             Some(key) => self.set(&key.path(), Input::Toml(value), self.place(value.span())),
             None => {
-                let others =
-                    if section.is_empty() { &["location", "app", "limits", "hooks"][..] } else { &[] };
+                let tables = ["location", "app"].into_iter().chain(SECTIONS);
+                let tables = tables.filter(|_| section.is_empty());
                 let names = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
-                let mut hint = self.hint(word, names.chain(others.iter().copied()));
+                let mut hint = self.hint(word, names.chain(tables));
                 if let (true, Some(key)) = (hint.is_empty(), KEYS.iter().find(|key| key.name == word)) {
                     let table =
                         if key.section.is_empty() { "the top".into() } else { format!("[{}]", key.section) };
@@ -310,9 +309,9 @@ impl<'a> Loader<'a> {
                     continue;
                 };
                 let origin = self.place(value.span());
-                match Input::Toml(value).text() {
-                    Ok(text) => *(key.slot)(&mut app) = text.into_owned(),
-                    Err(refusal) => self.refused(word, origin.clone(), refusal),
+                let done = (key.slot)(&mut app).set(Input::Toml(value));
+                if let Err(refusal) = done {
+                    self.refused(word, origin.clone(), refusal);
                 }
                 self.origins.insert(format!("app[{index}].{word}"), origin);
             }
@@ -331,26 +330,33 @@ impl<'a> Loader<'a> {
             let origin = Origin::Environment(name.clone());
             if let Some(key) = KEYS.iter().find(|key| key.variable() == *name) {
                 self.set(&key.path(), Input::Text(value), origin);
-            } else if let Some((_, word)) = APP_VARIABLES.iter().find(|(variable, _)| variable == name) {
-                self.set_only_app(word, value, origin);
+            } else if let Some(key) = APP_KEYS.iter().find(|key| key.variable() == *name) {
+                self.set_only_app(key, value, origin);
             } else {
                 // Only a warning: container platforms make such variables from the names of services.
-                let known: Vec<String> = KEYS.iter().map(|key| key.variable()).collect();
+                let known = KEYS.iter().map(|key| key.variable());
+                let known: Vec<String> = known.chain(APP_KEYS.iter().map(AppKey::variable)).collect();
                 let hint = hint(name, known.iter().map(String::as_str));
                 self.warnings.push(Mistake { origin, message: format!("sets nothing{hint}") });
             }
         }
     }
 
-    /// Sets a key of the app, when there is one and no more.
-    fn set_only_app(&mut self, word: &str, value: &str, origin: Origin) {
-        match (&mut self.config.apps[..], APP_KEYS.iter().find(|key| key.name == word)) {
-            ([app], Some(key)) => {
-                *(key.slot)(app) = value.into();
-                self.origins.insert(format!("app[0].{word}"), origin.clone());
-                self.origins.insert("app".into(), origin);
+    /// Sets a key of the app, when there is one and no more. What names the app makes it one of its own, no longer
+    /// the development app.
+    fn set_only_app(&mut self, key: &AppKey, value: &str, origin: Origin) {
+        let [app] = &mut self.config.apps[..] else {
+            return self.wrong(origin, "sets the app when there is one, and the file has several");
+        };
+        let done = (key.slot)(app).set(Input::Text(value));
+        match done {
+            Ok(()) => {
+                self.origins.insert(format!("app[0].{}", key.name), origin.clone());
+                if matches!(key.name, "id" | "key" | "secret") {
+                    self.origins.insert("app".into(), origin);
+                }
             }
-            _ => self.wrong(origin, "sets the app when there is one, and the file has several"),
+            Err(refusal) => self.refused(key.name, origin, refusal),
         }
     }
 }

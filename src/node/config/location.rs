@@ -35,7 +35,9 @@ keys! {
     listener: l => Borrowed(&mut l.listeners);
     methods: l => Borrowed(&mut l.methods);
     flavour: l => Borrowed(&mut l.flavour);
+    app: l => Borrowed(&mut l.app);
     store: l => Borrowed(&mut l.store);
+    protected_channels: l => Borrowed(&mut l.protected_channels);
     channel_id: l => Borrowed(&mut l.channel_id);
     publisher_channel_id: l => Borrowed(&mut l.publisher_channel_id);
     subscriber_channel_id: l => Borrowed(&mut l.subscriber_channel_id);

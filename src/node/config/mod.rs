@@ -4,6 +4,7 @@
 //! [`print()`] writes the effective values back, each with its origin.
 
 mod address;
+mod app;
 mod keys;
 mod load;
 mod location;
@@ -53,6 +54,8 @@ pub struct Config {
     pub limits: NodeLimits,
     /// Calls to back ends.
     pub hooks: HookSettings,
+    /// What survives the node.
+    pub store: StoreSettings,
     /// Tenants. Empty when `development` is off and none is configured.
     pub apps: Vec<AppSettings>,
     /// Relay locations.
@@ -193,6 +196,55 @@ impl Default for HookSettings {
     }
 }
 
+/// What survives the node: durable channels, apps made at run time, subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The directory of the store's files. None: it is in memory, and nothing survives.
+    pub data: Option<String>,
+    /// The files together, bytes.
+    pub disk_bytes: u64,
+    /// All that a store in memory holds, bytes.
+    pub memory_bytes: u64,
+    /// Durable channels.
+    pub channels: usize,
+    /// Jobs that may wait.
+    pub queue: usize,
+    /// Bytes of the jobs that may wait.
+    pub queue_bytes: usize,
+}
+
+impl StoreSettings {
+    /// The bounds that the store takes, for messages of at most `message_bytes`.
+    pub fn limits(&self, message_bytes: usize) -> limits::StoreLimits {
+        let base = limits::StoreLimits::default();
+        let record_bytes =
+            base.record_bytes.max(message_bytes.saturating_add(limits::STORE_RECORD_EXTRA_BYTES));
+        limits::StoreLimits {
+            queue_jobs: self.queue,
+            queue_bytes: self.queue_bytes.max(record_bytes),
+            record_bytes,
+            logs: self.channels,
+            disk_bytes: self.disk_bytes,
+            memory_bytes: self.memory_bytes,
+            wal_bytes: base.wal_bytes.min(self.disk_bytes / limits::STORE_WAL_PART),
+            ..base
+        }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        StoreSettings {
+            data: None,
+            disk_bytes: limits::STORE_DISK_BYTES,
+            memory_bytes: limits::STORE_MEMORY_BYTES,
+            channels: limits::STORE_LOGS,
+            queue: limits::STORE_QUEUE_JOBS,
+            queue_bytes: limits::STORE_QUEUE_BYTES,
+        }
+    }
+}
+
 /// The app `default` with the well-known keys. Its clients may send events: somebody tries things out.
 pub fn development_app() -> AppSettings {
     AppSettings { client_events: true, ..AppSettings::new("default", DEVELOPMENT_KEY, DEVELOPMENT_SECRET) }
@@ -218,6 +270,7 @@ impl Default for Config {
             log_format: LogFormat::Text,
             limits: NodeLimits::default(),
             hooks: HookSettings::default(),
+            store: StoreSettings::default(),
             apps: vec![development_app()],
             relay: RelaySettings::default(),
             pusher: pusher::Settings::default(),

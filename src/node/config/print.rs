@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
+use super::app::APP_KEYS;
 use super::keys::KEYS;
 use super::location::LOCATION_KEYS;
-use super::value::quote;
-use super::{Config, Loaded, development_app};
+use super::{Config, DEVELOPMENT_SECRET, Loaded};
 
 /// Column in which the comments begin, if the value leaves room.
 const COMMENT_COLUMN: usize = 48;
 
-/// The configuration as a file that would give the same values. Secrets other than the development app's are left
+/// The configuration as a file that would give the same values. Secrets other than the well-known one are left
 /// out: a comment stands in their place.
 pub fn print(loaded: &Loaded) -> String {
     let mut config = loaded.config.clone();
@@ -24,15 +24,17 @@ pub fn print(loaded: &Loaded) -> String {
         let shown = (key.slot)(&mut config).show();
         line(&mut out, key.name, shown, &loaded.origin(&key.path()).to_string());
     }
-    for (index, app) in loaded.config.apps.iter().enumerate() {
-        let origin = |name: &str| loaded.origin(&format!("app[{index}].{name}")).to_string();
+    for (index, app) in config.apps.iter_mut().enumerate() {
         out.push_str("\n[[app]]\n");
-        line(&mut out, "id", Some(quote(&app.id)), &origin("id"));
-        line(&mut out, "key", Some(quote(&app.key)), &origin("key"));
-        let secret = (*app == development_app()).then(|| quote(&app.secret));
-        let note =
-            if secret.is_some() { origin("secret") } else { format!("{}, not shown", origin("secret")) };
-        line(&mut out, "secret", secret, &note);
+        for key in APP_KEYS {
+            let origin = loaded.origin(&format!("app[{index}].{}", key.name)).to_string();
+            if key.name == "secret" && app.secret != DEVELOPMENT_SECRET {
+                line(&mut out, key.name, None, &format!("{origin}, not shown"));
+            } else {
+                let shown = (key.slot)(app).show();
+                line(&mut out, key.name, shown, &origin);
+            }
+        }
     }
     for (index, location) in config.relay.locations.iter_mut().enumerate() {
         out.push_str("\n[[location]]\n");

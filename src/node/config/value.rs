@@ -201,12 +201,13 @@ impl<T: Copy + TryFrom<usize> + ToString> Setting for Count<'_, T> {
     }
 }
 
-/// A size in bytes within bounds: an integer, or a text with B, KiB, MiB or GiB.
-pub(super) struct Size<'a>(pub &'a mut usize, pub RangeInclusive<usize>);
+/// A size in bytes within bounds: an integer, or a text with B, KiB, MiB, GiB or TiB.
+pub(super) struct Size<'a, T = usize>(pub &'a mut T, pub RangeInclusive<T>);
 
-const SIZE_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const SIZE_UNITS: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-impl Setting for Size<'_> {
+impl<T: Copy + PartialOrd + TryFrom<u64> + TryInto<u64>> Setting for Size<'_, T> {
     fn set(&mut self, input: Input<'_>) -> Result<(), Refusal> {
         let bytes = match input.integer() {
             Some(number) => u64::try_from(number?).ok(),
@@ -216,11 +217,10 @@ impl Setting for Size<'_> {
             },
         };
         let Size(value, range) = self;
-        match bytes.and_then(|bytes| usize::try_from(bytes).ok()).filter(|bytes| range.contains(bytes)) {
+        match bytes.and_then(|bytes| T::try_from(bytes).ok()).filter(|bytes| range.contains(bytes)) {
             Some(bytes) => **value = bytes,
             None => {
-                let [least, most] =
-                    [*range.start(), *range.end()].map(|bytes| show_units(bytes as u64, &SIZE_UNITS));
+                let [least, most] = [*range.start(), *range.end()].map(show_size);
                 return input.refuse(format!("needs a size from {least} to {most}"));
             }
         }
@@ -228,8 +228,12 @@ impl Setting for Size<'_> {
     }
 
     fn show(&self) -> Option<String> {
-        Some(quote(&show_units(*self.0 as u64, &SIZE_UNITS)))
+        Some(quote(&show_size(*self.0)))
     }
+}
+
+fn show_size(bytes: impl TryInto<u64>) -> String {
+    show_units(bytes.try_into().unwrap_or(u64::MAX), &SIZE_UNITS)
 }
 
 /// A duration in milliseconds within bounds: `"5s"`, `"250ms"`, `"1h30m"`, or `"0"`.
@@ -263,6 +267,27 @@ impl Setting for Millis<'_> {
 
     fn show(&self) -> Option<String> {
         Some(quote(&show_units(*self.0, &DURATION_UNITS)))
+    }
+}
+
+/// A duration of whole seconds within bounds, written like [`Millis`].
+pub(super) struct Seconds<'a, T>(pub &'a mut T, pub RangeInclusive<u64>);
+
+impl<T: Copy + TryFrom<u64> + Into<u64>> Setting for Seconds<'_, T> {
+    fn set(&mut self, input: Input<'_>) -> Result<(), Refusal> {
+        let Seconds(value, range) = self;
+        let mut millis = 0;
+        Millis(&mut millis, range.start() * 1000..=range.end() * 1000).set(input)?;
+        match T::try_from(millis / 1000) {
+            Ok(seconds) if millis.is_multiple_of(1000) => **value = seconds,
+            _ => return input.refuse("needs a duration of whole seconds"),
+        }
+        Ok(())
+    }
+
+    fn show(&self) -> Option<String> {
+        let seconds: u64 = (*self.0).into();
+        Some(quote(&show_units(seconds.saturating_mul(1000), &DURATION_UNITS)))
     }
 }
 

@@ -66,13 +66,22 @@ impl Db {
         conn.pragma_update(None, "locking_mode", "exclusive")?;
         let db = Db { conn, wal_bytes: limits.wal_bytes };
         db.adopt(&path, create)?;
-        db.tune(limits)?;
+        let wal = limits.wal_bytes.saturating_mul(STORE_WAL_PARTS + 1);
+        db.tune(limits, limits.disk_bytes.saturating_sub(wal))?;
         if create {
             // The entries of directories have to be on disk as well.
             let entry = |dir: &Path| File::open(dir).and_then(|d| d.sync_all()).map_err(|e| io(dir, &e));
             entry(dir)?;
             dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), entry)?;
         }
+        Ok(db)
+    }
+
+    /// A store in memory.
+    pub fn open_in_memory(limits: &StoreLimits) -> Result<Db, StoreError> {
+        let db = Db { conn: Connection::open_in_memory()?, wal_bytes: limits.wal_bytes };
+        db.make_schema()?;
+        db.tune(limits, limits.memory_bytes)?;
         Ok(db)
     }
 
@@ -95,6 +104,10 @@ impl Db {
         self.conn.pragma_update(None, "auto_vacuum", "incremental")?;
         self.wal_mode()?;
         self.conn.pragma_update(None, "synchronous", "full")?;
+        self.make_schema()
+    }
+
+    fn make_schema(&self) -> Result<(), StoreError> {
         self.conn.execute_batch(&format!(
             "BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
         ))?;
@@ -110,7 +123,8 @@ impl Db {
         }
     }
 
-    fn tune(&self, limits: &StoreLimits) -> Result<(), StoreError> {
+    /// Sets what lasts as long as the connection; the main file has at most `bytes`.
+    fn tune(&self, limits: &StoreLimits, bytes: u64) -> Result<(), StoreError> {
         let set = |pragma, value: i64| {
             // Some of these answer with the new value, some do not.
             self.conn.pragma_update_and_check(None, pragma, value, |_| Ok(())).or_else(|error| match error {
@@ -118,8 +132,7 @@ impl Db {
                 error => Err(error),
             })
         };
-        let wal = limits.wal_bytes.saturating_mul(STORE_WAL_PARTS + 1);
-        let pages = (limits.disk_bytes.saturating_sub(wal) / PAGE_BYTES).max(PAGES_MIN);
+        let pages = (bytes / PAGE_BYTES).max(PAGES_MIN);
         self.conn.pragma_update(None, "synchronous", "full")?;
         set("max_page_count", pages.min(u32::MAX.into()) as i64)?;
         // Moved by `checkpoint`, which sees its errors; the automatic way swallows them.

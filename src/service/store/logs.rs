@@ -123,6 +123,7 @@ impl Logs {
             bytes: log.bytes,
             oldest: log.oldest,
             last: log.last,
+            retention: log.retention,
         });
         let mut totals: Vec<LogTotals> = totals.collect();
         totals.sort_by(|a, b| a.log.cmp(&b.log));

@@ -47,9 +47,9 @@ mod check;
 mod counters;
 mod db;
 mod documents;
-mod error;
 mod job;
 mod logs;
+mod sqlite;
 mod worker;
 
 use std::path::Path;
@@ -66,13 +66,12 @@ use db::Db;
 use logs::Logs;
 use worker::{Queued, Worker};
 
+pub use crate::channel::store::{
+    Answer, Documents, Job, Outcome, Record, Records, Retention, StoreError, Table,
+};
 pub use check::{Report, check};
 pub use counters::StoreCounters;
-pub use error::StoreError;
-pub use job::{
-    Answer, Documents, Job, LogTotals, Outcome, Record, Records, Recovery, Reply, Retention, Table,
-    TableTotals,
-};
+pub use job::{LogTotals, Recovery, Reply, TableTotals};
 
 /// Where replies to [`Reply::To`] go: called on the store's thread, once for each job that was taken. It must not
 /// block.
@@ -109,7 +108,19 @@ impl Store {
     /// # Errors
     /// When the files cannot be made, opened or read, are damaged, or are open in another process.
     pub fn open(dir: &Path, limits: StoreLimits, deliver: Deliver) -> Result<(Store, Recovery), StoreError> {
-        let db = Db::open(dir, &limits, true)?;
+        Store::start(Db::open(dir, &limits, true)?, limits, deliver)
+    }
+
+    /// A store without files, which ends with the process and holds at most [`StoreLimits::memory_bytes`]: in every
+    /// other way as [`Store::open`].
+    ///
+    /// # Errors
+    /// When there is no memory or no thread for it.
+    pub fn open_in_memory(limits: StoreLimits, deliver: Deliver) -> Result<Store, StoreError> {
+        Store::start(Db::open_in_memory(&limits)?, limits, deliver).map(|(store, _)| store)
+    }
+
+    fn start(db: Db, limits: StoreLimits, deliver: Deliver) -> Result<(Store, Recovery), StoreError> {
         let logs = Logs::load(&db)?;
         let recovery = Recovery { logs: logs.totals(), tables: documents::totals(&db)? };
         let core = Arc::new(Core {

@@ -282,7 +282,9 @@ fn mistakes_in_settings_are_all_told() {
             regex("^/a", NCHAN(), |l| l.listeners = vec!["10.0.0.1:1".into()]),
         ],
     };
-    let Err(mistakes) = Relay::new(&settings, &[("127.0.0.1:80", true)], KeyHasher::new(1), &[0; 24]) else {
+    let Err(mistakes) =
+        Relay::new(&settings, &[("127.0.0.1:80", true)], &["app"], KeyHasher::new(1), &[0; 24])
+    else {
         panic!("accepted")
     };
     let told: Vec<_> = mistakes.iter().map(|mistake| (mistake.location, mistake.key)).collect();

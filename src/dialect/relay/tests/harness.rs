@@ -129,7 +129,7 @@ impl Rig {
     pub fn new(locations: Vec<LocationSettings>) -> Rig {
         let settings = RelaySettings { locations };
         let listeners = [("127.0.0.1:80", true), ("127.0.0.1:81", false)];
-        let relay = Relay::new(&settings, &listeners, KeyHasher::new(3), &[0; 24])
+        let relay = Relay::new(&settings, &listeners, &["app"], KeyHasher::new(3), &[0; 24])
             .unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
         Rig {
             encoder: Encoder::new(relay.forms()),
@@ -269,6 +269,7 @@ impl Rig {
                 Action::Deadline(ms) => connection.deadline = ms,
                 Action::Refused { label, .. } => self.refused.push(label),
                 Action::Move { .. } => panic!("the relay does not move"),
+                Action::Store { .. } => panic!("the relay stores nothing by itself"),
             }
         }
     }

@@ -176,3 +176,25 @@ fn a_late_message_of_the_second_before_neither_repeats_nor_hides_anything() {
     assert_eq!(multi.advance(1, Position { time: 10, tag: 8 }), (11, b"3,[-]".to_vec()));
     assert_eq!(multi.advance(1, Position { time: 11, tag: 0 }), (11, b"3,[0]".to_vec()));
 }
+
+#[test]
+fn clients_stay_away_from_channels_that_others_protect() {
+    let open = at("/open/", LocationMethods::Subscriber, NCHAN(), |l| l.protected_channels = true);
+    let apart = at("/apart/", LocationMethods::Pubsub, NCHAN(), |l| l.store = "own".into());
+    let mut rig = Rig::new(vec![
+        at("/pub/", LocationMethods::Publisher, NCHAN(), |_| ()),
+        at("/sub/", LocationMethods::Subscriber, NCHAN(), |_| ()),
+        at("/both/", LocationMethods::Pubsub, NCHAN(), |_| ()),
+        open,
+        apart,
+    ]);
+    for name in ["private-a", "presence-a", "personal-a", "peer-a:b&c", "%23server-to-user-a"] {
+        // A publisher's location is for back ends.
+        assert_eq!(rig.status(&format!("POST /pub/{name}"), "x"), 202, "{name}");
+        assert_eq!(rig.status(&format!("GET /sub/{name}"), ""), 403, "{name}");
+        assert_eq!(rig.status(&format!("POST /both/{name}"), "x"), 403, "{name}");
+        assert_eq!(rig.status(&format!("GET /open/{name}"), ""), 200, "{name}");
+        assert_eq!(rig.status(&format!("POST /apart/{name}"), "x"), 202, "{name}");
+    }
+    assert_eq!(rig.status("POST /both/my-private-a", "x"), 202);
+}

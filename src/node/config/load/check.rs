@@ -5,7 +5,10 @@ use regex::RegexBuilder;
 use super::super::mistake::nearest;
 use super::super::{Mistake, Origin, is_development};
 use super::Loader;
-use crate::dialect::relay::settings::{LocationSettings, PathPattern, Piece, pieces, variables};
+use crate::dialect::app::AppSettings;
+use crate::dialect::relay::settings::{
+    DEFAULT_STORE, LocationSettings, PathPattern, Piece, pieces, variables,
+};
 use crate::limits;
 
 impl Loader<'_> {
@@ -16,6 +19,7 @@ impl Loader<'_> {
         self.inherit_pings();
         self.locations();
         self.open_publishers();
+        self.apps_of_locations();
     }
 
     fn origin_of(&self, path: &str) -> Origin {
@@ -33,15 +37,11 @@ impl Loader<'_> {
             for (name, value) in [("id", &app.id), ("key", &app.key), ("secret", &app.secret)] {
                 let path = format!("app[{index}].{name}");
                 let place = if self.said(&path) { self.origin_of(&path) } else { origin.clone() };
-                if value.is_empty() {
-                    self.wrong(place, format!("an app needs `{name}`"));
-                } else if name != "secret"
-                    && !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-                {
-                    self.wrong(
-                        place,
-                        format!("`{name}` is made of letters, digits, `-`, `_` and `.`: it stands in URLs"),
-                    );
+                if self.mistakes.iter().any(|mistake| mistake.origin == place) && self.said(&path) {
+                    continue; // it was said, and refused
+                }
+                if let Some(message) = AppSettings::check_name(name, value) {
+                    self.wrong(place, message);
                 } else if name != "secret"
                     && self.config.apps[..index]
                         .iter()
@@ -228,6 +228,19 @@ impl Loader<'_> {
                     let origin = self.location_origin(index, key);
                     self.wrong(origin, problem);
                 }
+            }
+        }
+    }
+
+    fn apps_of_locations(&mut self) {
+        for index in 0..self.config.relay.locations.len() {
+            let location = &self.config.relay.locations[index];
+            let Some(id) = location.app.clone() else { continue };
+            let origin = self.origin_of(&format!("location[{index}].app"));
+            if location.store != DEFAULT_STORE {
+                self.wrong(origin, format!("`app` needs the store `{DEFAULT_STORE}`: others are no app's"));
+            } else if !self.config.apps.iter().any(|app| app.id == id) {
+                self.wrong(origin, format!("no [[app]] has the id `{id}`"));
             }
         }
     }
