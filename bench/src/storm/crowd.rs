@@ -442,7 +442,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     fn plain() -> Ask {
-        Ask { path: "/sub/test".to_owned(), resume: false }
+        Ask { path: "/sub/test".to_owned(), resume: false, wire: None }
     }
 
     #[test]
