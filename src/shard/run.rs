@@ -9,7 +9,7 @@ use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
-use super::{Caller, Keeper, Pages, Shard};
+use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
 use crate::channel::members::Members;
 use crate::channel::{KeyCache, Now};
@@ -148,6 +148,8 @@ pub struct ShardConfig {
     pub pages: Arc<dyn Pages>,
     /// Makes hook calls.
     pub caller: Arc<dyn Caller>,
+    /// Tells back ends what has happened.
+    pub notifier: Arc<dyn Notifier>,
     /// Keeps what survives the node.
     pub keeper: Arc<dyn Keeper>,
     /// Figures of all shards.
@@ -225,7 +227,7 @@ impl Shard {
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
         let encoder = Encoder::new(config.dialects.relay.forms());
-        let shard = Shard {
+        let mut shard = Shard {
             id: config.id,
             net,
             slab: Default::default(),
@@ -235,6 +237,7 @@ impl Shard {
             dialects: config.dialects,
             pages: config.pages,
             caller: config.caller,
+            notifier: config.notifier,
             keeper: config.keeper,
             next_sweep_ms: 0,
             counters,
@@ -272,6 +275,7 @@ impl Shard {
             drain: None,
             next_unix_shard: 0,
         };
+        shard.follow_apps();
         Ok((runtime, shard, config.bell, kind))
     }
 
