@@ -9,6 +9,7 @@ mod churn;
 mod client;
 mod compare;
 mod contest;
+mod durable;
 mod echo;
 mod fanout;
 mod floor;
@@ -93,6 +94,8 @@ enum Scenario {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// Publishes to durable channels beside publishes to channels in memory: rate, time until acknowledged, CPU.
+    Durable(durable::DurableArgs),
     /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
     /// everything, refused connections.
     Storm(StormArgs),
@@ -168,6 +171,7 @@ fn dispatch(arguments: Arguments, brief: bool) -> Result<(), String> {
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
         Some(Scenario::Compare { options }) => compare::run(&options),
+        Some(Scenario::Durable(args)) => durable::run(&args),
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Rooms(args)) => rooms::run(&args),
         Some(Scenario::Mixed(args)) => mixed::run(&args),

@@ -74,6 +74,8 @@ pub struct Contender {
     signing_ns: u64,
     /// Messages of all rounds.
     messages: u64,
+    /// See [`crate::round::Round::acks`].
+    pub acks: Latencies,
 }
 
 /// Plays all rounds of `plan`, the contenders in turn. Those whose turn it is not are stopped meanwhile: some servers
@@ -165,6 +167,7 @@ impl Contender {
             failure,
             signing_ns: 0,
             messages: 0,
+            acks: Latencies::default(),
         })
     }
 
@@ -215,6 +218,7 @@ impl Contender {
         self.held += round.held;
         self.signing_ns += round.signing_ns;
         self.messages += round.messages;
+        self.acks.add(&round.acks);
         self.parts.resize_with(self.parts.len().max(round.parts.len()), Latencies::default);
         self.parts.iter_mut().zip(&round.parts).for_each(|(all, part)| all.add(part));
         Ok(figures)
@@ -238,8 +242,13 @@ impl Contender {
 
     /// Ratio of its CPU cost to that of `other`, round by round.
     pub fn ratio_to(&self, other: &Contender) -> Option<Spread> {
+        self.ratio_of(other, Figures::cpu_ns)
+    }
+
+    /// Ratio of another figure to that of `other`, round by round.
+    pub fn ratio_of(&self, other: &Contender, figure: impl Fn(&Figures) -> f64) -> Option<Spread> {
         let pairs = self.rounds.iter().zip(&other.rounds);
-        Spread::of(pairs.map(|(own, others)| own.cpu_ns() / others.cpu_ns()))
+        Spread::of(pairs.map(|(own, others)| figure(own) / figure(others)))
     }
 
     /// What signing a publish took the client, microseconds.
@@ -333,6 +342,7 @@ pub mod tests {
             failure,
             signing_ns: 0,
             messages: 0,
+            acks: Latencies::default(),
         }
     }
 }
