@@ -2,6 +2,7 @@
 
 use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
+use super::console::PageApp;
 use super::control::{self, Control};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
@@ -125,6 +126,7 @@ impl Node {
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
+            app: page_app(config),
             internal_listeners: internal(config),
             counters: counters.clone(),
             hooks: Some(hooks.handle()),
@@ -202,6 +204,11 @@ impl Node {
         remove_sockets(&self.places);
         info!("stopped");
     }
+}
+
+/// The app that the console speaks for: the first one, if clients can come.
+fn page_app(config: &Config) -> PageApp {
+    config.apps.first().filter(|_| config.pusher.enabled).map(PageApp::of).unwrap_or_default()
 }
 
 fn remove_sockets(places: &[Place]) {
