@@ -6,6 +6,7 @@ use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
+use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::app::Apps;
@@ -17,7 +18,7 @@ use crate::limits::{
     PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
-use crate::service::store::{Reply, Store, StoreHandle};
+use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
@@ -112,7 +113,7 @@ impl Node {
         let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
-        let store = open_store(config, addresses.clone())?;
+        let (store, logs) = open_store(config, addresses.clone())?;
         let hooks = start_hooks(config, addresses.clone())?;
         let webhooks = webhooks::start(config, seed)?;
         let lifecycle = Lifecycle::default();
@@ -148,6 +149,7 @@ impl Node {
                 caller: caller.clone(),
                 notifier: notifier.clone(),
                 keeper: keeper.clone(),
+                logs: logs.clone(),
                 node: counters.clone(),
                 limits,
                 clock,
@@ -267,7 +269,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
 }
 
 /// Opens what survives the node, in files or in memory.
-fn open_store(config: &Config, addresses: Vec<Address>) -> Result<Store, String> {
+fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs), String> {
     let deliver = Arc::new(move |to: ReplyTo, outcome| {
         if let Some(address) = addresses.get(to.shard as usize) {
             address.send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
@@ -275,16 +277,29 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<Store, String>
     });
     let limits = config.store.limits(config.limits.body_bytes.max(config.limits.message_bytes));
     let Some(data) = &config.store.data else {
-        return Store::open_in_memory(limits, deliver)
-            .map_err(|error| format!("cannot make a store in memory: {error}"));
+        let store = Store::open_in_memory(limits, deliver);
+        let store = store.map_err(|error| format!("cannot make a store in memory: {error}"))?;
+        return Ok((store, Logs::new(app_ids(config), Vec::new())));
     };
-    let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| {
-        format!("cannot open the store in {data}: {error} (`fanwire check --data {data}` tells more)")
+    let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| match error {
+        StoreError::InUse => format!("cannot open the store in {data}: {error}"),
+        _ => format!("cannot open the store in {data}: {error} (`fanwire check --data {data}` tells more)"),
     })?;
     let records: u64 = found.logs.iter().map(|log| log.records).sum();
     let documents: u64 = found.tables.iter().map(|table| table.documents).sum();
     info!(data, logs = found.logs.len(), records, documents, "store opened");
-    Ok(store)
+    let at_start = |log: LogTotals| (log.log, AtStart { retention: log.retention, last: log.last });
+    let at_start = found.logs.into_iter().map(at_start);
+    Ok((store, Logs::new(app_ids(config), at_start)))
+}
+
+/// The ids of apps as they stand in the names of logs. Relay channels belong to the first app, also where none is
+/// configured: then it is called as the development app is.
+fn app_ids(config: &Config) -> Vec<&str> {
+    match &config.apps[..] {
+        [] => vec!["default"],
+        apps => apps.iter().map(|app| &*app.id).collect(),
+    }
 }
 
 fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {

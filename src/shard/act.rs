@@ -126,7 +126,7 @@ impl Shard {
 
     /// An asker whose answers are dropped.
     pub(super) fn nobody(&self) -> ReplyTo {
-        ReplyTo { shard: self.id, token: Token { slot: u32::MAX, generation: u32::MAX, tag: 0 } }
+        ReplyTo::nobody(self.id)
     }
 
     /// Has a channel's home carry out a command: here, or by mail.

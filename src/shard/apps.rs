@@ -9,6 +9,7 @@ use std::sync::Arc;
 impl Shard {
     /// There are other apps, or their back ends want to be told other things: the home is told, then every session.
     pub(super) fn change_apps(&mut self, apps: Arc<Apps>) {
+        apps.iter().for_each(|app| self.home.name_app(app.number, &app.settings.id));
         self.apps = apps;
         self.follow_apps();
         for slot in 0..self.slab.slots() {

@@ -11,6 +11,7 @@ use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
 use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
+use crate::channel::log::Logs;
 use crate::channel::members::Members;
 use crate::channel::{KeyCache, Now};
 use crate::dialect::Dialects;
@@ -152,6 +153,8 @@ pub struct ShardConfig {
     pub notifier: Arc<dyn Notifier>,
     /// Keeps what survives the node.
     pub keeper: Arc<dyn Keeper>,
+    /// Which log belongs to which channel.
+    pub logs: Logs,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -227,11 +230,13 @@ impl Shard {
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
         let encoder = Encoder::new(config.dialects.relay.forms());
+        let mut home = Home::new(config.limits.home);
+        home.use_logs(config.logs);
         let mut shard = Shard {
             id: config.id,
             net,
             slab: Default::default(),
-            home: Home::new(config.limits.home),
+            home,
             members: Members::default(),
             post: config.post,
             dialects: config.dialects,

@@ -86,6 +86,11 @@ impl Shard {
     fn apply(&mut self, key: &Arc<ChannelKey>, command: Command, from: ReplyTo) {
         let mut effects = std::mem::take(&mut self.effects);
         self.home.apply(key, command, from, self.now, self.post.busy(), &mut effects);
+        self.work_on(effects);
+    }
+
+    /// Queues what a home wants.
+    pub(super) fn work_on(&mut self, mut effects: Vec<Effect>) {
         for effect in effects.drain(..) {
             if let Effect::Answer { answer: Answer::Published { .. }, .. } = &effect {
                 self.counters.published.add(1);
@@ -132,6 +137,7 @@ impl Shard {
                     self.end(&channel, reason);
                 }
             }
+            Effect::Store { number, job } => self.submit_for_home(number, *job),
             Effect::Answer { to, answer } if to.shard == self.id => self.on_answer(to.token, answer),
             Effect::Answer { to, answer } => {
                 if to.token.slot != u32::MAX {

@@ -82,6 +82,7 @@ fn spelled(effect: &Effect) -> Option<String> {
             Announcement::Joined(_) => "joined".into(),
             Announcement::Left(_) => "left".into(),
         }),
+        Effect::Store { job, .. } => panic!("nothing is durable here: {job:?}"),
         Effect::Answer { .. } => Some("answer".into()),
         Effect::Deliver { .. } | Effect::End { .. } => None,
     }
