@@ -9,7 +9,7 @@
 //! 1. [`Dialects::on_request`] with each HTTP request while no exchange is open. The session then either ends the
 //!    exchange ([`Action::Done`], [`Action::Close`]) or leaves it open and waits for one of the calls below.
 //! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook,
-//!    [`Dialects::on_stored`] for each job of the store.
+//!    [`Dialects::on_stored`] for each job of the store, [`Dialects::on_app`] for each app it wanted to make.
 //! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
 //!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
 //!    Who comes to and goes from a channel is told in the same order, to subscriptions whose form has a frame for it
@@ -249,6 +249,14 @@ pub enum Action {
         job: Box<Job>,
         /// The session's name for the question; none: nobody wants to know.
         tag: Option<u16>,
+    },
+    /// Make an app that stays. [`Dialects::on_app`] is called with `tag`, once the store has it and every shard knows
+    /// it.
+    CreateApp {
+        /// What it is told to be.
+        settings: Box<app::AppSettings>,
+        /// The session's name for the question.
+        tag: u16,
     },
     /// Call [`Dialects::on_deadline`] at this time (monotonic milliseconds, to about 100 ms); replaces the last one,
     /// 0 = never.

@@ -3,6 +3,7 @@
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
+use crate::dialect::app::{App, AppRefusal};
 use crate::dialect::{Context, echo, pusher, pushi, relay};
 use crate::wire::http::request::Request;
 use std::sync::Arc;
@@ -141,6 +142,21 @@ impl Dialects {
             Session::Pusher(session) => self.pusher.on_apps(cx, session),
             Session::Pushi(session) => self.pushi.on_apps(cx, session),
             Session::Relay(_) | Session::Echo(_) | Session::None => {}
+        }
+    }
+
+    /// The app that it wanted ([`crate::dialect::Action::CreateApp`]) is there, or is not.
+    pub fn on_app(
+        &self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        _tag: u16,
+        outcome: Result<Arc<App>, AppRefusal>,
+    ) {
+        match session {
+            Session::Pushi(session) => self.pushi.on_app(cx, session, outcome),
+            // They make none.
+            Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::None => {}
         }
     }
 

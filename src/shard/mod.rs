@@ -89,6 +89,7 @@ pub struct Shard {
     caller: Arc<dyn Caller>,
     notifier: Arc<dyn Notifier>,
     keeper: Arc<dyn Keeper>,
+    registrar: Arc<dyn apps::Registrar>,
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
     counters: Arc<Counters>,

@@ -12,6 +12,7 @@ use crate::channel::store::Outcome;
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, List, Publication, ReplyTo, Token,
 };
+use crate::dialect::app::AppRefusal;
 use crate::dialect::encode;
 use std::sync::Arc;
 
@@ -45,6 +46,13 @@ pub enum Work {
         /// What came of it.
         outcome: Box<Outcome>,
     },
+    /// An app was not made.
+    App {
+        /// Who wanted it.
+        token: Token,
+        /// Why not.
+        refusal: AppRefusal,
+    },
     /// Tear a connection down.
     Close(net::Key),
 }
@@ -58,6 +66,7 @@ impl Shard {
                 Work::Effect(effect) => self.effect(effect),
                 Work::Hook { token, answer } => self.on_hook(token, *answer),
                 Work::Stored { token, outcome } => self.on_stored(token, *outcome),
+                Work::App { token, refusal } => self.on_app(token, Err(refusal)),
                 Work::Close(key) => {
                     if self.slab.is(key) {
                         self.close_now(key.slot);
@@ -77,7 +86,11 @@ impl Shard {
             Mail::Answer { token, answer } => self.on_answer(token, *answer),
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
             Mail::List { list, from } => self.list(&list, from),
-            Mail::Apps(apps) => self.change_apps(apps),
+            Mail::Apps { apps, noted } => {
+                self.change_apps(apps);
+                drop(noted);
+            }
+            Mail::App { token, outcome } => self.on_app(token, *outcome),
             Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
             Mail::Drain(ms) => self.start_drain(ms),

@@ -14,6 +14,7 @@ mod value;
 mod webhook;
 
 pub use address::ListenAddress;
+pub use app::{app_differences, app_of, read_app, write_app};
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
