@@ -5,8 +5,8 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Set in an app's number where a channel of its *hidden side* is meant: one that no dialect gives a name to, so that
-/// nobody outside can ask for it.
-pub const HIDDEN_APP: u32 = 1 << 31;
+/// nobody outside can ask for it. Numbers of apps, and those above [`crate::limits::RELAY_STORES`], never have it.
+pub const HIDDEN_APP: u32 = 1 << 30;
 
 /// Identity of a channel: app, optional group, name. Hashed once when it is made.
 ///

@@ -21,6 +21,8 @@ pub struct AppSettings {
     pub key: String,
     /// What its back ends sign with.
     pub secret: String,
+    /// What people call it; empty: by its id.
+    pub name: String,
     /// Switched off, it takes neither clients nor events.
     pub enabled: bool,
     /// Clients may send events to each other (pusher.md section 9).
@@ -57,6 +59,7 @@ impl AppSettings {
             id: id.into(),
             key: key.into(),
             secret: secret.into(),
+            name: String::new(),
             enabled: true,
             client_events: false,
             subscription_count: false,
@@ -71,6 +74,11 @@ impl AppSettings {
             history_ms: APP_HISTORY_MS,
             cache_ms: APP_CACHE_MS,
         }
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        if self.name.is_empty() { &self.id } else { &self.name }
     }
 
     /// Whether its names can be.

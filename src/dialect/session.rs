@@ -148,12 +148,13 @@ impl Dialects {
     /// The app that it wanted ([`crate::dialect::Action::CreateApp`]) is there, or is not.
     pub fn on_app(
         &self,
-        _cx: &mut Context<'_>,
+        cx: &mut Context<'_>,
         session: &mut Session,
         _tag: u16,
-        _outcome: Result<Arc<App>, AppRefusal>,
+        outcome: Result<Arc<App>, AppRefusal>,
     ) {
         match session {
+            Session::Pushi(session) => self.pushi.on_app(cx, session, outcome),
             // They make none.
             Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::Pushi(_) | Session::None => {
             }

@@ -6,6 +6,8 @@ use super::shard::SUBSCRIPTIONS_PER_SESSION;
 
 /// An app's key, characters: the length at which a path is taken for one.
 pub const PUSHI_KEY_CHARS: usize = 64;
+/// Name of an app that is made at run time, bytes.
+pub const PUSHI_APP_NAME_BYTES: usize = 200;
 /// Channel name, bytes.
 pub const PUSHI_CHANNEL_BYTES: usize = 512;
 /// Event name, bytes.

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import uuid
 
 import appier
 import pushi
@@ -43,7 +44,11 @@ found["delete_web_push"] = api.delete_web_push(endpoint, event="python")
 found["vapid"] = refused(api.get_vapid_public_key)
 found["messaging"] = api.send_messaging(["bogus"], data="x")
 found["update_app"] = str(api.update_app(name="x"))
-found["create_app"] = refused(lambda: api.create_app("demo"))
+root = pushi.API(base_url=base_url)
+app = root.create_app(str(uuid.uuid4()))
+made = pushi.API(base_url=base_url, app_id=app["ident"], app_key=app["key"], app_secret=app["secret"])
+found["create_app"] = made.trigger_event(channel="global", data="hello", event="message")
+found["create_app_again"] = refused(lambda: root.create_app(app["name"]))
 found["no_data"] = refused(lambda: api.trigger_event(channel="python", data=""))
 # A token that is gone: the client logs in again by itself.
 other = pushi.API(base_url=base_url, app_id=app_id, app_key=app_key, app_secret=app_secret)

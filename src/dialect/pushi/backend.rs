@@ -1,7 +1,7 @@
 //! One request of a back end (pushi.md section 9): from the session token to the answers of homes and store and back.
 
 use super::answer::{self, Answer, ApiError};
-use super::body::Publish;
+use super::body::{Publish, app_name};
 use super::client::glance;
 use super::handshake::SocketId;
 use super::publish::{Outgoing, Random, Reached, Sent, put};
@@ -13,13 +13,13 @@ use super::token::{self, Token};
 use super::{APP_EVENTS, Pushi, State, form};
 use crate::channel::store::Outcome;
 use crate::channel::{ChannelKey, Position, Publication, SessionId};
-use crate::dialect::app::App;
+use crate::dialect::app::{App, AppRefusal, AppSettings};
 use crate::dialect::http::{Http, finish};
 use crate::dialect::session::Session as AnySession;
 use crate::dialect::{Action, Context, Form};
-use crate::limits::{PUSHI_EVENTS_DEFAULT, PUSHI_EVENTS_PER_ANSWER};
+use crate::limits::{PUSHI_APP_NAME_BYTES, PUSHI_EVENTS_DEFAULT, PUSHI_EVENTS_PER_ANSWER};
 use crate::wire::http::request::{Method, Request};
-use crate::wire::sign::{hmac_sha256, same_text};
+use crate::wire::sign::{Signature, hmac_sha256, same_text};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -63,6 +63,8 @@ pub(super) enum Step {
     Publish(Box<Publishing>),
     /// Events of the app.
     Events(Arc<App>),
+    /// That an app is made.
+    App,
     /// That the store has it; then this is the answer. If it does not, this is undone.
     Store(Answer, Undo),
 }
@@ -161,9 +163,7 @@ impl Pushi {
             (Asks::Logout, None) => Ok(Next::Answer(Answer::success())),
             (Asks::Health(which), _) => Ok(Next::Answer(Answer::health(*which, self.settings.durable))),
             (Asks::VapidKey, _) => Err(ApiError::Runtime("Web push is not set up")),
-            (Asks::CreateApp, _) => {
-                Err(ApiError::Forbidden("Apps are made by who runs the node, not over this interface"))
-            }
+            (Asks::CreateApp, _) => self.create_app(cx, &exchange.asked),
             (_, Some(token)) => look_up(cx, token),
             (_, None) => Err(ApiError::NotAuthenticated),
         }
@@ -183,18 +183,46 @@ impl Pushi {
             settings.enabled && is_key && is_secret
         });
         let number = app.ok_or(ApiError::NotFound("App not found"))?.number;
-        let token = Token::new(number, self.unguessable(cx));
+        let token = Token::new(number, self.unguessable(cx, "token"));
         self.note(cx, &token, token.note());
         Ok(Next::Wait(Step::Login(token)))
     }
 
-    /// Numbers that follow from nothing that anybody outside can know.
-    fn unguessable(&self, cx: &Context<'_>) -> [u64; 4] {
-        let seed = format!("{} {} {} {}", cx.random, cx.now.mono_ns, cx.shard, cx.slot);
-        let digest = hmac_sha256(&self.secret, seed.as_bytes());
+    /// 64 hex digits that follow from nothing that anybody outside can know.
+    fn unguessable_text(&self, cx: &Context<'_>, what: &str) -> Signature {
+        let seed = format!("{what} {} {} {} {}", cx.random, cx.now.mono_ns, cx.shard, cx.slot);
+        hmac_sha256(&self.secret, seed.as_bytes())
+    }
+
+    fn unguessable(&self, cx: &Context<'_>, what: &str) -> [u64; 4] {
+        let digest = self.unguessable_text(cx, what);
         let number =
             |at: usize| u64::from_str_radix(&digest.as_str()[at * 16..at * 16 + 16], 16).unwrap_or(0);
         [number(0), number(1), number(2), number(3)]
+    }
+
+    /// Makes an app for whoever asks, where that is switched on (section 9.3).
+    fn create_app(&self, cx: &mut Context<'_>, asked: &Asked) -> Result<Next, ApiError> {
+        if !self.settings.open_apps {
+            return Err(ApiError::Forbidden("Apps are made by who runs the node: pushi.open_apps is off"));
+        }
+        let mut tools = cx.tools.pushi.take().unwrap_or_default();
+        let name = app_name(&asked.params, &mut tools.reader, &asked.body);
+        cx.tools.pushi = Some(tools);
+        let wrong = |text| Err(ApiError::Validation(vec![("name", text)]));
+        let name = match name {
+            None => return wrong("value is not set"),
+            Some(name) if name.is_empty() => return wrong("value is empty"),
+            Some(name) if name.len() > PUSHI_APP_NAME_BYTES => return wrong("value is too long"),
+            Some(name) if cx.apps.iter().any(|app| app.settings.name() == name) => {
+                return wrong("value is duplicate");
+            }
+            Some(name) => name,
+        };
+        let [id, key, secret] = ["id", "key", "secret"].map(|what| self.unguessable_text(cx, what));
+        let settings = AppSettings { name, ..AppSettings::new(id.as_str(), key.as_str(), secret.as_str()) };
+        cx.act(Action::CreateApp { settings: Box::new(settings), tag: TAG });
+        Ok(Next::Wait(Step::App))
     }
 
     /// Files a note about a token; the answer comes.
@@ -226,7 +254,7 @@ impl Pushi {
             Asks::ShowApp(id) if **id == *app.settings.id => Ok(Next::Answer(Answer::json(document(&app)))),
             Asks::UpdateApp(id) if **id == *app.settings.id => {
                 cx.refused("pushi_app", format!("app {id}: its fields are set where the node is configured"));
-                Ok(Next::Answer(Answer::text(&app.settings.id)))
+                Ok(Next::Answer(Answer::text(app.settings.name())))
             }
             Asks::ShowApp(_) | Asks::UpdateApp(_) => Err(ApiError::NotFound("App not found")),
             Asks::Ping => Ok(Next::Answer(Answer::success())),
@@ -340,7 +368,7 @@ fn channels_of(cx: &Context<'_>, app: &App, id: &str) -> Answer {
 
 fn document(app: &App) -> Vec<u8> {
     let settings = &app.settings;
-    app_document(&settings.id, &settings.key, &settings.secret, &settings.id, u64::from(app.number) + 1)
+    app_document(&settings.id, &settings.key, &settings.secret, settings.name(), u64::from(app.number) + 1)
 }
 
 impl Exchange {
@@ -375,7 +403,7 @@ impl Exchange {
                 let key = pushi.hidden(app.number, APP_EVENTS);
                 Ok(Next::Answer(events(&app, &key, &found.backlog)))
             }
-            (Step::Logout | Step::Publish(_) | Step::Events(_) | Step::Store(..), _) => {
+            (Step::Logout | Step::Publish(_) | Step::Events(_) | Step::App | Step::Store(..), _) => {
                 Ok(Next::Answer(Answer::success()))
             }
         };
@@ -413,6 +441,21 @@ impl Exchange {
                 Err(ApiError::Busy("The store cannot take it"))
             }
             _ => Err(ApiError::Busy("The store answered too late")),
+        };
+        self.go_on(cx, next);
+    }
+
+    /// The app is there, or is not.
+    pub fn on_app(&mut self, cx: &mut Context<'_>, outcome: Result<Arc<App>, AppRefusal>) {
+        let next = match outcome {
+            Ok(app) => Ok(Next::Answer(Answer::json(document(&app)))),
+            Err(refusal) => {
+                cx.refused("pushi_create_app", refusal.to_string());
+                Err(match refusal {
+                    AppRefusal::TooMany => ApiError::Limit("There is room for no more apps"),
+                    _ => ApiError::Busy("The app cannot be made just now"),
+                })
+            }
         };
         self.go_on(cx, next);
     }

@@ -48,7 +48,7 @@ use crate::channel::{
     Announcement, Answer, ChannelKey, Ended, HIDDEN_APP, KeyHasher, Policy, PresenceLimits, Publication,
     SessionId,
 };
-use crate::dialect::app::App;
+use crate::dialect::app::{App, AppRefusal};
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context};
 use crate::limits::{
@@ -210,6 +210,14 @@ impl Pushi {
     pub fn on_stored(&self, cx: &mut Context<'_>, session: &mut Session, outcome: &Outcome) {
         if let State::Backend(exchange) = &mut session.0 {
             exchange.on_stored(self, cx, outcome);
+            session.0 = State::Over;
+        }
+    }
+
+    /// The app that was wanted is there, or is not.
+    pub fn on_app(&self, cx: &mut Context<'_>, session: &mut Session, outcome: Result<Arc<App>, AppRefusal>) {
+        if let State::Backend(exchange) = &mut session.0 {
+            exchange.on_app(cx, outcome);
             session.0 = State::Over;
         }
     }
