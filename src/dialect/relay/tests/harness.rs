@@ -270,6 +270,7 @@ impl Rig {
                 Action::Refused { label, .. } => self.refused.push(label),
                 Action::Move { .. } => panic!("the relay does not move"),
                 Action::Store { .. } => panic!("the relay stores nothing by itself"),
+                Action::CreateApp { .. } => panic!("the relay makes no apps"),
             }
         }
     }
