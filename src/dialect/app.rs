@@ -247,12 +247,18 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// A table of these apps.
+    /// A table of these apps. Number 0, to which the native interface's channels belong, is the first one's; without
+    /// any it stays nobody's.
     ///
     /// # Errors
     /// See [`AppRefusal`].
     pub fn new(settings: impl IntoIterator<Item = AppSettings>) -> Result<Apps, AppRefusal> {
-        settings.into_iter().try_fold(Apps::default(), |apps, settings| apps.with(settings))
+        let mut apps =
+            settings.into_iter().try_fold(Apps::default(), |apps, settings| apps.with(settings))?;
+        if apps.apps.is_empty() {
+            apps.apps.push(None);
+        }
+        Ok(apps)
     }
 
     /// The table with one app more.
@@ -332,6 +338,15 @@ mod tests {
         assert!(later.by_id("a").is_none() && later.by_key("a-key").is_none() && later.get(0).is_none());
         assert!(later.without("a").is_none());
         assert_eq!((later.len(), later.iter().count()), (2, 2));
+    }
+
+    #[test]
+    fn nobody_gets_the_number_of_the_native_interface_later() {
+        let apps = Apps::new([]).unwrap();
+        assert!(apps.is_empty());
+        let later = apps.with(app("a")).unwrap();
+        assert_eq!((later.by_id("a").unwrap().number, later.len()), (1, 1));
+        assert!(later.get(0).is_none());
     }
 
     #[test]

@@ -6,7 +6,9 @@ use super::control::{self, Control};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
+use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
+use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::pusher::Pusher;
@@ -14,10 +16,11 @@ use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD,
+    PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
-use crate::service::store::{Reply, Store, StoreHandle};
+use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
+use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
@@ -74,6 +77,7 @@ struct Node {
     addresses: Vec<Address>,
     shards: Vec<JoinHandle<()>>,
     hooks: Hooks,
+    webhooks: Webhooks,
     store: Store,
     control: Option<Control>,
     lifecycle: Lifecycle,
@@ -111,14 +115,16 @@ impl Node {
         let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
-        let store = open_store(config, addresses.clone())?;
+        let (store, logs) = open_store(config, addresses.clone())?;
         let hooks = start_hooks(config, addresses.clone())?;
+        let webhooks = webhooks::start(config, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
             internal_listeners: internal(config),
             counters: counters.clone(),
             hooks: Some(hooks.handle()),
+            webhooks: Some(webhooks.handle()),
             store: Some(store.handle()),
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
@@ -128,6 +134,7 @@ impl Node {
         let apps = roster.apps().clone();
         let registry = Registry::start(roster, addresses.clone())?;
         let caller = Arc::new(HookCaller(hooks.handle()));
+        let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
@@ -143,8 +150,10 @@ impl Node {
                 apps: apps.clone(),
                 pages: pages.clone(),
                 caller: caller.clone(),
+                notifier: notifier.clone(),
                 keeper: keeper.clone(),
                 registrar: Arc::new(registry.clone()),
+                logs: logs.clone(),
                 node: counters.clone(),
                 limits,
                 clock,
@@ -160,7 +169,7 @@ impl Node {
         }
         lifecycle.running.store(true, Ordering::Relaxed);
         let control = open_control(config, registry);
-        Ok(Node { addresses, shards: running, hooks, store, control, lifecycle, places, driver })
+        Ok(Node { addresses, shards: running, hooks, webhooks, store, control, lifecycle, places, driver })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
@@ -176,6 +185,10 @@ impl Node {
         let given_up = self.hooks.shutdown(Duration::from_secs(1));
         if given_up > 0 {
             warn!(calls = given_up, "calls to back ends were given up");
+        }
+        let lost = self.webhooks.shutdown(Duration::from_millis(WEBHOOK_STOP_MS));
+        if lost > 0 {
+            warn!(events = lost, "web hook events were given up");
         }
         if let Err(error) = self.store.shutdown() {
             warn!(%error, "the store was not closed properly; what was acknowledged is safe");
@@ -262,7 +275,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
 }
 
 /// Opens what survives the node, in files or in memory.
-fn open_store(config: &Config, addresses: Vec<Address>) -> Result<Store, String> {
+fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs), String> {
     let deliver = Arc::new(move |to: ReplyTo, outcome| {
         if let Some(address) = addresses.get(to.shard as usize) {
             address.send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
@@ -270,16 +283,29 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<Store, String>
     });
     let limits = config.store.limits(config.limits.body_bytes.max(config.limits.message_bytes));
     let Some(data) = &config.store.data else {
-        return Store::open_in_memory(limits, deliver)
-            .map_err(|error| format!("cannot make a store in memory: {error}"));
+        let store = Store::open_in_memory(limits, deliver);
+        let store = store.map_err(|error| format!("cannot make a store in memory: {error}"))?;
+        return Ok((store, Logs::new(app_ids(config), Vec::new())));
     };
-    let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| {
-        format!("cannot open the store in {data}: {error} (`fanwire check --data {data}` tells more)")
+    let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| match error {
+        StoreError::InUse => format!("cannot open the store in {data}: {error}"),
+        _ => format!("cannot open the store in {data}: {error} (`fanwire check --data {data}` tells more)"),
     })?;
     let records: u64 = found.logs.iter().map(|log| log.records).sum();
     let documents: u64 = found.tables.iter().map(|table| table.documents).sum();
     info!(data, logs = found.logs.len(), records, documents, "store opened");
-    Ok(store)
+    let at_start = |log: LogTotals| (log.log, AtStart { retention: log.retention, last: log.last });
+    let at_start = found.logs.into_iter().map(at_start);
+    Ok((store, Logs::new(app_ids(config), at_start)))
+}
+
+/// The ids of apps as they stand in the names of logs. Relay channels belong to the first app, also where none is
+/// configured: then it is called as the development app is.
+fn app_ids(config: &Config) -> Vec<&str> {
+    match &config.apps[..] {
+        [] => vec!["default"],
+        apps => apps.iter().map(|app| &*app.id).collect(),
+    }
 }
 
 /// Opens the control socket where there is a directory for it. A node without one serves all the same.

@@ -7,6 +7,7 @@ use super::mailbox::Mail;
 use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::members::{Form, Member};
+use crate::channel::notice::{Notice, What};
 use crate::channel::store::Outcome;
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, List, Publication, ReplyTo, Token,
@@ -98,6 +99,11 @@ impl Shard {
     fn apply(&mut self, key: &Arc<ChannelKey>, command: Command, from: ReplyTo) {
         let mut effects = std::mem::take(&mut self.effects);
         self.home.apply(key, command, from, self.now, self.post.busy(), &mut effects);
+        self.work_on(effects);
+    }
+
+    /// Queues what a home wants.
+    pub(super) fn work_on(&mut self, mut effects: Vec<Effect>) {
         for effect in effects.drain(..) {
             if let Effect::Answer { answer: Answer::Published { .. }, .. } = &effect {
                 self.counters.published.add(1);
@@ -127,6 +133,7 @@ impl Shard {
                 }
             }
             Effect::Announce { shards, channel, announcement } => {
+                self.tell_back_end(&channel, &announcement);
                 for shard in shards.iter().filter(|&s| s != own) {
                     let (key, announcement) = (channel.clone(), announcement.clone());
                     self.post.send(shard, Mail::Announce { key, announcement });
@@ -143,6 +150,7 @@ impl Shard {
                     self.end(&channel, reason);
                 }
             }
+            Effect::Store { number, job } => self.submit_for_home(number, *job),
             Effect::Answer { to, answer } if to.shard == self.id => self.on_answer(to.token, answer),
             Effect::Answer { to, answer } => {
                 if to.token.slot != u32::MAX {
@@ -150,6 +158,14 @@ impl Shard {
                     self.post.send(to.shard as usize, mail);
                 }
             }
+        }
+    }
+
+    /// Hands what a home announces to those who tell the app's back end.
+    fn tell_back_end(&self, channel: &Arc<ChannelKey>, announcement: &Announcement) {
+        let what = What::from(announcement);
+        if self.notifier.wants(channel.app(), what.kind()) {
+            self.notifier.notify(Notice { channel: channel.clone(), what });
         }
     }
 

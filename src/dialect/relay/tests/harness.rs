@@ -269,6 +269,7 @@ impl Rig {
                 Action::Deadline(ms) => connection.deadline = ms,
                 Action::Refused { label, .. } => self.refused.push(label),
                 Action::Move { .. } => panic!("the relay does not move"),
+                Action::Notify(_) => panic!("the relay tells no back end of itself"),
                 Action::Store { .. } => panic!("the relay stores nothing by itself"),
                 Action::CreateApp { .. } => panic!("the relay makes no apps"),
             }
@@ -315,6 +316,7 @@ impl Rig {
             Effect::Answer { to, .. } if to.token.slot == u32::MAX => {}
             Effect::Answer { to, answer } => self.answer(to.token.slot as usize, to.token.tag as u16, answer),
             Effect::Deliver { channel, publication, .. } => self.deliver(&channel, &publication),
+            Effect::Store { job, .. } => panic!("no channel is durable here: {job:?}"),
             Effect::Announce { announcement, .. } => panic!("nobody has told who it is: {announcement:?}"),
             Effect::End { channel, reason, .. } => {
                 for (number, tag, _) in self.members(&channel, |_| true) {
