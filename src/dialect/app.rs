@@ -253,8 +253,8 @@ impl Apps {
     /// # Errors
     /// See [`AppRefusal`].
     pub fn new(settings: impl IntoIterator<Item = AppSettings>) -> Result<Apps, AppRefusal> {
-        let mut apps =
-            settings.into_iter().try_fold(Apps::default(), |apps, settings| apps.with(settings))?;
+        let mut apps = Apps::default();
+        settings.into_iter().try_for_each(|settings| apps.insert(settings))?;
         if apps.apps.is_empty() {
             apps.apps.push(None);
         }
@@ -266,18 +266,27 @@ impl Apps {
     /// # Errors
     /// See [`AppRefusal`].
     pub fn with(&self, settings: AppSettings) -> Result<Apps, AppRefusal> {
+        let mut apps = self.clone();
+        apps.insert(settings)?;
+        Ok(apps)
+    }
+
+    /// Takes one app more in.
+    ///
+    /// # Errors
+    /// See [`AppRefusal`]; then nothing has changed.
+    pub fn insert(&mut self, settings: AppSettings) -> Result<(), AppRefusal> {
         if self.by_id.contains_key(&*settings.id) || self.by_key.contains_key(&*settings.key) {
             return Err(AppRefusal::Taken);
         }
         if self.len() >= NODE_APPS {
             return Err(AppRefusal::TooMany);
         }
-        let mut apps = self.clone();
-        let number = apps.apps.len() as u32;
-        apps.by_id.insert(settings.id.as_str().into(), number);
-        apps.by_key.insert(settings.key.as_str().into(), number);
-        apps.apps.push(Some(Arc::new(App::new(number, settings))));
-        Ok(apps)
+        let number = self.apps.len() as u32;
+        self.by_id.insert(settings.id.as_str().into(), number);
+        self.by_key.insert(settings.key.as_str().into(), number);
+        self.apps.push(Some(Arc::new(App::new(number, settings))));
+        Ok(())
     }
 
     /// The table without the app `id`; `None` if it has none.

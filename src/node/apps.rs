@@ -114,8 +114,7 @@ impl Roster {
         if settings.id != id {
             return Err(format!("its document says that it is `{}`", settings.id));
         }
-        self.apps = Arc::new(self.apps.with(settings).map_err(|refusal| refusal.to_string())?);
-        Ok(())
+        Arc::make_mut(&mut self.apps).insert(settings).map_err(|refusal| refusal.to_string())
     }
 
     /// Documents of all stored apps.
@@ -259,6 +258,7 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::NODE_APPS;
     use crate::service::store::Store;
 
     fn store() -> Store {
@@ -334,13 +334,17 @@ mod tests {
     #[test]
     fn more_apps_than_one_answer_of_the_store_are_loaded() {
         let store = store();
-        let mut roster = Roster::load(&[], store.handle()).unwrap();
-        for number in 0..crate::limits::NODE_APPS {
-            roster.add(app(&format!("app-{number}"), &format!("k{number}"))).unwrap();
-        }
-        assert_eq!(roster.add(app("more", "k")).unwrap_err(), AppRefusal::TooMany);
-        let again = Roster::load(&[app("c", "kc")], store.handle()).unwrap();
-        assert_eq!(again.apps().len(), crate::limits::NODE_APPS);
+        let roster = Roster::load(&[], store.handle()).unwrap();
+        let put = |number: usize| {
+            let id = format!("app-{number}");
+            let mut value = Vec::new();
+            write_app(&mut value, &app(&id, &format!("k{number}")), true);
+            roster.ask(Job::Put { table: Table::APPS, key: id.into(), value: value.into() }).unwrap();
+        };
+        (0..STORE_READ_ITEMS + 1).for_each(put);
+        let mut again = Roster::load(&[], store.handle()).unwrap();
+        assert_eq!(again.apps().len(), NODE_APPS);
+        assert_eq!(again.add(app("more", "k")).unwrap_err(), AppRefusal::TooMany);
         assert_eq!(again.idle.len(), 1, "for which there is no room");
     }
 }
