@@ -11,6 +11,7 @@ use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
+use crate::dialect::app::Apps;
 use crate::dialect::pusher::Pusher;
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
@@ -27,6 +28,7 @@ use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
+use bytes::Bytes;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -115,7 +117,7 @@ impl Node {
         let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
-        let (store, logs) = open_store(config, addresses.clone())?;
+        let (store, found) = open_store(config, addresses.clone())?;
         let hooks = start_hooks(config, addresses.clone())?;
         let webhooks = webhooks::start(config, seed)?;
         let lifecycle = Lifecycle::default();
@@ -132,6 +134,7 @@ impl Node {
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
         let roster = Roster::load(&config.apps, store.handle())?;
         let apps = roster.apps().clone();
+        let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
         let registry = Registry::start(roster, addresses.clone())?;
         let caller = Arc::new(HookCaller(hooks.handle()));
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
@@ -152,8 +155,8 @@ impl Node {
                 caller: caller.clone(),
                 notifier: notifier.clone(),
                 keeper: keeper.clone(),
-                registrar: Arc::new(registry.clone()),
                 logs: logs.clone(),
+                registrar: Arc::new(registry.clone()),
                 node: counters.clone(),
                 limits,
                 clock,
@@ -275,7 +278,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
 }
 
 /// Opens what survives the node, in files or in memory.
-fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs), String> {
+fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Vec<(Bytes, AtStart)>), String> {
     let deliver = Arc::new(move |to: ReplyTo, outcome| {
         if let Some(address) = addresses.get(to.shard as usize) {
             address.send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
@@ -285,7 +288,7 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs),
     let Some(data) = &config.store.data else {
         let store = Store::open_in_memory(limits, deliver);
         let store = store.map_err(|error| format!("cannot make a store in memory: {error}"))?;
-        return Ok((store, Logs::new(app_ids(config), Vec::new())));
+        return Ok((store, Vec::new()));
     };
     let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| match error {
         StoreError::InUse => format!("cannot open the store in {data}: {error}"),
@@ -295,17 +298,13 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs),
     let documents: u64 = found.tables.iter().map(|table| table.documents).sum();
     info!(data, logs = found.logs.len(), records, documents, "store opened");
     let at_start = |log: LogTotals| (log.log, AtStart { retention: log.retention, last: log.last });
-    let at_start = found.logs.into_iter().map(at_start);
-    Ok((store, Logs::new(app_ids(config), at_start)))
+    Ok((store, found.logs.into_iter().map(at_start).collect()))
 }
 
-/// The ids of apps as they stand in the names of logs. Relay channels belong to the first app, also where none is
-/// configured: then it is called as the development app is.
-fn app_ids(config: &Config) -> Vec<&str> {
-    match &config.apps[..] {
-        [] => vec!["default"],
-        apps => apps.iter().map(|app| &*app.id).collect(),
-    }
+/// Whose channels a log has, as it stands in its name. No app's id has a colon.
+fn log_owners(apps: &Apps, relay: &Relay) -> Vec<(u32, String)> {
+    let apps = apps.iter().map(|app| (app.number, app.settings.id.clone()));
+    apps.chain(relay.stores().map(|(number, name)| (number, format!("store:{name}")))).collect()
 }
 
 /// Opens the control socket where there is a directory for it. A node without one serves all the same.

@@ -154,10 +154,10 @@ pub struct ShardConfig {
     pub notifier: Arc<dyn Notifier>,
     /// Keeps what survives the node.
     pub keeper: Arc<dyn Keeper>,
-    /// Makes apps.
-    pub registrar: Arc<dyn Registrar>,
     /// Which log belongs to which channel.
     pub logs: Logs,
+    /// Makes apps.
+    pub registrar: Arc<dyn Registrar>,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
