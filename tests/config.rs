@@ -333,6 +333,17 @@ fn the_store_is_in_memory_unless_a_directory_is_named() {
     assert!(limits.record_bytes > 100 << 20, "the largest message fits");
     assert!(limits.queue_bytes >= limits.record_bytes, "and can wait");
     assert_eq!(limits.wal_bytes, 256 << 10);
+    let durable = "[[location]]\nprefix = \"/x/\"\ndurable = true";
+    let warned = read(durable).unwrap();
+    assert!(warned.config.relay.locations[0].durable);
+    assert!(
+        warned.warnings[0].to_string().starts_with("f.toml:3:11: survives nothing"),
+        "{:?}",
+        warned.warnings
+    );
+    assert!(load_all(durable, &[("FANWIRE_STORE_DATA", "b")], &[]).unwrap().warnings.is_empty());
+    let nothing = read(&format!("{durable}\nbuffer_messages = 0")).unwrap_err();
+    assert_eq!(nothing, ["f.toml:3:11: what is not stored cannot be durable: it needs a buffer"]);
     let least = read("[store]\ndisk_bytes = \"1KiB\"").unwrap_err();
     assert_eq!(least, ["f.toml:2:14: `store.disk_bytes` needs a size from 1MiB to 8TiB"]);
 }
