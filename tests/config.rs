@@ -537,6 +537,7 @@ fn pieces() -> impl Strategy<Value = String> {
         "[limits]\n",
         "[location]\n",
         "[[app]]\n",
+        "[[webhook]]\n",
         "[pusher]\n",
         "client_events",
         "history",

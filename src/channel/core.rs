@@ -527,9 +527,9 @@ impl Home {
         if self.channels.len() >= self.limits.channels {
             return Err(Refusal::TooManyChannels);
         }
-        self.admit_channel(key.app())?;
+        self.admit_channel(key)?;
         self.groups.add_channel(key, policy.group_limits)?;
-        self.count_channel(key.app(), 1);
+        self.count_channel(key, 1);
         self.epoch += 1;
         let at = self.channels.insert(Channel {
             key: key.clone(),

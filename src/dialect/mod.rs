@@ -41,7 +41,7 @@ pub use session::{Dialects, Session};
 use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;
 use crate::channel::store::Job;
-use crate::channel::{ChannelKey, KeyCache, Message, Now, Policy};
+use crate::channel::{ChannelKey, KeyCache, Message, Notice, Now, Policy};
 use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::ws::deflate::Params;
 use bytes::Bytes;
@@ -222,6 +222,8 @@ pub enum Action {
         /// The session's name for the question.
         tag: Option<u16>,
     },
+    /// Tell the app's back end, if it wants to know.
+    Notify(Box<Notice>),
     /// Have the store do a job; [`Dialects::on_stored`] is called with `tag` once it is on disk, or with why it is not.
     /// Jobs of one shard are done in the order of these actions.
     Store {

@@ -4,6 +4,7 @@ use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
+use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
@@ -14,10 +15,11 @@ use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD,
+    PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
+use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
@@ -74,6 +76,7 @@ struct Node {
     addresses: Vec<Address>,
     shards: Vec<JoinHandle<()>>,
     hooks: Hooks,
+    webhooks: Webhooks,
     store: Store,
     lifecycle: Lifecycle,
     places: Vec<Place>,
@@ -112,12 +115,14 @@ impl Node {
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
         let (store, logs) = open_store(config, addresses.clone())?;
         let hooks = start_hooks(config, addresses.clone())?;
+        let webhooks = webhooks::start(config, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
             internal_listeners: internal(config),
             counters: counters.clone(),
             hooks: Some(hooks.handle()),
+            webhooks: Some(webhooks.handle()),
             store: Some(store.handle()),
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
@@ -126,6 +131,7 @@ impl Node {
         let apps = Apps::new(config.apps.iter().cloned());
         let apps = Arc::new(apps.map_err(|refusal| format!("the apps cannot be: {refusal:?}"))?);
         let caller = Arc::new(HookCaller(hooks.handle()));
+        let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
@@ -141,6 +147,7 @@ impl Node {
                 apps: apps.clone(),
                 pages: pages.clone(),
                 caller: caller.clone(),
+                notifier: notifier.clone(),
                 keeper: keeper.clone(),
                 logs: logs.clone(),
                 node: counters.clone(),
@@ -157,7 +164,7 @@ impl Node {
             };
         }
         lifecycle.running.store(true, Ordering::Relaxed);
-        Ok(Node { addresses, shards: running, hooks, store, lifecycle, places, driver })
+        Ok(Node { addresses, shards: running, hooks, webhooks, store, lifecycle, places, driver })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
@@ -172,6 +179,10 @@ impl Node {
         let given_up = self.hooks.shutdown(Duration::from_secs(1));
         if given_up > 0 {
             warn!(calls = given_up, "calls to back ends were given up");
+        }
+        let lost = self.webhooks.shutdown(Duration::from_millis(WEBHOOK_STOP_MS));
+        if lost > 0 {
+            warn!(events = lost, "web hook events were given up");
         }
         if let Err(error) = self.store.shutdown() {
             warn!(%error, "the store was not closed properly; what was acknowledged is safe");

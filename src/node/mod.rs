@@ -9,3 +9,4 @@ pub mod host;
 pub mod memory;
 pub mod metrics;
 pub mod pages;
+pub mod webhooks;

@@ -90,6 +90,11 @@ impl Shard {
                         self.work.push_back(Work::Hook { token, answer: Box::new(Err(failure)) });
                     }
                 }
+                Action::Notify(notice) => {
+                    if self.notifier.wants(notice.channel.app(), notice.what.kind()) {
+                        self.notifier.notify(*notice);
+                    }
+                }
                 Action::Store { job, tag } => {
                     let to = tag.map_or_else(|| self.nobody(), |tag| self.reply_to(slot, tag));
                     self.submit(*job, to);

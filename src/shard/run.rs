@@ -9,7 +9,7 @@ use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
-use super::{Caller, Keeper, Pages, Shard};
+use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
 use crate::channel::log::Logs;
 use crate::channel::members::Members;
@@ -149,6 +149,8 @@ pub struct ShardConfig {
     pub pages: Arc<dyn Pages>,
     /// Makes hook calls.
     pub caller: Arc<dyn Caller>,
+    /// Tells back ends what has happened.
+    pub notifier: Arc<dyn Notifier>,
     /// Keeps what survives the node.
     pub keeper: Arc<dyn Keeper>,
     /// Which log belongs to which channel.
@@ -230,7 +232,7 @@ impl Shard {
         let encoder = Encoder::new(config.dialects.relay.forms());
         let mut home = Home::new(config.limits.home);
         home.use_logs(config.logs);
-        let shard = Shard {
+        let mut shard = Shard {
             id: config.id,
             net,
             slab: Default::default(),
@@ -240,6 +242,7 @@ impl Shard {
             dialects: config.dialects,
             pages: config.pages,
             caller: config.caller,
+            notifier: config.notifier,
             keeper: config.keeper,
             next_sweep_ms: 0,
             counters,
@@ -277,6 +280,7 @@ impl Shard {
             drain: None,
             next_unix_shard: 0,
         };
+        shard.follow_apps();
         Ok((runtime, shard, config.bell, kind))
     }
 

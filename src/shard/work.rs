@@ -7,11 +7,11 @@ use super::mailbox::Mail;
 use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::members::{Form, Member};
+use crate::channel::notice::{Notice, What};
 use crate::channel::store::Outcome;
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, List, Publication, ReplyTo, Token,
 };
-use crate::dialect::app::Apps;
 use std::sync::Arc;
 
 /// One thing to do.
@@ -107,16 +107,6 @@ impl Shard {
         self.work.push_back(Work::Effect(Effect::Answer { to: from, answer }));
     }
 
-    fn change_apps(&mut self, apps: Arc<Apps>) {
-        apps.iter().for_each(|app| self.home.name_app(app.number, &app.settings.id));
-        self.apps = apps;
-        for slot in 0..self.slab.slots() {
-            if self.slab[slot].state == State::Open && self.slab[slot].open {
-                self.with_session(slot, |dialects, context, session| dialects.on_apps(context, session));
-            }
-        }
-    }
-
     fn effect(&mut self, effect: Effect) {
         let own = self.id as usize;
         match effect {
@@ -130,6 +120,7 @@ impl Shard {
                 }
             }
             Effect::Announce { shards, channel, announcement } => {
+                self.tell_back_end(&channel, &announcement);
                 for shard in shards.iter().filter(|&s| s != own) {
                     let (key, announcement) = (channel.clone(), announcement.clone());
                     self.post.send(shard, Mail::Announce { key, announcement });
@@ -154,6 +145,14 @@ impl Shard {
                     self.post.send(to.shard as usize, mail);
                 }
             }
+        }
+    }
+
+    /// Hands what a home announces to those who tell the app's back end.
+    fn tell_back_end(&self, channel: &Arc<ChannelKey>, announcement: &Announcement) {
+        let what = What::from(announcement);
+        if self.notifier.wants(channel.app(), what.kind()) {
+            self.notifier.notify(Notice { channel: channel.clone(), what });
         }
     }
 

@@ -233,6 +233,20 @@ fn an_app_that_wants_to_know_later_is_told_what_changes_from_then_on() {
 }
 
 #[test]
+fn what_the_node_keeps_for_itself_is_none_of_the_apps_channels() {
+    let mut b = Bench::new(AppWays { channels: 1, ..BOTH });
+    b.stream(0);
+    let ask = || Command::Subscribe(Box::new(stream()));
+    let (told, registered) = b.apply("#user-1", 0, ask());
+    assert_eq!((told, b.refused), (vec!["answer".to_owned()], None));
+    let (class, epoch) = registered.unwrap();
+    assert!(b.apply("#user-1", 0, Command::Unsubscribe { class, epoch }).0.is_empty());
+    b.home.set_app(7, AppWays { channels: 2, ..BOTH });
+    b.apply("d", 0, ask());
+    assert_eq!(b.refused, None, "it was not counted either");
+}
+
+#[test]
 fn channels_of_an_app_are_limited() {
     let two = AppWays { channels: 2, ..AppWays::default() };
     let mut b = Bench::new(AppWays::default());

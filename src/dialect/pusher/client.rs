@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use super::signin::SignedIn;
 use super::{Pusher, State, Tools};
 use crate::channel::command::{Class, Command, Start, Subscribe as Ask, Subscribed};
+use crate::channel::notice::{self, Notice, What};
 use crate::channel::{
     self, Answer, ChannelKey, Concurrency, Ended, Message as Publish, Origin, Policy, Roster, SessionId, User,
 };
@@ -385,8 +386,19 @@ impl Client {
             ..Publish::default()
         };
         let policy = if cache { app.cache_policy.clone() } else { app.policy.clone() };
+        cx.act(Action::Notify(Box::new(Notice { channel: key.clone(), what: what(self.id, &message) })));
         cx.act(Action::Tell { key, command: Command::Publish { message, policy, create: true } });
     }
+}
+
+/// What the back end is told of a client's event.
+fn what(session: SessionId, sent: &Publish) -> What {
+    What::ClientEvent(Box::new(notice::ClientEvent {
+        event: sent.event.clone().unwrap_or_default(),
+        data: Some(sent.payload.clone()),
+        session,
+        user: sent.origin.as_ref().and_then(|origin| origin.user_id.clone()),
+    }))
 }
 
 /// A subscription to what comes.
@@ -418,7 +430,11 @@ fn succeeded(cx: &mut Context<'_>, key: &Arc<ChannelKey>, name: &str, subscribed
             let frame = cx.encoder.replayed(form::EVENTS, Some(key), publication);
             cx.act(Action::Replay(frame));
         }
-        None => send(cx, |out| event::cache_miss(out, name)),
+        None => {
+            send(cx, |out| event::cache_miss(out, name));
+            let what = What::CacheMiss(subscribed.last);
+            cx.act(Action::Notify(Box::new(Notice { channel: key.clone(), what })));
+        }
     }
 }
 

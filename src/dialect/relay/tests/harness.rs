@@ -269,6 +269,7 @@ impl Rig {
                 Action::Deadline(ms) => connection.deadline = ms,
                 Action::Refused { label, .. } => self.refused.push(label),
                 Action::Move { .. } => panic!("the relay does not move"),
+                Action::Notify(_) => panic!("the relay tells no back end of itself"),
                 Action::Store { .. } => panic!("the relay stores nothing by itself"),
             }
         }
