@@ -90,6 +90,7 @@ impl ReplayFrames {
 
 impl Publication {
     /// A publication with these `(published_ns, expires_ms)`.
+    #[inline]
     pub fn new(
         position: Position,
         previous: Position,
