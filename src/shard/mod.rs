@@ -89,6 +89,7 @@ pub struct Shard {
     caller: Arc<dyn Caller>,
     notifier: Arc<dyn Notifier>,
     keeper: Arc<dyn Keeper>,
+    registrar: Arc<dyn apps::Registrar>,
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
     counters: Arc<Counters>,
@@ -155,6 +156,7 @@ impl Shard {
             apps: &self.apps,
             tools: &mut self.tools,
             actions: &mut actions,
+            sessions: &self.slab,
             figures: &self.node,
         };
         self.calling = Some(slot);

@@ -219,6 +219,7 @@ impl Rig {
             apps: &Default::default(),
             tools: &mut Default::default(),
             actions: &mut actions,
+            sessions: &(),
             figures: &Zeros,
         };
         let session = match &mut connection.session {
@@ -254,6 +255,7 @@ impl Rig {
                 Action::Stand(_) => panic!("nobody wants it here"),
                 Action::Command { key, command, tag } => self.work.push_back((number, tag, key, command)),
                 Action::List { .. } => panic!("the relay lists nothing"),
+                Action::CreateApp { .. } => panic!("the relay makes no apps"),
                 Action::Tell { key, command } => self.work.push_back((usize::MAX, 0, key, command)),
                 Action::Subscribe { key, form, ask, tag } => {
                     assert!(connection.subs.iter().all(|sub| sub.tag != tag), "tag {tag} twice");
