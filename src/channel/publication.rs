@@ -105,6 +105,7 @@ impl ReplayFrames {
 
 impl Publication {
     /// A publication with these `(published_ns, expires_ms)`.
+    #[inline]
     pub fn new(
         position: Position,
         previous: Position,
