@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A connect or a handshake answer may take so long.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -159,6 +159,7 @@ pub struct Publisher {
     /// A request is written whose answer decides.
     asked: bool,
     reconnected: bool,
+    signing_ns: u64,
     answers: Vec<u8>,
     /// Requests whose answer has not come yet, those not yet written included.
     pub unanswered: usize,
@@ -182,6 +183,7 @@ impl Publisher {
             written: 0,
             asked: false,
             reconnected: false,
+            signing_ns: 0,
             answers: Vec::new(),
             unanswered: 0,
         })
@@ -189,9 +191,15 @@ impl Publisher {
 
     /// Queues a request. `flush` writes it.
     pub fn post(&mut self, payload: &[u8]) {
-        let before = self.out.len();
+        let (before, begun) = (self.out.len(), self.post.is_signed().then(Instant::now));
         self.post.append(&mut self.out, payload, unix_seconds);
+        self.signing_ns += begun.map_or(0, |begun| begun.elapsed().as_nanos() as u64);
         self.queued(before);
+    }
+
+    /// Time that signing has taken since this was asked last, nanoseconds.
+    pub fn take_signing_ns(&mut self) -> u64 {
+        std::mem::take(&mut self.signing_ns)
     }
 
     /// Queues a request as `post` says instead.

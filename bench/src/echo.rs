@@ -4,6 +4,7 @@ mod load;
 
 use crate::contest::{self, Bout, Plan, Side};
 use crate::load::ClientMode;
+use crate::locations::Locations;
 use crate::options::{EchoArgs, Setup, at_least, check_rounds};
 use crate::round::Work;
 use crate::wire::Dialect;
@@ -73,7 +74,8 @@ fn bout(scenario: &'static str, args: &EchoArgs, connections: usize, payload_byt
             json: args.server.json,
         },
         connections,
-        start: Box::new(|setup| setup.server(&["--echo"])),
+        locations: Locations::default(),
+        options: &["--echo"],
         head: format!(
             "echo: {connections} connections, {payload_bytes} B, one message in flight each; {} rounds of {} s; \
              every echo checked",
@@ -83,5 +85,6 @@ fn bout(scenario: &'static str, args: &EchoArgs, connections: usize, payload_byt
         wire: String::new(),
         connect: Box::new(connect),
         plain: None,
+        beside: Vec::new(),
     }
 }

@@ -14,6 +14,11 @@ pub fn run(args: &FanoutArgs, brief: bool) -> Result<(), String> {
         args.load.speak_plainly();
         bout.plain = Some(Box::new(self::bout("fanout", &args)?));
     }
+    for &dialect in &args.beside {
+        let mut args = args.clone();
+        args.load.speak_beside(dialect);
+        bout.stand_beside(self::bout("fanout", &args)?);
+    }
     bout.play(&Setup::prepare(&args.server)?, args.floor, brief)
 }
 
@@ -23,20 +28,16 @@ pub fn bout(scenario: &'static str, args: &FanoutArgs) -> Result<Bout, String> {
     let plan = plan(scenario, args, &shape);
     Ok(Bout {
         connections: shape.subscribers + shape.publishers,
-        start: starter(&shape),
+        locations: shape.locations(),
+        options: &[],
         head: head(&shape, &plan),
         latency: latency_note(&shape),
         wire: shape.label(),
         connect: connector(shape),
         plain: None,
+        beside: Vec::new(),
         plan,
     })
-}
-
-/// Starts the server of the options, set up for `shape` if it is fanwire.
-pub fn starter(shape: &Shape) -> Box<contest::Start> {
-    let shape = shape.clone();
-    Box::new(move |setup| setup.server_with(shape.locations()))
 }
 
 /// Connects the subscribers and publishers of `shape`.

@@ -9,6 +9,7 @@ mod pongs;
 
 use crate::client::{Subscriber, source_address};
 use crate::contest::explain;
+use crate::locations::Locations;
 use crate::options::{CHANNEL, Channels, IdleArgs, Setup};
 use crate::peers::Peer;
 use crate::procfs::{self, ProcessTree, UserMemory};
@@ -17,7 +18,7 @@ use crate::server::{self, Server};
 use crate::sys;
 use crate::vitals::ConfigFile;
 use crate::watchdog;
-use crate::wire::{App, Wire};
+use crate::wire::{App, Dialect, Wire};
 use pongs::Pongs;
 use std::collections::BTreeMap;
 use std::io;
@@ -137,6 +138,9 @@ fn prepare(args: &IdleArgs) -> Result<(Setup, PerConnection), String> {
     if !(0.5..=3600.0).contains(&args.ping_interval) {
         return Err("--ping-interval must lie between 0.5 and 3600".to_owned());
     }
+    if args.pings && args.dialect != Dialect::Relay {
+        return Err("--pings is for the relay: the node's other dialects have pings of their own".to_owned());
+    }
     let setup = Setup::prepare(&args.server)?;
     setup.check_descriptors(args.subscribers + WARM_UP_CONNECTIONS)?;
     watchdog::plan(Duration::from_secs_f64(calm_seconds(args)));
@@ -151,17 +155,26 @@ fn calm_seconds(args: &IdleArgs) -> f64 {
 
 fn measure_own(args: &IdleArgs, setup: &Setup, bare: PerConnection) -> Result<(Server, Measured), String> {
     let config = if args.pings { Some(ping_config(args.ping_interval)?) } else { None };
+    let wire = |index| own_wire(args, index);
     let mut server = match &config {
         Some(config) => setup.server(&["--config", &config.path()])?,
-        None => setup.server(&[])?,
-    };
-    let wire = |index| match args.channels {
-        Channels::One => Wire::relay(&args.path),
-        Channels::Each => Wire::relay(&format!("{}-{index}", args.path)),
+        None => setup.server_with(&Locations::of(&[wire(0)]), &[])?,
     };
     let measured = measure(args, &mut server, &wire, bare, false);
     let measured = measured.map_err(|error| explain(&mut server, error))?;
     Ok((server, measured))
+}
+
+/// What connection number `index` to the server of the options speaks.
+fn own_wire(args: &IdleArgs, index: usize) -> Wire {
+    let name = |base: &str| match args.channels {
+        Channels::One => base.to_owned(),
+        Channels::Each => format!("{base}-{index}"),
+    };
+    match args.dialect {
+        Dialect::Relay => Wire::relay(&name(&args.path)),
+        dialect => Wire::of(dialect, &name(CHANNEL), &args.app.app()),
+    }
 }
 
 /// Measures one server; connection number `index` speaks `wire(index)`. One that `polls` need not come to rest.

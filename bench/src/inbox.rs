@@ -103,6 +103,11 @@ impl Inbox {
         Inbox { held, mode }
     }
 
+    /// Whether nothing has come behind the last whole message.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Takes bytes of `subscriber`'s socket. `limit` bounds a message, bytes.
     #[inline]
     pub fn take(

@@ -231,9 +231,9 @@ impl Load {
         }
         lacking.truncate(kept);
         self.lacking = lacking;
-        for publisher in &mut self.publishers {
-            if publisher.unanswered > 0 {
-                publisher.read_answers(&mut self.buffer)?;
+        for index in 0..self.publishers.len() {
+            if self.publishers[index].unanswered > 0 {
+                self.read_answers(index, round)?;
             }
         }
         Ok(())
@@ -252,12 +252,22 @@ impl Load {
             match (tag as usize).checked_sub(self.subscribers.len()) {
                 None => self.read(tag as usize, round)?,
                 Some(publisher) => {
-                    self.publishers[publisher].read_answers(&mut self.buffer)?;
+                    self.read_answers(publisher, round)?;
                     self.watch_again(publisher)?;
                 }
             }
         }
         self.tags = tags;
+        Ok(())
+    }
+
+    fn read_answers(&mut self, index: usize, round: &mut Round) -> Result<(), String> {
+        let publisher = &mut self.publishers[index];
+        let due = publisher.unanswered > 0;
+        publisher.read_answers(&mut self.buffer)?;
+        if due && publisher.unanswered == 0 && self.shape.window == 1 {
+            round.acks.record(self.published_at[index][0].elapsed().as_nanos() as u64);
+        }
         Ok(())
     }
 
@@ -399,6 +409,7 @@ impl Work for Load {
         }
         watch.stop(&mut round)?;
         self.events.desk.check_compressed()?;
+        round.signing_ns = self.publishers.iter_mut().map(Publisher::take_signing_ns).sum();
         round.messages = self.ledger.complete() - first;
         round.deliveries = round.messages * self.subscribers.len() as u64;
         Ok(round)

@@ -9,6 +9,7 @@ mod churn;
 mod client;
 mod compare;
 mod contest;
+mod durable;
 mod echo;
 mod fanout;
 mod floor;
@@ -93,6 +94,8 @@ enum Scenario {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// Publishes to durable channels beside publishes to channels in memory: rate, time until acknowledged, CPU.
+    Durable(durable::DurableArgs),
     /// Everybody connects at once, is cut, and comes back for the messages missed: CPU per client, time until all have
     /// everything, refused connections.
     Storm(StormArgs),
@@ -102,6 +105,8 @@ enum Scenario {
     Mixed(mixed::MixedArgs),
     /// Members of a Pusher presence channel come and go: CPU per announcement, latency.
     Presence(presence::PresenceArgs),
+    /// Thousands of users join presence channels at once, and leave at once: CPU per join and leave, bytes, latency.
+    PresenceStorm(presence::storm::PresenceStormArgs),
     /// Many idle WebSocket connections: bytes each in the server and in the kernel, and CPU while nothing happens.
     Idle(IdleArgs),
     /// Some of the subscribers stop reading, in every other round: latency and CPU of the others with and without, what
@@ -166,10 +171,12 @@ fn dispatch(arguments: Arguments, brief: bool) -> Result<(), String> {
         Some(Scenario::Echo(args)) => echo::run(&args),
         Some(Scenario::Publish(args)) => publish::run(&args),
         Some(Scenario::Compare { options }) => compare::run(&options),
+        Some(Scenario::Durable(args)) => durable::run(&args),
         Some(Scenario::Storm(args)) => storm::run(&args),
         Some(Scenario::Rooms(args)) => rooms::run(&args),
         Some(Scenario::Mixed(args)) => mixed::run(&args),
         Some(Scenario::Presence(args)) => presence::run(&args),
+        Some(Scenario::PresenceStorm(args)) => presence::storm::run(&args),
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Slow(args)) => slow::run(&args),
         Some(Scenario::Churn(args)) => churn::run(&args),

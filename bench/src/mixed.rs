@@ -142,7 +142,7 @@ pub fn run(args: &MixedArgs) -> Result<(), String> {
         json: args.server.json,
     };
     let run = contest::run_number();
-    let server = setup.server_with(Locations { raw: false, raw_beside: true, ..shape.locations() })?;
+    let server = setup.server_with(&Locations { raw: false, raw_beside: true, ..shape.locations() }, &[])?;
     let mut contenders = [Contender::start(server, |address| fanout::connect(address, shape.clone(), run))?];
     contenders[0].wire = shape.label();
     contest::compete(&mut contenders, &plan)?;

@@ -5,7 +5,7 @@ use crate::load::{ClientMode, Shape};
 use crate::locations::{ConfigFile, Locations};
 use crate::server::{self, Server};
 use crate::sys;
-use crate::wire::{App, Carrier, Dialect, Wire, WireArgs};
+use crate::wire::{App, AppArgs, Dialect, Wire, WireArgs};
 use clap::Args;
 use std::time::Duration;
 
@@ -60,6 +60,9 @@ pub struct FanoutArgs {
     /// Measure plain WebSockets too, in turn: what --deflate, --carrier or --dialect cost beside them.
     #[arg(long, conflicts_with_all = ["pid", "url"])]
     pub plain: bool,
+    /// Measure other dialects too, in turn with --dialect and on the same server, and tell the ratios.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "DIALECTS", conflicts_with = "plain")]
+    pub beside: Vec<Dialect>,
 }
 
 /// Shape of a fan-out.
@@ -150,13 +153,14 @@ pub fn check_rounds(rounds: usize, seconds: f64) -> Result<(), String> {
 impl FanoutLoad {
     /// Takes back what was asked for beside plain WebSockets of the relay dialect.
     pub fn speak_plainly(&mut self) {
-        self.wire = WireArgs {
-            dialect: Dialect::Relay,
-            carrier: Carrier::Websocket,
-            deflate: false,
-            ..self.wire.clone()
-        };
+        self.wire = self.wire.clone().speaking(Dialect::Relay);
         self.path = None;
+    }
+
+    /// Takes what stands beside it in `dialect`.
+    pub fn speak_beside(&mut self, dialect: Dialect) {
+        self.wire = self.wire.clone().beside(dialect);
+        (self.path, self.publish_path) = (None, None);
     }
 
     /// The load these options ask for.
@@ -257,12 +261,18 @@ pub struct PublishArgs {
     /// Server under load.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Where the subscriber opens its WebSocket.
-    #[arg(long, default_value = PATH)]
-    pub path: String,
-    /// Where messages are posted.
-    #[arg(long, default_value = PUBLISH_PATH)]
-    pub publish_path: String,
+    /// What the subscriber speaks. With pusher, publishes are signed requests of Pusher's HTTP API.
+    #[command(flatten)]
+    pub wire: WireArgs,
+    /// Where the subscriber connects. Default: as usual for the dialect, /sub/CHANNEL for the relay.
+    #[arg(long)]
+    pub path: Option<String>,
+    /// Where messages are posted. Default: /pub/CHANNEL, for all but pusher.
+    #[arg(long)]
+    pub publish_path: Option<String>,
+    /// Measure other dialects too, in turn with --dialect and on the same server, and tell the ratios.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "DIALECTS")]
+    pub beside: Vec<Dialect>,
     /// Keep-alive connections that publish.
     #[arg(long, default_value_t = 16)]
     pub connections: usize,
@@ -296,6 +306,12 @@ pub struct StormArgs {
     /// Server under load.
     #[command(flatten)]
     pub server: ServerArgs,
+    /// What clients speak. Others than the relay's have no ids to come back with: they only connect and subscribe.
+    #[arg(long, value_enum, default_value_t = Dialect::Relay)]
+    pub dialect: Dialect,
+    /// Keys of the Pusher application.
+    #[command(flatten)]
+    pub app: AppArgs,
     /// Where clients open their WebSocket; every round has a channel of its own behind it. The server must speak the
     /// subprotocol `ws+meta.nchan` and take `?last_event_id=`.
     #[arg(long, default_value = PATH)]
@@ -332,7 +348,13 @@ pub struct IdleArgs {
     /// Server under load.
     #[command(flatten)]
     pub server: ServerArgs,
-    /// Where subscribers open their WebSocket; with --channels each, -0, -1 .. is appended.
+    /// What the connections speak.
+    #[arg(long, value_enum, default_value_t = Dialect::Relay)]
+    pub dialect: Dialect,
+    /// Keys of the Pusher application.
+    #[command(flatten)]
+    pub app: AppArgs,
+    /// Where subscribers of the relay open their WebSocket; with --channels each, -0, -1 .. is appended.
     #[arg(long, default_value = PATH)]
     pub path: String,
     /// Idle WebSocket connections.
@@ -405,11 +427,12 @@ impl Setup {
         Ok(())
     }
 
-    /// As `server`, with a fanwire that is started here set up as `locations` says.
-    pub fn server_with(&self, locations: Locations) -> Result<Server, String> {
+    /// As `server`, with a fanwire that is started here set up as `locations` says, too.
+    pub fn server_with(&self, locations: &Locations, options: &[&str]) -> Result<Server, String> {
         let file = locations.write()?;
-        let options = file.as_ref().map(ConfigFile::options);
-        self.server(options.as_ref().map_or(&[], |options| options))
+        let file = file.as_ref().map(ConfigFile::options);
+        let all: Vec<&str> = file.iter().flatten().chain(options).copied().collect();
+        self.server(&all)
     }
 
     /// Starts or attaches the server the options name. `options` go to fanwire if it is fanwire.

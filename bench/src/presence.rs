@@ -4,8 +4,10 @@ mod crowd;
 mod line;
 #[cfg(test)]
 mod server;
+pub mod storm;
 
 use crate::contest::{self, Contender, Plan};
+use crate::locations::Locations;
 use crate::options::{ServerArgs, Setup, SweepArgs, at_least, check_rounds};
 use crate::report::{self, JsonLine, progress};
 use crate::round::{Round, Work};
@@ -80,13 +82,16 @@ pub fn run(args: &PresenceArgs) -> Result<(), String> {
         seconds: args.sweeps.seconds,
         json: args.server.json,
     };
+    let members = shape.watchers + shape.users;
+    let locations =
+        Locations { app: Some(shape.app.clone()), presence_users: Some(members), ..Locations::default() };
     let mut crowd = None;
     let connect = |address| {
         let shared = Rc::new(RefCell::new(Crowd::connect(address, shape.clone())?));
         crowd = Some(shared.clone());
         Ok(Box::new(Shared(shared)) as _)
     };
-    let mut contenders = [Contender::start(setup.server(&[])?, connect)?];
+    let mut contenders = [Contender::start(setup.server_with(&locations, &[])?, connect)?];
     let crowd = crowd.ok_or("no crowd")?;
     contenders[0].wire = "pusher".to_owned();
     contest::compete(&mut contenders, &plan)?;

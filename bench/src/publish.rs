@@ -5,12 +5,17 @@ use crate::fanout;
 use crate::ledger::{PUBLISHERS_MAX, TAG_BYTES};
 use crate::load::Shape;
 use crate::options::{PublishArgs, Setup, at_least, check_rounds};
-use crate::wire::Wire;
 use std::time::Duration;
 
 /// Runs the scenario.
 pub fn run(args: &PublishArgs) -> Result<(), String> {
-    let bout = bout("publish", args)?;
+    let mut bout = bout("publish", args)?;
+    for &dialect in &args.beside {
+        let mut args = args.clone();
+        args.wire = args.wire.beside(dialect);
+        (args.path, args.publish_path) = (None, None);
+        bout.stand_beside(self::bout("publish", &args)?);
+    }
     bout.play(&Setup::prepare(&args.server)?, args.floor, false)
 }
 
@@ -36,12 +41,18 @@ pub fn bout(scenario: &'static str, args: &PublishArgs) -> Result<Bout, String> 
     };
     Ok(Bout {
         plain: None,
+        beside: Vec::new(),
         connections: shape.publishers + 1,
-        start: fanout::starter(&shape),
+        locations: shape.locations(),
+        options: &[],
         head: format!(
-            "{scenario}: {} keep-alive connections, {in_flight}, {} B, one subscriber; {} rounds of {} s; \
+            "{scenario}: {} keep-alive connections, {in_flight}, {} B, one subscriber{}; {} rounds of {} s; \
              every answer and delivery checked",
-            shape.publishers, shape.payload_bytes, plan.rounds, plan.seconds
+            shape.publishers,
+            shape.payload_bytes,
+            shape.spoken(),
+            plan.rounds,
+            plan.seconds
         ),
         latency: fanout::latency_note(&shape),
         wire: shape.label(),
@@ -58,6 +69,8 @@ fn shape(args: &PublishArgs) -> Result<Shape, String> {
     if args.connections > PUBLISHERS_MAX {
         return Err(format!("--connections must be at most {PUBLISHERS_MAX}"));
     }
+    let wire = args.wire.wire(args.path.as_deref())?;
+    let publish_path = args.publish_path.clone().unwrap_or_else(|| format!("/pub/{}", wire.channel));
     Ok(Shape {
         subscribers: 1,
         publishers: args.connections,
@@ -65,8 +78,8 @@ fn shape(args: &PublishArgs) -> Result<Shape, String> {
         batch: args.pipeline > 1,
         rate: None,
         payload_bytes: args.payload,
-        wires: vec![Wire::relay(&args.path)],
-        publish_path: args.publish_path.clone(),
+        wires: vec![wire],
+        publish_path,
         sources: 1,
         client: args.client,
         pause: Duration::from_micros(args.pause_us),

@@ -100,7 +100,7 @@ pub fn run(args: &RoomsArgs) -> Result<(), String> {
         json: args.server.json,
     };
     let run = contest::run_number();
-    let server = setup.server_with(Locations::of(std::slice::from_ref(&shape.wire)))?;
+    let server = setup.server_with(&Locations::of(std::slice::from_ref(&shape.wire)), &[])?;
     let connect = |address| Ok(Box::new(RoomsLoad::connect(address, shape.clone(), run)?) as _);
     let mut contenders = [Contender::start(server, connect)?];
     contenders[0].wire = shape.wire.label();

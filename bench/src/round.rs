@@ -45,6 +45,10 @@ pub struct Round {
     pub lags: Latencies,
     /// Open loop: messages that were late because the window was full, and those due meanwhile.
     pub held: u64,
+    /// Time it took the client to sign publishes, nanoseconds: before they count as published.
+    pub signing_ns: u64,
+    /// With one message in flight per publisher: from a publish to its answer.
+    pub acks: Latencies,
     /// Where the load has parts: from publish (or scheduled time) to each delivery, by part.
     pub parts: Vec<Latencies>,
 }

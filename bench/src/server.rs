@@ -26,6 +26,8 @@ pub struct Server {
     pub core: usize,
     root: u32,
     started: Option<Started>,
+    /// Another one of these stands for the same server, and has started it here.
+    guest: bool,
 }
 
 struct Started {
@@ -56,7 +58,7 @@ impl Server {
         })?;
         let root = child.id();
         let started = Some(Started { child, output });
-        let mut server = Server { name: name.to_owned(), address, core, root, started };
+        let mut server = Server { name: name.to_owned(), address, core, root, started, guest: false };
         let begun = Instant::now();
         while TcpStream::connect(address).is_err() {
             server.check_alive()?;
@@ -70,10 +72,23 @@ impl Server {
 
     /// Takes a server that runs already.
     pub fn attach(name: &str, root: u32, address: SocketAddrV4, core: usize) -> Result<Server, String> {
-        let mut server = Server { name: name.to_owned(), address, core, root, started: None };
+        let mut server = Server { name: name.to_owned(), address, core, root, started: None, guest: false };
         server.check_alive()?;
         TcpStream::connect(address).map_err(|e| format!("cannot connect to {address}: {e}"))?;
         Ok(server)
+    }
+
+    /// The same server under another name, for another load. It must not outlive this one.
+    pub fn again(&self, name: &str) -> Server {
+        let guest = self.started.is_some() || self.guest;
+        Server {
+            name: name.to_owned(),
+            address: self.address,
+            core: self.core,
+            root: self.root,
+            started: None,
+            guest,
+        }
     }
 
     /// The server's processes as they are now.
@@ -88,14 +103,14 @@ impl Server {
 
     /// Stops a server that was started here until `resume`.
     pub fn pause(&self) {
-        if self.started.is_some() {
+        if self.started.is_some() || self.guest {
             sys::signal_group(self.root, libc::SIGSTOP);
         }
     }
 
     /// Lets a paused server go on.
     pub fn resume(&self) {
-        if self.started.is_some() {
+        if self.started.is_some() || self.guest {
             sys::signal_group(self.root, libc::SIGCONT);
         }
     }

@@ -84,6 +84,11 @@ impl Gauges {
     }
 }
 
+/// A counter of the server's own; None if it does not tell it.
+pub fn counter(address: SocketAddrV4, name: &str) -> Result<Option<f64>, String> {
+    fetch(address, "/metrics").map(|page| sum(&page, name)).map_err(|e| format!("/metrics: {e}"))
+}
+
 /// Sum of all samples of a metric; None if there is none.
 fn sum(page: &str, name: &str) -> Option<f64> {
     let value = |line: &str| -> Option<f64> {

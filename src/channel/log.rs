@@ -1,7 +1,7 @@
 //! Which log of the store belongs to which channel, and which logs there were when the node started.
 
 use crate::channel::store::Retention;
-use crate::channel::{ChannelKey, Position};
+use crate::channel::{ChannelKey, HIDDEN_APP, Position};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -17,7 +17,8 @@ pub struct AtStart {
 }
 
 /// The logs of a node, as each home has them. A log's name is the id of the app, 0, the group, 0, and the channel's name;
-/// in a group the bytes 0 and 1 are written as 1 1 and 1 2, so that no two channels share a name.
+/// in a group the bytes 0 and 1 are written as 1 1 and 1 2, so that no two channels share a name. Of a channel of an
+/// app's hidden side it begins with 0.
 #[derive(Clone, Debug, Default)]
 pub struct Logs {
     /// By the numbers of apps, or of what else has channels of its own.
@@ -75,7 +76,11 @@ impl Logs {
     /// What the names of all logs of the group begin with.
     fn group(&self, key: &ChannelKey) -> Vec<u8> {
         let mut name = Vec::with_capacity(32 + key.group().len() + key.name().len());
-        name.extend_from_slice(self.ids.get(&key.app()).map_or(b"", |id| id.as_bytes()));
+        if key.app() & HIDDEN_APP != 0 {
+            name.push(0);
+        }
+        let app = key.app() & !HIDDEN_APP;
+        name.extend_from_slice(self.ids.get(&app).map_or(b"", |id| id.as_bytes()));
         name.push(0);
         for &byte in key.group() {
             match byte {

@@ -21,6 +21,8 @@ pub struct AppSettings {
     pub key: String,
     /// What its back ends sign with.
     pub secret: String,
+    /// What people call it; empty: by its id.
+    pub name: String,
     /// Switched off, it takes neither clients nor events.
     pub enabled: bool,
     /// Clients may send events to each other (pusher.md section 9).
@@ -57,6 +59,7 @@ impl AppSettings {
             id: id.into(),
             key: key.into(),
             secret: secret.into(),
+            name: String::new(),
             enabled: true,
             client_events: false,
             subscription_count: false,
@@ -71,6 +74,11 @@ impl AppSettings {
             history_ms: APP_HISTORY_MS,
             cache_ms: APP_CACHE_MS,
         }
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        if self.name.is_empty() { &self.id } else { &self.name }
     }
 
     /// Whether its names can be.
@@ -247,12 +255,18 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// A table of these apps.
+    /// A table of these apps. Number 0, to which the native interface's channels belong, is the first one's; without
+    /// any it stays nobody's.
     ///
     /// # Errors
     /// See [`AppRefusal`].
     pub fn new(settings: impl IntoIterator<Item = AppSettings>) -> Result<Apps, AppRefusal> {
-        settings.into_iter().try_fold(Apps::default(), |apps, settings| apps.with(settings))
+        let mut apps = Apps::default();
+        settings.into_iter().try_for_each(|settings| apps.insert(settings))?;
+        if apps.apps.is_empty() {
+            apps.apps.push(None);
+        }
+        Ok(apps)
     }
 
     /// The table with one app more.
@@ -260,18 +274,27 @@ impl Apps {
     /// # Errors
     /// See [`AppRefusal`].
     pub fn with(&self, settings: AppSettings) -> Result<Apps, AppRefusal> {
+        let mut apps = self.clone();
+        apps.insert(settings)?;
+        Ok(apps)
+    }
+
+    /// Takes one app more in.
+    ///
+    /// # Errors
+    /// See [`AppRefusal`]; then nothing has changed.
+    pub fn insert(&mut self, settings: AppSettings) -> Result<(), AppRefusal> {
         if self.by_id.contains_key(&*settings.id) || self.by_key.contains_key(&*settings.key) {
             return Err(AppRefusal::Taken);
         }
         if self.len() >= NODE_APPS {
             return Err(AppRefusal::TooMany);
         }
-        let mut apps = self.clone();
-        let number = apps.apps.len() as u32;
-        apps.by_id.insert(settings.id.as_str().into(), number);
-        apps.by_key.insert(settings.key.as_str().into(), number);
-        apps.apps.push(Some(Arc::new(App::new(number, settings))));
-        Ok(apps)
+        let number = self.apps.len() as u32;
+        self.by_id.insert(settings.id.as_str().into(), number);
+        self.by_key.insert(settings.key.as_str().into(), number);
+        self.apps.push(Some(Arc::new(App::new(number, settings))));
+        Ok(())
     }
 
     /// The table without the app `id`; `None` if it has none.
@@ -332,6 +355,15 @@ mod tests {
         assert!(later.by_id("a").is_none() && later.by_key("a-key").is_none() && later.get(0).is_none());
         assert!(later.without("a").is_none());
         assert_eq!((later.len(), later.iter().count()), (2, 2));
+    }
+
+    #[test]
+    fn nobody_gets_the_number_of_the_native_interface_later() {
+        let apps = Apps::new([]).unwrap();
+        assert!(apps.is_empty());
+        let later = apps.with(app("a")).unwrap();
+        assert_eq!((later.by_id("a").unwrap().number, later.len()), (1, 1));
+        assert!(later.get(0).is_none());
     }
 
     #[test]

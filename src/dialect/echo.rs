@@ -171,6 +171,7 @@ mod tests {
             apps: &Default::default(),
             tools: &mut Default::default(),
             actions: &mut actions,
+            sessions: &(),
             figures: &NoFigures,
         };
         (what(&mut cx), actions)

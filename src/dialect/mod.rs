@@ -31,6 +31,7 @@ pub mod echo;
 pub mod encode;
 pub mod http;
 pub mod pusher;
+pub mod pushi;
 pub mod relay;
 pub mod session;
 pub mod upgrade;
@@ -41,7 +42,7 @@ pub use session::{Dialects, Session};
 use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;
 use crate::channel::store::Job;
-use crate::channel::{ChannelKey, KeyCache, Message, Notice, Now, Policy};
+use crate::channel::{ChannelKey, KeyCache, Message, Notice, Now, Policy, SessionId};
 use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::ws::deflate::Params;
 use bytes::Bytes;
@@ -77,6 +78,8 @@ pub struct Context<'a> {
     pub tools: &'a mut Tools,
     /// What the shard shall do, in order.
     pub actions: &'a mut Vec<Action>,
+    /// The other sessions of this shard.
+    pub sessions: &'a dyn Sessions,
     /// Figures of the whole node, for status pages.
     pub figures: &'a dyn Figures,
 }
@@ -103,6 +106,21 @@ impl Context<'_> {
 pub struct Tools {
     /// For reading what Pusher's clients and back ends send.
     pub pusher: Option<Box<pusher::Tools>>,
+    /// The same for Pushi.
+    pub pushi: Option<Box<pushi::Tools>>,
+}
+
+/// Sessions of one shard, for those who ask about each other.
+pub trait Sessions {
+    /// The session of this name, if it is here and is not the one that is being called.
+    fn session(&self, id: SessionId) -> Option<&Session>;
+}
+
+/// There are none.
+impl Sessions for () {
+    fn session(&self, _: SessionId) -> Option<&Session> {
+        None
+    }
 }
 
 /// Node-wide figures that a dialect's status page shows; sums over all shards, a moment old.

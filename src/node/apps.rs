@@ -114,8 +114,7 @@ impl Roster {
         if settings.id != id {
             return Err(format!("its document says that it is `{}`", settings.id));
         }
-        self.apps = Arc::new(self.apps.with(settings).map_err(|refusal| refusal.to_string())?);
-        Ok(())
+        Arc::make_mut(&mut self.apps).insert(settings).map_err(|refusal| refusal.to_string())
     }
 
     /// Documents of all stored apps.
@@ -253,5 +252,99 @@ impl Worker {
         if let Err(RecvTimeoutError::Timeout) = all.recv_timeout(Duration::from_millis(APPS_NOTED_MS)) {
             warn!(after_ms = APPS_NOTED_MS, "a shard stands still and has not heard of a change of apps");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::NODE_APPS;
+    use crate::service::store::Store;
+
+    fn store() -> Store {
+        Store::open_in_memory(Default::default(), Arc::new(|_, _| {})).unwrap()
+    }
+
+    fn app(id: &str, key: &str) -> AppSettings {
+        AppSettings { client_events: true, ..AppSettings::new(id, key, "secret") }
+    }
+
+    fn ids(roster: &Roster) -> Vec<&str> {
+        roster.apps().iter().map(|app| &*app.settings.id).collect()
+    }
+
+    #[test]
+    fn what_was_added_is_loaded_again_behind_the_configured_ones() {
+        let store = store();
+        let mut roster = Roster::load(&[app("c", "kc")], store.handle()).unwrap();
+        let added = roster.add(app("b", "kb")).unwrap();
+        assert_eq!((added.number, roster.is_configured(&added)), (1, false));
+        roster.add(app("a", "ka")).unwrap();
+        assert_eq!(roster.remove("a").unwrap().unwrap().settings.id, "a");
+        let again = Roster::load(&[app("c", "kc")], store.handle()).unwrap();
+        assert_eq!(ids(&again), ["c", "b"]);
+        assert_eq!(again.apps().by_id("b").unwrap().settings, app("b", "kb"));
+        assert!(again.is_configured(again.apps().by_id("c").unwrap()));
+    }
+
+    #[test]
+    fn stored_apps_that_clash_wait_until_they_are_removed_or_do_not_clash() {
+        let store = store();
+        let mut roster = Roster::load(&[], store.handle()).unwrap();
+        roster.add(app("same-id", "k1")).unwrap();
+        roster.add(app("other", "same-key")).unwrap();
+        let configured = [app("same-id", "k2"), app("first", "same-key")];
+        let mut roster = Roster::load(&configured, store.handle()).unwrap();
+        assert_eq!(ids(&roster), ["same-id", "first"]);
+        assert_eq!(roster.add(app("other", "free")).unwrap_err(), AppRefusal::Taken);
+        assert_eq!(roster.remove("first").unwrap_err(), AppRefusal::Configured);
+        assert!(roster.remove("same-id").unwrap().is_none(), "only the stored one goes");
+        assert_eq!(roster.remove("same-id").unwrap_err(), AppRefusal::Configured);
+        assert_eq!(ids(&Roster::load(&[], store.handle()).unwrap()), ["other"]);
+    }
+
+    #[test]
+    fn documents_that_are_none_are_left_alone() {
+        let store = store();
+        let mut roster = Roster::load(&[], store.handle()).unwrap();
+        for (id, text) in
+            [("a", "{"), ("b", "{\"id\":\"c\",\"key\":\"k\",\"secret\":\"s\"}"), ("d", "{\"id\":\"d\"}")]
+        {
+            let (key, value) = (Bytes::from(id), Bytes::from(text));
+            roster.ask(Job::Put { table: Table::APPS, key, value }).unwrap();
+        }
+        roster.add(app("good", "k")).unwrap();
+        let mut roster = Roster::load(&[], store.handle()).unwrap();
+        assert_eq!(ids(&roster), ["good"]);
+        assert!(roster.remove("a").unwrap().is_none());
+        assert_eq!(roster.stored().unwrap().len(), 3);
+    }
+
+    #[test]
+    fn a_store_that_takes_nothing_changes_nothing() {
+        let store = store();
+        let mut roster = Roster::load(&[], store.handle()).unwrap();
+        roster.add(app("a", "ka")).unwrap();
+        store.shutdown().unwrap();
+        assert_eq!(roster.add(app("b", "kb")).unwrap_err(), AppRefusal::Store(StoreError::Stopped));
+        assert_eq!(roster.remove("a").unwrap_err(), AppRefusal::Store(StoreError::Stopped));
+        assert_eq!(ids(&roster), ["a"]);
+    }
+
+    #[test]
+    fn more_apps_than_one_answer_of_the_store_are_loaded() {
+        let store = store();
+        let roster = Roster::load(&[], store.handle()).unwrap();
+        let put = |number: usize| {
+            let id = format!("app-{number}");
+            let mut value = Vec::new();
+            write_app(&mut value, &app(&id, &format!("k{number}")), true);
+            roster.ask(Job::Put { table: Table::APPS, key: id.into(), value: value.into() }).unwrap();
+        };
+        (0..STORE_READ_ITEMS + 1).for_each(put);
+        let mut again = Roster::load(&[], store.handle()).unwrap();
+        assert_eq!(again.apps().len(), NODE_APPS);
+        assert_eq!(again.add(app("more", "k")).unwrap_err(), AppRefusal::TooMany);
+        assert_eq!(again.idle.len(), 1, "for which there is no room");
     }
 }

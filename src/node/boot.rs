@@ -2,9 +2,11 @@
 
 use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
+use super::console::PageApp;
 use super::control::{self, Control};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
+use super::load;
 use super::pages::{NodePages, PagesConfig};
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
@@ -13,6 +15,7 @@ use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::app::Apps;
 use crate::dialect::pusher::Pusher;
+use crate::dialect::pushi::{self, Pushi};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
@@ -123,6 +126,7 @@ impl Node {
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
+            app: page_app(config),
             internal_listeners: internal(config),
             counters: counters.clone(),
             hooks: Some(hooks.handle()),
@@ -132,6 +136,7 @@ impl Node {
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
+        load::registrations(&store.handle(), &dialects.pushi)?;
         let roster = Roster::load(&config.apps, store.handle())?;
         let apps = roster.apps().clone();
         let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
@@ -199,6 +204,11 @@ impl Node {
         remove_sockets(&self.places);
         info!("stopped");
     }
+}
+
+/// The app that the console speaks for: the first one, if clients can come.
+fn page_app(config: &Config) -> PageApp {
+    config.apps.first().filter(|_| config.pusher.enabled).map(PageApp::of).unwrap_or_default()
 }
 
 fn remove_sockets(places: &[Place]) {
@@ -341,8 +351,14 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
             let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
             lines.join("\n")
         })?;
-    let pusher = Pusher::new(config.pusher.clone(), hasher);
-    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher })
+    let pusher = Pusher::new(config.pusher.clone(), hasher.clone());
+    let mut secret = [0; 32];
+    host::random(&mut secret).map_err(|e| format!("no randomness: {e}"))?;
+    let durable = config.store.data.is_some();
+    let open_apps = config.pushi.open_apps || config.development;
+    let settings = pushi::Settings { durable, open_apps, ..config.pushi.clone() };
+    let pushi = Pushi::new(settings, hasher, secret);
+    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher, pushi })
 }
 
 fn choice(driver: Driver) -> DriverChoice {

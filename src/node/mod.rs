@@ -8,6 +8,7 @@ pub mod console;
 pub mod control;
 pub mod health;
 pub mod host;
+mod load;
 pub mod memory;
 pub mod metrics;
 pub mod pages;

@@ -1,7 +1,7 @@
 //! Pages of the node itself: health, metrics, and in development mode the console. Every request is shown to
 //! [`NodePages`] before any dialect, so what is not a page is told apart by its first bytes.
 
-use super::console::Console;
+use super::console::{Console, PageApp};
 use super::health::{self, Lifecycle};
 use super::metrics::{Format, Metrics};
 use crate::service::hooks::HooksHandle;
@@ -19,6 +19,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct PagesConfig {
     /// Serve the console at `/`.
     pub development: bool,
+    /// The app that the console speaks for.
+    pub app: PageApp,
     /// Indices of the internal listeners. If there are any, health and metrics are served there only.
     pub internal_listeners: Vec<u16>,
     /// The shards' figures.
@@ -53,6 +55,7 @@ enum Page {
     Metrics,
     Console,
     Script,
+    Pusher,
     Style,
 }
 
@@ -70,6 +73,7 @@ impl Page {
             "/health/ready" => Some(Page::Ready),
             "/metrics" => Some(Page::Metrics),
             "/console.js" => Some(Page::Script),
+            "/console-pusher.js" => Some(Page::Pusher),
             "/console.css" => Some(Page::Style),
             _ => None,
         }
@@ -93,7 +97,7 @@ impl NodePages {
             store: config.store,
             lifecycle: config.lifecycle,
             clock_ms: config.clock_ms,
-            console: config.development.then(Console::new),
+            console: config.development.then(|| Console::new(&config.app)),
         }
     }
 
@@ -113,6 +117,7 @@ impl NodePages {
             Page::Metrics => Some(self.metrics_page(request)),
             Page::Console => self.console.as_ref().map(|console| console.page.clone()),
             Page::Script => self.console.as_ref().map(|console| console.script.clone()),
+            Page::Pusher => self.console.as_ref().map(|console| console.pusher.clone()),
             Page::Style => self.console.as_ref().map(|console| console.style.clone()),
         }
     }
@@ -134,7 +139,7 @@ impl Pages for NodePages {
         let served = match page {
             Page::Live | Page::Ready | Page::Metrics => self.is_watched_on(listener),
             // A WebSocket at `/` is a dialect's.
-            Page::Console | Page::Script | Page::Style => {
+            Page::Console | Page::Script | Page::Pusher | Page::Style => {
                 self.console.is_some() && !request.upgrade_websocket
             }
         };
@@ -169,6 +174,7 @@ mod tests {
         let clock = clock_ms.clone();
         let pages = NodePages::new(PagesConfig {
             development,
+            app: PageApp::default(),
             internal_listeners: internal_listeners.to_vec(),
             counters,
             hooks: None,
@@ -201,7 +207,16 @@ mod tests {
     #[test]
     fn only_exact_paths_are_pages() {
         let node = node(true, &[]);
-        for path in ["/", "/?x=1", "/health/live", "/metrics", "/metrics?a", "/console.js", "/console.css"] {
+        for path in [
+            "/",
+            "/?x=1",
+            "/health/live",
+            "/metrics",
+            "/metrics?a",
+            "/console.js",
+            "/console-pusher.js",
+            "/console.css",
+        ] {
             assert_eq!(status(&node, &format!("GET {path}"), 0), Some(200), "{path}");
         }
         for path in [
@@ -254,7 +269,7 @@ mod tests {
 
     #[test]
     fn the_console_is_for_development() {
-        for path in ["/", "/console.js", "/console.css"] {
+        for path in ["/", "/console.js", "/console-pusher.js", "/console.css"] {
             assert_eq!(status(&node(false, &[]), &format!("GET {path}"), 0), None);
             assert_eq!(status(&node(true, &[7]), &format!("GET {path}"), 0), Some(200));
         }

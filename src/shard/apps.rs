@@ -1,5 +1,5 @@
-//! Apps that come and go while the shard runs. Who makes them is a thread of the node ([`Registrar`]); the shard only
-//! passes on what sessions want and notes what there is.
+//! What a shard does for the node's apps when they come, go or change. Who makes them is a thread of the node
+//! ([`Registrar`]); the shard only passes on what sessions want.
 
 use super::Shard;
 use super::connection::State;
@@ -20,9 +20,8 @@ pub trait Registrar: Send + Sync {
 }
 
 impl Shard {
-    /// The apps are these from now on: the home is told what they want, and sessions of those that are gone end.
+    /// There are other apps, or their back ends want to be told other things: the home is told, then every session.
     pub(super) fn change_apps(&mut self, apps: Arc<Apps>) {
-        apps.iter().for_each(|app| self.home.name_app(app.number, &app.settings.id));
         self.apps = apps;
         self.follow_apps();
         for slot in 0..self.slab.slots() {
@@ -32,10 +31,11 @@ impl Shard {
         }
     }
 
-    /// Tells the home what each app wants of its channels, where that has changed.
+    /// Tells the home how the apps are called, and what each wants of its channels, where that has changed.
     pub(super) fn follow_apps(&mut self) {
         let apps = self.apps.clone();
         for app in apps.iter() {
+            self.home.name_app(app.number, &app.settings.id);
             let ways = self.ways_of(app);
             if self.home.ways(app.number) != ways {
                 self.home.set_app(app.number, ways);

@@ -156,6 +156,7 @@ impl Shard {
             apps: &self.apps,
             tools: &mut self.tools,
             actions: &mut actions,
+            sessions: &self.slab,
             figures: &self.node,
         };
         self.calling = Some(slot);

@@ -1,5 +1,6 @@
-// The live page in a real browser. Against nchan the page's three files are put in front of the server, so that the
-// page's own code is checked against the original, too. SCREENSHOT_DIR=folder keeps pictures of the page.
+// The live page in a real browser. Against nchan the page's files are put in front of the server, so that the
+// page's own code is checked against the original, too; the Pusher tab has a file of its own. SCREENSHOT_DIR=folder
+// keeps pictures of the page.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
@@ -44,10 +45,11 @@ async function open(name = channel('console'), options = { viewport: { width: 11
 /** What nchan does not serve. */
 async function standIn(page) {
   const types = { html: 'text/html', js: 'text/javascript', css: 'text/css' };
-  const file = (kind) => ({ contentType: types[kind], body: fs.readFileSync(path.join(FILES, `console.${kind}`), 'utf8').replace('{{version}}', '(nchan)') });
-  await page.route(server.url('/'), (route) => route.fulfill(file('html')));
-  await page.route(server.url('/console.js'), (route) => route.fulfill(file('js')));
-  await page.route(server.url('/console.css'), (route) => route.fulfill(file('css')));
+  const file = (name, kind) => ({ contentType: types[kind], body: fs.readFileSync(path.join(FILES, `${name}.${kind}`), 'utf8').replace('{{version}}', '(nchan)').replace(/{{app_\w+}}/g, '') });
+  await page.route(server.url('/'), (route) => route.fulfill(file('console', 'html')));
+  await page.route(server.url('/console.js'), (route) => route.fulfill(file('console', 'js')));
+  await page.route(server.url('/console-pusher.js'), (route) => route.fulfill(file('pusher', 'js')));
+  await page.route(server.url('/console.css'), (route) => route.fulfill(file('console', 'css')));
   let asked = 0;
   await page.route(server.url('/metrics'), (route) => {
     asked += 1;

@@ -10,12 +10,13 @@ use crate::report::{self, JsonLine, progress};
 use crate::round::Work;
 use crate::server::{self, Server};
 use crate::stats::{Latencies, Spread};
-pub use bout::{Bout, Connect, Side, Start};
+pub use bout::{Bout, Connect, Side};
 pub use figures::Figures;
 pub use meter::{CoreTime, Meter, SETTLE};
 pub use print::{DISTURBED, SATURATED};
 pub use print::{
-    print_brief, print_lags, print_ratio, print_server_notes, print_summaries, print_table, print_verdict,
+    print_beside, print_brief, print_lags, print_ratio, print_server_notes, print_signing, print_summaries,
+    print_table, print_verdict,
 };
 use std::net::SocketAddrV4;
 use std::thread::sleep;
@@ -69,6 +70,12 @@ pub struct Contender {
     pub parts: Vec<Latencies>,
     /// What its subscribers speak, for the JSON lines. Empty: not told.
     pub wire: String,
+    /// See [`crate::round::Round::signing_ns`].
+    signing_ns: u64,
+    /// Messages of all rounds.
+    messages: u64,
+    /// See [`crate::round::Round::acks`].
+    pub acks: Latencies,
 }
 
 /// Plays all rounds of `plan`, the contenders in turn. Those whose turn it is not are stopped meanwhile: some servers
@@ -158,6 +165,9 @@ impl Contender {
             spare,
             note,
             failure,
+            signing_ns: 0,
+            messages: 0,
+            acks: Latencies::default(),
         })
     }
 
@@ -206,6 +216,9 @@ impl Contender {
         self.latencies.add(&round.latencies);
         self.lags.add(&round.lags);
         self.held += round.held;
+        self.signing_ns += round.signing_ns;
+        self.messages += round.messages;
+        self.acks.add(&round.acks);
         self.parts.resize_with(self.parts.len().max(round.parts.len()), Latencies::default);
         self.parts.iter_mut().zip(&round.parts).for_each(|(all, part)| all.add(part));
         Ok(figures)
@@ -229,8 +242,18 @@ impl Contender {
 
     /// Ratio of its CPU cost to that of `other`, round by round.
     pub fn ratio_to(&self, other: &Contender) -> Option<Spread> {
+        self.ratio_of(other, Figures::cpu_ns)
+    }
+
+    /// Ratio of another figure to that of `other`, round by round.
+    pub fn ratio_of(&self, other: &Contender, figure: impl Fn(&Figures) -> f64) -> Option<Spread> {
         let pairs = self.rounds.iter().zip(&other.rounds);
-        Spread::of(pairs.map(|(own, others)| own.cpu_ns() / others.cpu_ns()))
+        Spread::of(pairs.map(|(own, others)| figure(own) / figure(others)))
+    }
+
+    /// What signing a publish took the client, microseconds.
+    fn signing_us(&self) -> f64 {
+        self.signing_ns as f64 / 1e3 / self.messages.max(1) as f64
     }
 
     /// Whether it is a floor program in one of its modes.
@@ -304,6 +327,22 @@ pub mod tests {
         }
         let (lags, parts, wire) = (Latencies::default(), Vec::new(), String::new());
         let (work, rounds, note, failure) = (None, figures, None, None);
-        Contender { server, work, meter, rounds, latencies, lags, held: 0, parts, wire, spare, note, failure }
+        Contender {
+            server,
+            work,
+            meter,
+            rounds,
+            latencies,
+            lags,
+            held: 0,
+            parts,
+            wire,
+            spare,
+            note,
+            failure,
+            signing_ns: 0,
+            messages: 0,
+            acks: Latencies::default(),
+        }
     }
 }

@@ -63,6 +63,41 @@ pub fn print_server_notes(contenders: &[Contender]) {
     }
 }
 
+/// The first contender against others on the same server, round by round.
+pub fn print_beside(first: &Contender, beside: &[Contender], plan: &Plan) {
+    for other in beside {
+        let Some(ratio) = first.ratio_to(other) else { continue };
+        let line = JsonLine::new(plan.scenario, &first.server.name)
+            .text("kind", "beside")
+            .text("wire", &first.wire)
+            .text("beside", &other.wire)
+            .number("cpu_ratio", ratio.median)
+            .number("cpu_ratio_min", ratio.min)
+            .number("cpu_ratio_max", ratio.max);
+        report::emit(line, plan.json);
+        if !plan.json {
+            println!(
+                "{} / {}: CPU per {} {}, one server, compared round by round",
+                first.wire,
+                other.wire,
+                plan.unit,
+                ratio.text(3)
+            );
+        }
+    }
+}
+
+/// What signing publishes took of the client, beside what is measured.
+pub fn print_signing(contenders: &[Contender]) {
+    for contender in contenders.iter().filter(|contender| contender.signing_ns > 0) {
+        println!(
+            "{}: the client signs each publish before it counts, in {:.1} us",
+            contender.server.name,
+            contender.signing_us()
+        );
+    }
+}
+
 /// The first contender against the cheapest floor.
 pub fn print_ratio(first: &Contender, floors: &[Contender]) {
     let Some(floor) = cheapest(floors) else { return };
@@ -161,6 +196,9 @@ fn summary_json(contender: &Contender, plan: &Plan, ratios: &[(&str, Option<&Con
             .number("publishes_held_by_full_window", contender.held as f64)
             .number("publish_lag_p99_us", contender.lags.us(99.0))
             .number("publish_lag_max_us", contender.lags.us(100.0));
+    }
+    if contender.signing_ns > 0 {
+        line = line.number("client_signing_us_per_publish", contender.signing_us());
     }
     line = line
         .number("client_core_share", contender.spread(|f| f.client_share).median)

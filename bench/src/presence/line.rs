@@ -70,6 +70,11 @@ struct Who {
 }
 
 impl Members {
+    /// Ids as listed.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.ids.iter().map(String::as_str)
+    }
+
     /// Refuses a list that is not exactly `expected`: ids and their data.
     pub fn check(&self, expected: &BTreeMap<&str, Value>) -> Result<(), String> {
         let mut ids: Vec<&str> = self.ids.iter().map(String::as_str).collect();
@@ -157,6 +162,11 @@ impl Line {
                 .ok_or_else(|| format!("no greeting of Pusher: {}", String::from_utf8_lossy(&text)))??;
             return Ok(Line { stream, held, socket_id });
         }
+    }
+
+    /// Its socket, what has come on it, and the id the server has given it.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>, String) {
+        (self.stream, self.held, self.socket_id)
     }
 
     /// Sends a text.

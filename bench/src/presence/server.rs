@@ -24,6 +24,8 @@ pub enum Flaw {
     ForgetCut,
     /// Who comes is told of itself too.
     OwnAnnouncement,
+    /// A user's second connection is announced like the first.
+    SecondConnection,
 }
 
 struct Member {
@@ -82,6 +84,11 @@ fn next_text(held: &mut Vec<u8>) -> Option<Vec<u8>> {
     Some(text)
 }
 
+/// Connections of a user in a channel.
+fn count(members: &[Member], channel: &str, user_id: &str) -> usize {
+    members.iter().filter(|member| member.channel == channel && member.user_id == user_id).count()
+}
+
 impl Node {
     fn serve(&self, mut stream: TcpStream) {
         let socket_id = format!("1.{}", self.sockets.fetch_add(1, Ordering::SeqCst));
@@ -131,21 +138,27 @@ impl Node {
             stream: stream.try_clone().unwrap(),
         });
         let stale = usize::from(self.flaw == Flaw::StaleList && members.len() > 2);
-        let hash: Map<String, Value> = (members.iter().skip(stale))
-            .map(|member| (member.user_id.clone(), member.user_info.clone()))
-            .collect();
+        let there = members.iter().filter(|member| member.channel == channel);
+        let hash: Map<String, Value> =
+            (there.skip(stale)).map(|member| (member.user_id.clone(), member.user_info.clone())).collect();
         let ids: Vec<&String> = hash.keys().collect();
         let list = json!({ "presence": { "ids": ids, "count": hash.len(), "hash": &hash } }).to_string();
         let event = "pusher_internal:subscription_succeeded";
         tell(stream, &json!({ "event": event, "channel": channel, "data": list }));
         let but = if self.flaw == Flaw::OwnAnnouncement { "" } else { socket_id };
-        self.announce(&members, but, "pusher_internal:member_added", &channel, &user);
+        let streams = count(&members, &channel, user["user_id"].as_str().unwrap());
+        if streams == 1 || self.flaw == Flaw::SecondConnection {
+            self.announce(&members, but, "pusher_internal:member_added", &channel, &user);
+        }
     }
 
     fn remove(&self, socket_id: &str) {
         let mut members = self.members.lock().unwrap();
         let Some(at) = members.iter().position(|member| member.socket_id == socket_id) else { return };
         let gone = members.remove(at);
+        if count(&members, &gone.channel, &gone.user_id) > 0 {
+            return;
+        }
         let user = json!({ "user_id": gone.user_id });
         self.announce(&members, socket_id, "pusher_internal:member_removed", &gone.channel, &user);
     }
@@ -153,7 +166,8 @@ impl Node {
     fn announce(&self, members: &[Member], but: &str, event: &str, channel: &str, user: &Value) {
         let event = json!({ "event": event, "channel": channel, "data": user.to_string() });
         let flawed = self.announcements.fetch_add(1, Ordering::SeqCst) == 9;
-        for (index, member) in members.iter().filter(|member| member.socket_id != but).enumerate() {
+        let told = members.iter().filter(|member| member.socket_id != but && member.channel == channel);
+        for (index, member) in told.enumerate() {
             let times = match self.flaw {
                 Flaw::Lose if flawed && index == 0 => 0,
                 Flaw::Twice if flawed && index == 0 => 2,

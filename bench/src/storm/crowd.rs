@@ -8,6 +8,7 @@ use crate::round::{Round, Stopwatch};
 use crate::stats::Latencies;
 use crate::sys::{self, Epoll, Received};
 use crate::watchdog;
+use crate::wire::{Opening, Wire};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{SocketAddrV4, TcpStream};
 use std::os::fd::AsRawFd;
@@ -31,6 +32,8 @@ pub struct Ask {
     pub path: String,
     /// Ask for ids. Those who know one resume behind it.
     pub resume: bool,
+    /// What they speak in place of WebSockets at `path`.
+    pub wire: Option<Wire>,
 }
 
 /// What a surge of connections brought.
@@ -72,6 +75,8 @@ struct Client {
     id: String,
     tries: u32,
     begun: Instant,
+    /// A subscription under way, where more than a handshake is needed.
+    opening: Option<Opening>,
 }
 
 /// See the module.
@@ -111,6 +116,7 @@ impl Crowd {
             id: String::new(),
             tries: 0,
             begun: Instant::now(),
+            opening: None,
         };
         let clients = (0..size).map(|_| client()).collect();
         let (tags, buffer) = (Vec::new(), vec![0; 64 * 1024]);
@@ -276,8 +282,15 @@ impl Crowd {
         let resume = ask.resume && !client.id.is_empty();
         let path =
             if resume { format!("{}?last_event_id={}", ask.path, client.id) } else { ask.path.clone() };
-        let request = handshake_request(self.target, &path, ask.resume.then_some(META));
-        match sys::send_now(stream.as_raw_fd(), request.as_bytes()) {
+        let request = match &ask.wire {
+            Some(wire) => {
+                let (opening, request) = Opening::new(wire, self.target);
+                client.opening = Some(opening);
+                request
+            }
+            None => handshake_request(self.target, &path, ask.resume.then_some(META)).into_bytes(),
+        };
+        match sys::send_now(stream.as_raw_fd(), &request) {
             Ok(sent) if sent == request.len() => client.stage = Stage::Handshake,
             Ok(_) => return Err(Failure::Refused("handshake does not fit the socket".to_owned())),
             Err(error) => return Err(Failure::Refused(format!("handshake: {}", error.kind()))),
@@ -329,6 +342,7 @@ impl Client {
         self.stream = None;
         self.stage = Stage::Out;
         self.held = Vec::new();
+        self.opening = None;
         if open {
             self.tries = 0;
         }
@@ -344,6 +358,9 @@ impl Client {
 
     /// Takes the handshake's answer. False if it is not complete.
     fn take_answer(&mut self, ask: &Ask) -> Result<bool, Failure> {
+        if self.opening.is_some() {
+            return self.take_opening();
+        }
         let Some(length) = http::head_length(&self.held) else {
             let endless = self.held.len() > HEAD_BYTES;
             return if endless { Err(Failure::Wrong("endless answer".to_owned())) } else { Ok(false) };
@@ -359,6 +376,25 @@ impl Client {
             return Err(Failure::Wrong(format!("the server does not speak {META}")));
         }
         self.held.drain(..length);
+        self.stage = Stage::Open;
+        Ok(true)
+    }
+
+    /// Goes on with a subscription under way. False if it does not stand yet.
+    fn take_opening(&mut self) -> Result<bool, Failure> {
+        let (Some(opening), Some(stream)) = (&mut self.opening, &self.stream) else { return Ok(false) };
+        let mut replies = Vec::new();
+        let stands = opening.take(&self.held, &mut replies).map_err(Failure::Refused)?;
+        self.held.clear();
+        let sent = sys::send_now(stream.as_raw_fd(), &replies);
+        if sent.map_err(|e| Failure::Refused(format!("subscription: {}", e.kind())))? < replies.len() {
+            return Err(Failure::Refused("subscription does not fit the socket".to_owned()));
+        }
+        let Some(inbox) = stands else { return Ok(false) };
+        if !inbox.is_empty() {
+            return Err(Failure::Wrong("more than the answer to the subscription".to_owned()));
+        }
+        self.opening = None;
         self.stage = Stage::Open;
         Ok(true)
     }
@@ -406,7 +442,7 @@ mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
     fn plain() -> Ask {
-        Ask { path: "/sub/test".to_owned(), resume: false }
+        Ask { path: "/sub/test".to_owned(), resume: false, wire: None }
     }
 
     #[test]
@@ -452,7 +488,7 @@ mod tests {
 
     #[test]
     fn refusals_are_counted_and_tried_again_and_ids_are_given_back() {
-        let ask = Ask { path: "/sub/test".to_owned(), resume: true };
+        let ask = Ask { path: "/sub/test".to_owned(), resume: true, wire: None };
         let mut book = Book::new(7, 64);
         let first = [b"id: 5:0\n\n", book.publish()].concat();
         let second = [b"id: 5:1\n\n", book.publish()].concat();
@@ -471,7 +507,7 @@ mod tests {
 
     #[test]
     fn a_replay_with_a_gap_or_a_double_fails_the_run() {
-        let ask = Ask { path: "/sub/test".to_owned(), resume: true };
+        let ask = Ask { path: "/sub/test".to_owned(), resume: true, wire: None };
         let mut book = Book::new(7, 64);
         let first = [b"id: 5:0\n\n", book.publish()].concat();
         let second = [b"id: 5:1\n\n", book.publish()].concat();

@@ -6,12 +6,14 @@ mod kernel;
 
 use crate::client::Publisher;
 use crate::contest::{self, CoreTime, Meter, SETTLE, explain};
-use crate::options::{PATH, Setup, StormArgs, at_least};
+use crate::locations::Locations;
+use crate::options::{CHANNEL, PATH, Setup, StormArgs, at_least};
 use crate::procfs::load_average;
 use crate::report::{self, JsonLine, progress, table};
 use crate::server::Server;
 use crate::stats::{Latencies, Spread};
 use crate::watchdog;
+use crate::wire::{Dialect, Wire};
 use book::Book;
 use crowd::{Ask, Crowd, Surge};
 use std::collections::BTreeMap;
@@ -85,7 +87,8 @@ pub fn compete(
     peers: Vec<Server>,
 ) -> Result<Vec<(String, String)>, String> {
     setup.check_descriptors(args.connections + 1)?;
-    let mut storm = Storm::new(setup.server(&[])?, args)?;
+    let wire = (args.dialect != Dialect::Relay).then(|| Wire::of(args.dialect, CHANNEL, &args.app.app()));
+    let mut storm = Storm::new(setup.server_with(&Locations::of(wire.as_slice()), &[])?, args)?;
     let mut failed = Vec::new();
     let mut others = Vec::new();
     let count = floors.len();
@@ -101,14 +104,17 @@ pub fn compete(
     let run = contest::run_number();
     for round in 0..=args.rounds {
         let path = Paths { run, round, subscribe: args.path.clone(), publish: args.publish_path.clone() };
-        let done = storm.round(args, &path);
+        let done = match &wire {
+            Some(_) => storm.connect_round(wire.as_ref()),
+            None => storm.round(args, &path),
+        };
         done.map_err(|error| explain(&mut storm.server, error))?;
         storm.count_round(round, args);
         storm.server.pause();
         let mut left = Vec::new();
         for mut other in others {
             other.server.resume();
-            match other.connect_round().map_err(|error| explain(&mut other.server, error)) {
+            match other.connect_round(None).map_err(|error| explain(&mut other.server, error)) {
                 Ok(()) => {
                     other.count_round(round, args);
                     other.server.pause();
@@ -160,7 +166,7 @@ impl Storm {
 
     /// Connect, one message, cut, missed messages, reconnect, one more message, cut.
     fn round(&mut self, args: &StormArgs, paths: &Paths) -> Result<(), String> {
-        let ask = Ask { path: paths.of(&paths.subscribe), resume: true };
+        let ask = Ask { path: paths.of(&paths.subscribe), resume: true, wire: None };
         let mut book = Book::new(paths.run ^ paths.round as u32, args.payload);
         let mut publisher = Publisher::connect(self.server.address, &paths.of(&paths.publish), args.payload)?;
         self.crowd.forget();
@@ -186,9 +192,9 @@ impl Storm {
         self.wait_until_quiet()
     }
 
-    /// Connect and cut: all that the floor can do.
-    fn connect_round(&mut self) -> Result<(), String> {
-        let ask = Ask { path: PATH.to_owned(), resume: false };
+    /// Connect, with `wire` subscribe, and cut: all that the floor can do.
+    fn connect_round(&mut self, wire: Option<&Wire>) -> Result<(), String> {
+        let ask = Ask { path: PATH.to_owned(), resume: false, wire: wire.cloned() };
         let book = Book::new(0, 0);
         let gust = self.surge("connect", &ask, &book)?;
         self.connects.push(gust.0);
@@ -355,10 +361,18 @@ fn print_results(storm: &Storm, others: &[Storm], args: &StormArgs) {
         0 => "all at once".to_owned(),
         some => format!("{some} attempts under way at most"),
     };
+    let more = match args.dialect {
+        Dialect::Relay => {
+            format!(
+                "; then cut, {} messages of {} B missed; every message checked",
+                args.missed, args.payload
+            )
+        }
+        dialect => format!(", in {}; then cut", dialect.name()),
+    };
     println!(
-        "storm: {} clients from {} addresses, {concurrency}; then cut, {} messages of {} B missed; {} rounds; every \
-         message checked",
-        args.connections, args.sources, args.missed, args.payload, args.rounds
+        "storm: {} clients from {} addresses, {concurrency}{more}; {} rounds",
+        args.connections, args.sources, args.rounds
     );
     let titles = [
         "",

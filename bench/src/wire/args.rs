@@ -45,6 +45,17 @@ impl AppArgs {
 }
 
 impl WireArgs {
+    /// The same over WebSockets of `dialect`.
+    pub fn speaking(self, dialect: Dialect) -> WireArgs {
+        WireArgs { dialect, carrier: Carrier::Websocket, deflate: false, ..self }
+    }
+
+    /// The same over WebSockets of `dialect` on a channel of its own: dialects hear each other on one.
+    pub fn beside(self, dialect: Dialect) -> WireArgs {
+        let channel = format!("{}-{}", self.channel, dialect.name());
+        WireArgs { channel, ..self.speaking(dialect) }
+    }
+
     /// What these options ask for, on `path` or where servers of the dialect have it.
     pub fn wire(&self, path: Option<&str>) -> Result<Wire, String> {
         check_channel(&self.channel)?;

@@ -43,6 +43,11 @@ impl Post {
         Post::Pusher { host, app: app.clone(), body }
     }
 
+    /// Whether requests carry a signature.
+    pub fn is_signed(&self) -> bool {
+        matches!(self, Post::Pusher { .. })
+    }
+
     /// Appends a request with `payload`, which has no character that JSON escapes, at `unix_seconds`.
     pub fn append(&self, out: &mut Vec<u8>, payload: &[u8], unix_seconds: impl FnOnce() -> u64) {
         match self {

@@ -24,6 +24,8 @@ const USERS: [&str; 3] = ["u1", "u2", "u3"];
 const APPS: [&str; 2] = ["one", "two"];
 /// Clients at once.
 const CLIENTS: usize = 8;
+/// Publications between two times when all is quiet; one step makes some more.
+const EVENTS: usize = 80;
 /// An app of clients who have to say in time who they are, milliseconds.
 const AUTHORIZE_MS: u64 = 5_000;
 
@@ -54,6 +56,7 @@ pub struct Play<'a> {
     removed: bool,
     clients: Vec<Client>,
     published: Vec<Published>,
+    published_when_quiet: usize,
     /// Publications that clients have to get: client, number, channel.
     expected: HashSet<(usize, usize, String)>,
     /// Channels that were deleted since all was quiet.
@@ -92,6 +95,7 @@ impl<'a> Play<'a> {
             removed: false,
             clients: Vec::new(),
             published: Vec::new(),
+            published_when_quiet: 0,
             expected: HashSet::new(),
             deleted: HashSet::new(),
             terminated: HashSet::new(),
@@ -100,6 +104,9 @@ impl<'a> Play<'a> {
     }
 
     fn step(&mut self) {
+        if self.published.len() >= self.published_when_quiet + EVENTS {
+            self.quiet(); // a client whose channel was deleted is given so many, and no more
+        }
         match self.choices.below(32) {
             0..8 => self.turn(),
             8..10 => self.connect(),
@@ -485,6 +492,7 @@ impl<'a> Play<'a> {
         for (at, number, channel) in self.expected.drain() {
             assert!(self.clients[at].saw(number, &channel), "client {at} misses {number} in {channel}");
         }
+        self.published_when_quiet = self.published.len();
         self.deleted.clear();
         self.terminated.clear();
         for (at, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| !client.closed) {
@@ -566,6 +574,12 @@ impl<'a> Play<'a> {
 
     /// Everybody goes, and nothing is left.
     fn end(&mut self) {
+        if self.published.len() % 2 == 1 {
+            self.world.drain();
+            self.clients.iter_mut().for_each(|client| drop(client.excused.insert(4200)));
+            self.observe();
+        }
+        assert!(self.clients.iter().all(|client| self.world.connections[client.number].is_quiet()));
         while let Some(at) = self.clients.iter().position(|client| !client.closed) {
             self.world.hang_up(self.clients[at].number);
             self.on_closed(at, &End::HungUp);

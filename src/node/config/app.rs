@@ -33,6 +33,7 @@ keys! {
     id: a => Borrowed(&mut a.id);
     key: a => Borrowed(&mut a.key);
     secret: a => Borrowed(&mut a.secret);
+    name: a => Borrowed(&mut a.name);
     enabled: a => Borrowed(&mut a.enabled);
     client_events: a => Borrowed(&mut a.client_events);
     subscription_count: a => Borrowed(&mut a.subscription_count);

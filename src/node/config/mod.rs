@@ -23,8 +23,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::channel::NoticeKinds;
 pub use crate::dialect::app::AppSettings;
-use crate::dialect::pusher;
 use crate::dialect::relay::settings::RelaySettings;
+use crate::dialect::{pusher, pushi};
 use crate::limits;
 
 /// Key of the development app.
@@ -67,6 +67,8 @@ pub struct Config {
     pub relay: RelaySettings,
     /// The Pusher dialect.
     pub pusher: pusher::Settings,
+    /// The Pushi dialect.
+    pub pushi: pushi::Settings,
 }
 
 /// Which kernel interface drives the sockets.
@@ -310,6 +312,7 @@ impl Default for Config {
             webhooks: Vec::new(),
             relay: RelaySettings::default(),
             pusher: pusher::Settings::default(),
+            pushi: pushi::Settings::default(),
         }
     }
 }

@@ -6,10 +6,10 @@ const LOG_ENTRIES = 100;
 const LOG_BODY_CHARS = 4000;
 const PAINT_EVERY_MS = 50;
 
-const at = (id) => document.getElementById(id);
+export const at = (id) => document.getElementById(id);
 
 /** An element with properties and children; strings become text. */
-function el(name, properties = {}, ...children) {
+export function el(name, properties = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
     if (key.includes('-') || key === 'role') made.setAttribute(key, value);
@@ -104,7 +104,7 @@ function listenFor(name) {
 }
 
 /** What a failed request says of itself. */
-async function refusal(answer) {
+export async function refusal(answer) {
   const text = (await answer.text().catch(() => '')).slice(0, 100);
   return new Error(`${answer.status} ${answer.statusText || text}`.trim());
 }
@@ -189,7 +189,7 @@ function splitPart(part) {
 
 // ---- one transport on the page ----
 
-const pause = (ms, signal) => new Promise((resolve) => {
+export const pause = (ms, signal) => new Promise((resolve) => {
   const timer = setTimeout(resolve, ms);
   signal.addEventListener('abort', () => {
     clearTimeout(timer);
@@ -281,7 +281,7 @@ class Transport {
         if (signal.aborted) return;
         this.count += 1;
         this.lastId = message.id || this.lastId;
-        log(this.name, message);
+        received.add(this.name, message);
       },
     };
   }
@@ -314,31 +314,41 @@ const transports = [
 
 // ---- the log ----
 
-let waiting = [];
-let painting = false;
+/** A list of what was received, newest first. `painted` is called after each painting. */
+export class Log {
+  constructor(id, painted) {
+    Object.assign(this, { list: at(id), empty: at(`${id}-empty`), painted, waiting: [], painting: false });
+  }
 
-/** Keeps a message for the next painting, so that a flood costs the page a constant amount of work. */
-function log(transport, message) {
-  waiting.push({ transport, message, time: new Date() });
-  if (waiting.length > LOG_ENTRIES) waiting.shift();
-  if (painting) return;
-  painting = true;
-  setTimeout(paint, PAINT_EVERY_MS);
+  /** Keeps a message for the next painting, so that a flood costs the page a constant amount of work. */
+  add(source, message) {
+    this.waiting.push({ source, message, time: new Date() });
+    if (this.waiting.length > LOG_ENTRIES) this.waiting.shift();
+    if (this.painting) return;
+    this.painting = true;
+    setTimeout(() => this.paint(), PAINT_EVERY_MS);
+  }
+
+  paint() {
+    this.painting = false;
+    this.list.prepend(...this.waiting.reverse().map(entry));
+    this.waiting = [];
+    while (this.list.children.length > LOG_ENTRIES) this.list.lastElementChild.remove();
+    this.empty.hidden = this.list.children.length > 0;
+    this.painted();
+  }
+
+  clear() {
+    this.list.replaceChildren();
+    this.empty.hidden = false;
+  }
 }
 
-function paint() {
-  painting = false;
-  const list = at('log');
-  list.prepend(...waiting.reverse().map(entry));
-  waiting = [];
-  while (list.children.length > LOG_ENTRIES) list.lastElementChild.remove();
-  at('log-empty').hidden = list.children.length > 0;
-  for (const transport of transports) transport.paint();
-}
+const received = new Log('log', () => transports.forEach((transport) => transport.paint()));
 
-function entry({ transport, message, time }) {
+function entry({ source, message, time }) {
   const { id, type, event, body } = message;
-  const about = el('div', { className: 'about' }, el('b', {}, transport), el('time', {}, time.toLocaleTimeString()));
+  const about = el('div', { className: 'about' }, el('b', {}, source), el('time', {}, time.toLocaleTimeString()));
   if (id) about.append(el('span', {}, id));
   if (type) about.append(el('span', {}, type));
   if (event) about.append(el('span', {}, `event ${event}`));
@@ -385,15 +395,15 @@ function curlLines() {
   ];
 }
 
-function showCurl() {
-  const lines = curlLines().map(([name, line]) => {
-    const code = el('code', {}, line);
-    const button = el('button', { type: 'button', onclick: () => copy(code, button) }, 'Copy');
-    button.setAttribute('aria-label', `Copy the line: ${name}`);
-    return el('li', {}, el('span', {}, name), code, button);
-  });
-  at('curl').replaceChildren(...lines);
+/** An entry of a list of lines to copy. */
+export function copyLine([name, line]) {
+  const code = el('code', {}, line);
+  const button = el('button', { type: 'button', onclick: () => copy(code, button) }, 'Copy');
+  button.setAttribute('aria-label', `Copy the line: ${name}`);
+  return el('li', {}, el('span', {}, name), code, button);
 }
+
+const showCurl = () => at('curl').replaceChildren(...curlLines().map(copyLine));
 
 async function copy(code, button) {
   try {
@@ -491,10 +501,7 @@ at('transports').append(...transports.map((transport) => transport.card), chunke
 at('start-all').onclick = () => transports.forEach((transport) => transport.start());
 at('stop-all').onclick = () => transports.forEach((transport) => transport.stop());
 at('publish').onsubmit = publish;
-at('clear').onclick = () => {
-  at('log').replaceChildren();
-  at('log-empty').hidden = false;
-};
+at('clear').onclick = () => received.clear();
 at('event').onchange = () => listenFor(at('event').value.trim());
 for (const field of ['channel', 'publish-path', 'subscribe-path']) {
   at(field).oninput = showCurl;

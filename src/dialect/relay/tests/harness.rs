@@ -219,6 +219,7 @@ impl Rig {
             apps: &Default::default(),
             tools: &mut Default::default(),
             actions: &mut actions,
+            sessions: &(),
             figures: &Zeros,
         };
         let session = match &mut connection.session {
@@ -272,6 +273,7 @@ impl Rig {
                 Action::Move { .. } => panic!("the relay does not move"),
                 Action::Notify(_) => panic!("the relay tells no back end of itself"),
                 Action::Store { .. } => panic!("the relay stores nothing by itself"),
+                Action::CreateApp { .. } => panic!("the relay makes no apps"),
             }
         }
     }
