@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | [`cli`] | arguments and commands | everything |
 //! | [`node`] | configuration, start and stop, metrics, health, the live page | all below |
-//! | [`service`] | threads beside the shards for what blocks: [`service::hooks`], [`service::store`] | `channel`, `wire`, `limits` |
+//! | [`service`] | threads beside the shards for what blocks: [`service::hooks`], [`service::webhooks`], [`service::store`] | `channel`, `wire`, `limits` |
 //! | [`shard`] | one core's world: I/O, connections, flush, mailbox, timers | `dialect`, `channel`, `wire`, `limits` |
 //! | [`dialect`] | one folder per protocol: session state machines, routes, encodings | `channel`, `wire`, `limits` |
 //! | [`channel`] | what a channel is: commands in, effects out | `limits` |

@@ -526,6 +526,7 @@ fn pieces() -> impl Strategy<Value = String> {
         "[limits]\n",
         "[location]\n",
         "[[app]]\n",
+        "[[webhook]]\n",
         "[pusher]\n",
         "client_events",
         "history",

@@ -1,5 +1,6 @@
 //! The language between sessions and channel homes.
 
+use crate::channel::store::Job;
 use crate::channel::{
     Announcement, ChannelKey, Concurrency, GroupLimits, Message, Policy, Position, Publication, Roster, User,
 };
@@ -23,6 +24,13 @@ pub struct ReplyTo {
     pub shard: u16,
     /// The asker.
     pub token: Token,
+}
+
+impl ReplyTo {
+    /// An asker whose answers are dropped.
+    pub fn nobody(shard: u16) -> ReplyTo {
+        ReplyTo { shard, token: Token { slot: u32::MAX, generation: u32::MAX, tag: 0 } }
+    }
 }
 
 /// How long a subscription lasts.
@@ -189,6 +197,16 @@ pub enum Refusal {
     UserTooLarge,
     /// The shard's memory for users is used up.
     PresenceFull,
+    /// Too much is waiting for the store.
+    StoreBusy,
+    /// The store's disk is full. What is stored already is safe.
+    StoreFull,
+    /// The message, or the channel's name, is too large for the store.
+    StoreTooLarge,
+    /// The store has as many logs as it may.
+    StoreChannels,
+    /// The store cannot read or write.
+    StoreFailed,
     /// The app has as many channels on the shard as it may.
     AppChannels,
 }
@@ -210,6 +228,11 @@ impl Refusal {
             Refusal::TooManyUsers => "channel_users",
             Refusal::UserTooLarge => "user_bytes",
             Refusal::PresenceFull => "presence_memory",
+            Refusal::StoreBusy => "store_queue",
+            Refusal::StoreFull => "store_full",
+            Refusal::StoreTooLarge => "store_record_bytes",
+            Refusal::StoreChannels => "store_channels",
+            Refusal::StoreFailed => "store_failed",
             Refusal::AppChannels => "app_channels",
         }
     }
@@ -334,6 +357,14 @@ pub enum Effect {
         channel: Arc<ChannelKey>,
         /// Why.
         reason: Ended,
+    },
+    /// Hand a job to the store, and its outcome to [`crate::channel::core::Home::stored`] with `number`. Jobs are done
+    /// in the order of these effects.
+    Store {
+        /// The home's name for the question; none: it does not want to know.
+        number: Option<u64>,
+        /// The job.
+        job: Box<Job>,
     },
     /// Tell the asker.
     Answer {

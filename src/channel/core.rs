@@ -8,12 +8,14 @@ use crate::channel::group::Groups;
 use crate::channel::history::History;
 use crate::channel::presence::Presence;
 use crate::channel::{ChannelKey, Concurrency, Message, Now, Policy, Position, Publication, Roster};
-use crate::limits::{HomeLimits, SWEEP_CHANNELS_PER_TICK};
+use crate::limits::HomeLimits;
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
+mod durable;
 mod ending;
 mod follow;
+mod tick;
 mod users;
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -36,6 +38,7 @@ pub struct Home {
     /// is lost, so from below it nothing counts as recovered.
     floor: Position,
     sweep_from: usize,
+    durables: durable::Durables,
 }
 
 struct Channel {
@@ -55,6 +58,8 @@ struct Channel {
     shards: Vec<ShardCount>,
     /// Who they are, of those who have said so. Their registrations are streams with an epoch of their own.
     presence: Option<Box<Presence>>,
+    /// Of a durable channel.
+    log: Option<Box<durable::Log>>,
     /// What its app was told, if it wants to be.
     followed: Option<Box<follow::Followed>>,
 }
@@ -134,6 +139,7 @@ impl Home {
             epoch: 0,
             floor: Position::ZERO,
             sweep_from: 0,
+            durables: durable::Durables::default(),
         }
     }
 
@@ -185,9 +191,37 @@ impl Home {
         busy: ShardSet,
         effects: &mut Vec<Effect>,
     ) {
+        let command = match self.durables.is_attentive() {
+            true => self.hold_back(key, command, from, now, effects),
+            false => Some(command),
+        };
+        if let Some(command) = command {
+            self.carry_out(key, command, from, now, busy, effects);
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        key: &Arc<ChannelKey>,
+        command: Command,
+        from: ReplyTo,
+        now: Now,
+        busy: ShardSet,
+        effects: &mut Vec<Effect>,
+    ) {
         let answer = match command {
             Command::Publish { message, policy, create } => {
-                self.publish(key, message, policy, create, now, busy, effects)
+                match self.published_to(key, &policy, create, now, busy) {
+                    Ok(at) if self.channels[at].log.is_some() => {
+                        match self.ask_append(at, message, &policy, from, now, effects) {
+                            Ok(Some(answer)) => Ok(answer),
+                            Ok(None) => return,
+                            Err(refusal) => Err(refusal),
+                        }
+                    }
+                    Ok(at) => self.publish(at, message, &policy, now, effects),
+                    Err(refusal) => Err(refusal),
+                }
             }
             Command::Create { policy } => {
                 self.open(key, &policy, now).map(|at| Answer::Info(Some(self.channels[at].info(now))))
@@ -205,66 +239,92 @@ impl Home {
                 Ok(Answer::Users(self.find(key).map_or_else(Roster::default, |at| self.users(at))))
             }
             Command::Terminate => Ok(Answer::Info(self.terminate(key, now, effects))),
-            Command::Delete => Ok(Answer::Info(self.delete(key, now, effects))),
+            Command::Delete => match self.find(key).filter(|&at| self.channels[at].log.is_some()) {
+                Some(at) => {
+                    self.trim(at, now);
+                    let answer = Answer::Info(Some(self.channels[at].info(now)));
+                    return self.delete_log(at, from, answer, effects);
+                }
+                None => Ok(Answer::Info(self.delete(key, now, effects))),
+            },
             Command::GroupInfo { set } => self.group_info(key, set, now).map(Answer::Group),
-            Command::GroupDelete => Ok(Answer::Group(self.group_delete(key, now, effects))),
+            Command::GroupDelete => match self.group_delete(key, from, now, effects) {
+                Some(info) => Ok(Answer::Group(info)),
+                None => return,
+            },
         };
         let answer = answer.unwrap_or_else(Answer::Refused);
         effects.push(Effect::Answer { to: from, answer });
         self.follow(key, now, effects);
     }
 
-    #[allow(clippy::too_many_arguments)] // the words of the command, spelled out once
-    fn publish(
+    /// The channel that a publication goes to, with its publisher's rules.
+    fn published_to(
         &mut self,
         key: &Arc<ChannelKey>,
-        message: Message,
-        policy: Arc<Policy>,
+        policy: &Arc<Policy>,
         create: bool,
         now: Now,
         busy: ShardSet,
-        effects: &mut Vec<Effect>,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<usize, Refusal> {
         let at = match self.find(key) {
             Some(at) if self.channels[at].interest().meets(busy) => return Err(Refusal::Busy),
             None if !create => return Err(Refusal::NotFound),
-            found => self.open_found(found, key, &policy, now)?,
+            found => self.open_found(found, key, policy, now)?,
         };
         // Mostly the rules are the same ones: no count is touched for them then.
-        if !Arc::ptr_eq(&self.channels[at].policy, &policy) {
+        if !Arc::ptr_eq(&self.channels[at].policy, policy) {
             self.channels[at].policy = policy.clone();
+            self.begin_log(at);
         }
+        Ok(at)
+    }
+
+    fn publish(
+        &mut self,
+        at: usize,
+        message: Message,
+        policy: &Policy,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Result<Answer, Refusal> {
         self.trim(at, now);
         let channel = &self.channels[at];
         let expires_ms = match policy.message_timeout_ms {
             0 => u64::MAX,
             timeout => now.mono_ms().saturating_add(timeout),
         };
-        let publication = Arc::new(Publication {
-            position: channel.newest().next(now.unix_s()),
-            previous: channel.last,
-            message,
-            published_ns: now.mono_ns,
-            expires_ms,
-            deflated: OnceLock::new(),
-            replay: Default::default(),
-        });
+        let (position, times) = (channel.newest().next(now.unix_s()), (now.mono_ns, expires_ms));
+        let publication = Arc::new(Publication::new(position, channel.last, message, times));
         let stored = policy.max_messages > 0 && !publication.message.is_fleeting();
         if stored {
-            self.admit(at, &publication, &policy)?;
+            self.admit(at, &publication, policy)?;
         }
+        Ok(self.put(at, publication, stored, now, effects))
+    }
+
+    /// Puts a publication that there is room for on its way, and into the history if it is `stored`.
+    fn put(
+        &mut self,
+        at: usize,
+        publication: Arc<Publication>,
+        stored: bool,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) -> Answer {
         self.append(at, &publication, stored, now);
         let channel = &mut self.channels[at];
         let info = channel.info(now);
-        let shards = channel.interest();
+        let (shards, position) = (channel.interest(), publication.position);
         if info.subscribers > 0 {
-            channel.received = publication.position;
+            channel.received = position;
+            let channel = channel.key.clone();
             self.release_polls(at, now);
-            effects.push(Effect::Deliver { shards, channel: key.clone(), publication: publication.clone() });
+            effects.push(Effect::Deliver { shards, channel, publication });
         }
-        self.drop_received(at);
+        self.drop_received(at, effects);
         let info = ChannelInfo { subscribers: info.subscribers, ..self.channels[at].info(now) };
-        Ok(Answer::Published { position: publication.position, info })
+        Answer::Published { position, info }
     }
 
     /// Whether history and group have room for `publication`.
@@ -312,7 +372,7 @@ impl Home {
         self.count_subscribers(&key, -i64::from(released));
     }
 
-    fn drop_received(&mut self, at: usize) {
+    fn drop_received(&mut self, at: usize, effects: &mut Vec<Effect>) {
         if !self.channels[at].policy.delete_oldest_received {
             return;
         }
@@ -323,6 +383,7 @@ impl Home {
                 channel.history.pop();
             }
         });
+        self.truncate_log(at, effects);
     }
 
     fn subscribe(
@@ -380,7 +441,7 @@ impl Home {
             Some(user) => (class, self.join(at, user, ask, shard, effects)),
             None => (class, self.register(at, class, shard)),
         });
-        self.drop_received(at);
+        self.drop_received(at, effects);
         let info = self.channels[at].info(now);
         let users = ask.list_users.then(|| self.users(at));
         Ok(Answer::Subscribed(Box::new(Subscribed { backlog, registered, last, recovered, info, users })))
@@ -466,9 +527,9 @@ impl Home {
         if self.channels.len() >= self.limits.channels {
             return Err(Refusal::TooManyChannels);
         }
-        self.admit_channel(key.app())?;
+        self.admit_channel(key)?;
         self.groups.add_channel(key, policy.group_limits)?;
-        self.count_channel(key.app(), 1);
+        self.count_channel(key, 1);
         self.epoch += 1;
         let at = self.channels.insert(Channel {
             key: key.clone(),
@@ -482,10 +543,14 @@ impl Home {
             poll_epoch: self.epoch,
             shards: Vec::new(),
             presence: None,
+            log: None,
             followed: None,
         });
         self.channels[at].history.skip(self.floor);
         self.index.insert(key.clone(), at);
+        if policy.durable {
+            self.begin_log(at);
+        }
         Ok(at)
     }
 
@@ -498,7 +563,8 @@ impl Home {
         self.forget(at);
         let channel = self.channels.remove(at);
         self.index.remove(&channel.key);
-        self.floor = self.floor.max(channel.last);
+        let given = channel.log.map_or(Position::ZERO, |log| log.given());
+        self.floor = self.floor.max(channel.last).max(given);
         self.groups.remove_channel(&channel.key, self.limits.channels, now.mono_ms());
     }
 
@@ -524,30 +590,5 @@ impl Home {
         if let Some(group) = self.groups.get_mut(key) {
             group.info.subscribers = group.info.subscribers.saturating_add_signed(change);
         }
-    }
-
-    /// Announces the leaves whose grace time is over and what is told late, and looks at the next few channels: expired publications go,
-    /// idle channels are dropped.
-    pub fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.leave_due(now, effects);
-        self.follow_due(now, effects);
-        let mut left = SWEEP_CHANNELS_PER_TICK.min(self.channels.capacity());
-        while left > 0 && !self.channels.is_empty() {
-            left -= 1;
-            let at = self.sweep_from;
-            self.sweep_from = if at + 1 >= self.channels.capacity() { 0 } else { at + 1 };
-            if !self.channels.contains(at) {
-                continue;
-            }
-            self.trim(at, now);
-            let channel = &self.channels[at];
-            let empty = channel.history.is_empty() && channel.shards.is_empty();
-            let idle = empty && channel.presence.is_none() && !channel.is_held_open();
-            let since = now.mono_ms().saturating_sub(channel.idle_since_ms);
-            if idle && since >= channel.policy.channel_timeout_ms {
-                self.remove(at, now);
-            }
-        }
-        self.groups.tick(now.mono_ms());
     }
 }

@@ -27,6 +27,8 @@ pub struct Group {
     idle_since_ms: u64,
     /// Whether it is in the list of idle groups.
     listed: bool,
+    /// Publications on their way to the disk, and their memory, bytes.
+    pending: (u64, u64),
 }
 
 impl Groups {
@@ -139,6 +141,13 @@ impl Group {
         }
     }
 
+    /// Publications go to the disk, or come back from there.
+    pub fn pending(&mut self, messages: i64, bytes: i64) {
+        let (have_messages, have_bytes) = self.pending;
+        self.pending =
+            (have_messages.saturating_add_signed(messages), have_bytes.saturating_add_signed(bytes));
+    }
+
     /// Whether one more channel fits.
     pub fn admit_channel(&self) -> Result<(), Refusal> {
         fits(self.info.channels, 1, self.info.limits.channels).ok_or(Refusal::GroupChannels)
@@ -153,8 +162,10 @@ impl Group {
     /// Whether one more publication of `bytes` fits; it pushes out one of `freed` bytes, if any.
     pub fn admit_message(&self, bytes: usize, freed: Option<usize>) -> Result<(), Refusal> {
         let limits = &self.info.limits;
-        let messages = self.info.messages.saturating_sub(u64::from(freed.is_some()));
-        let memory_bytes = self.info.memory_bytes.saturating_sub(freed.unwrap_or(0) as u64);
+        let (messages, memory_bytes) =
+            (self.info.messages + self.pending.0, self.info.memory_bytes + self.pending.1);
+        let messages = messages.saturating_sub(u64::from(freed.is_some()));
+        let memory_bytes = memory_bytes.saturating_sub(freed.unwrap_or(0) as u64);
         fits(messages, 1, limits.messages).ok_or(Refusal::GroupMessages)?;
         fits(memory_bytes, bytes as u64, limits.memory_bytes).ok_or(Refusal::GroupMemory)
     }

@@ -67,10 +67,21 @@ impl History {
         self.dropped = self.dropped.max(position);
     }
 
-    /// Applies count and age rules: never more than `max_messages`; expired ones go oldest first, but not below
-    /// `min_messages`.
+    /// Drops what is at or below `through`; nothing above it counts as missing.
+    pub fn lose(&mut self, through: Position) {
+        while self.items.front().is_some_and(|p| p.position <= through) {
+            self.pop();
+        }
+        self.dropped = through;
+    }
+
+    /// Applies count, size and age rules: never more than `max_messages`, nor than `max_bytes` beside the newest;
+    /// expired ones go oldest first, but not below `min_messages`.
     pub fn trim(&mut self, policy: &Policy, mono_ms: u64) {
         while self.len() > policy.max_messages as usize {
+            self.pop();
+        }
+        while self.bytes as u64 > policy.max_bytes && self.len() > 1 {
             self.pop();
         }
         while self.len() > policy.min_messages as usize
@@ -152,6 +163,16 @@ mod tests {
         assert!(h.from(at(1), 9).1);
         assert!(!h.from(at(0), 9).1, "10:1 is gone");
         assert!(h.from(Start::Oldest, 3).2 && !h.from(Start::Oldest, 2).2, "three are left");
+    }
+
+    #[test]
+    fn bytes_are_bounded_beside_the_newest() {
+        let mut h = five();
+        let one = (h.bytes() / 5) as u64;
+        h.trim(&Policy { max_bytes: 3 * one, ..Policy::default() }, 0);
+        assert_eq!(tags(&h, Start::Oldest), [2, 3, 4]);
+        h.trim(&Policy { max_bytes: 1, ..Policy::default() }, 0);
+        assert_eq!(tags(&h, Start::Oldest), [4]);
     }
 
     #[test]

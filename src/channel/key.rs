@@ -55,6 +55,11 @@ impl ChannelKey {
         &self.text[self.group_bytes as usize..]
     }
 
+    /// Whether it is one that the node keeps for itself: its name begins with `#`.
+    pub fn is_hidden(&self) -> bool {
+        self.name().first() == Some(&b'#')
+    }
+
     /// The shard, of `shards`, that owns it.
     pub fn home(&self, shards: usize) -> usize {
         (self.home_hash % shards.max(1) as u64) as usize

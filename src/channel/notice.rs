@@ -1,7 +1,7 @@
 //! What the node tells an app's back end by itself, as data (Pusher sheet section 12). Homes and sessions make a
 //! [`Notice`]; `service/webhooks` takes it to the app's endpoints.
 
-use crate::channel::{Announcement, ChannelKey};
+use crate::channel::{Announcement, ChannelKey, Position, SessionId};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -25,8 +25,10 @@ pub enum What {
     Joined(Bytes),
     /// The user with this id went.
     Left(Bytes),
-    /// Somebody found nothing in a channel that keeps its last publication.
-    CacheMiss,
+    /// Somebody found nothing in a channel that keeps its last publication; the position above which there would be
+    /// one ([`Subscribed::last`](crate::channel::command::Subscribed::last)), so that those who find the same nothing
+    /// are known by it.
+    CacheMiss(Position),
     /// A client has sent an event to the others.
     ClientEvent(Box<ClientEvent>),
     /// So many streams are subscribed now.
@@ -41,7 +43,7 @@ pub struct ClientEvent {
     /// What was sent: the text of a string, else JSON; `None` = nothing.
     pub data: Option<Bytes>,
     /// The session that sent it.
-    pub session: u64,
+    pub session: SessionId,
     /// The id of the user who sent it, where that is known.
     pub user: Option<Bytes>,
 }
@@ -139,7 +141,7 @@ impl What {
             What::Vacated => NoticeKind::Vacated,
             What::Joined(_) => NoticeKind::Joined,
             What::Left(_) => NoticeKind::Left,
-            What::CacheMiss => NoticeKind::CacheMiss,
+            What::CacheMiss(_) => NoticeKind::CacheMiss,
             What::ClientEvent(_) => NoticeKind::ClientEvent,
             What::Count(_) => NoticeKind::Count,
         }
@@ -162,7 +164,7 @@ impl Notice {
     /// Memory charged for it while it waits, bytes; about what it is on the wire, too.
     pub fn cost_bytes(&self) -> usize {
         let what = match &self.what {
-            What::Occupied | What::Vacated | What::CacheMiss | What::Count(_) => 0,
+            What::Occupied | What::Vacated | What::CacheMiss(_) | What::Count(_) => 0,
             What::Joined(user) | What::Left(user) => user.len(),
             What::ClientEvent(event) => {
                 let optional = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);

@@ -13,6 +13,12 @@ pub struct Policy {
     pub message_timeout_ms: u64,
     /// A channel without publications and subscribers is dropped after so long, milliseconds.
     pub channel_timeout_ms: u64,
+    /// The newest so many bytes are kept, and the newest publication in any case: memory as it is charged, and on disk
+    /// what is written; `u64::MAX` = any number.
+    pub max_bytes: u64,
+    /// Publications are in the store before anybody sees them, and are there again when the node is; not if
+    /// `max_messages` is 0. A channel that is durable stays so until it is gone.
+    pub durable: bool,
     /// The oldest publication goes as soon as any subscriber got it, while more than `min_messages` are stored.
     pub delete_oldest_received: bool,
     /// Limits of the channel's group; `None` leaves them as they are.
@@ -28,6 +34,8 @@ impl Default for Policy {
             min_messages: 0,
             message_timeout_ms: 3_600_000,
             channel_timeout_ms: 5_000,
+            max_bytes: u64::MAX,
+            durable: false,
             delete_oldest_received: false,
             group_limits: None,
             presence: PresenceLimits::default(),

@@ -16,6 +16,17 @@ pub struct Position {
 impl Position {
     /// Before every publication.
     pub const ZERO: Position = Position { time: 0, tag: 0 };
+    /// Not before any publication.
+    pub const MAX: Position = Position { time: u64::MAX, tag: u32::MAX };
+
+    /// The highest position below this one.
+    pub fn before(self) -> Position {
+        match self {
+            Position { time: 0, tag: 0 } => self,
+            Position { time, tag: 0 } => Position { time: time - 1, tag: u32::MAX },
+            Position { time, tag } => Position { time, tag: tag - 1 },
+        }
+    }
 
     /// The position of the next publication made at `unix_s`: never at or below `self`, whatever the clock does.
     pub fn next(self, unix_s: u64) -> Position {
@@ -40,6 +51,9 @@ mod tests {
         assert_eq!(first.next(100), Position { time: 100, tag: 1 });
         assert_eq!(first.next(99), Position { time: 100, tag: 1 }, "a clock that steps back");
         assert_eq!(first.next(101), Position { time: 101, tag: 0 });
+        assert_eq!(first.next(100).before(), first);
+        assert!(first.before() < first && first.before().next(0) == first);
+        assert_eq!(Position::ZERO.before(), Position::ZERO);
         let full = Position { time: 100, tag: u32::MAX };
         assert!(full.next(100) > full);
     }

@@ -89,14 +89,30 @@ impl ReplayFrames {
 }
 
 impl Publication {
+    /// A publication with these `(published_ns, expires_ms)`.
+    pub fn new(
+        position: Position,
+        previous: Position,
+        message: Message,
+        (published_ns, expires_ms): (u64, u64),
+    ) -> Publication {
+        let (deflated, replay) = (OnceLock::new(), ReplayFrames::default());
+        Publication { position, previous, message, published_ns, expires_ms, deflated, replay }
+    }
+
     /// Memory charged to the history for it, bytes.
     pub fn cost_bytes(&self) -> usize {
+        Publication::cost_bytes_of(&self.message)
+    }
+
+    /// Memory that will be charged for a publication of `message`, bytes.
+    pub fn cost_bytes_of(message: &Message) -> usize {
         let optional = |b: &Option<Bytes>| b.as_ref().map_or(0, Bytes::len);
         // Twice the payload: itself and one frame to replay, as one wire is the rule.
         size_of::<Publication>()
-            + 2 * self.message.payload.len()
-            + optional(&self.message.content_type)
-            + optional(&self.message.event)
-            + self.message.origin.as_ref().map_or(0, |o| size_of::<Origin>() + optional(&o.user_id))
+            + 2 * message.payload.len()
+            + optional(&message.content_type)
+            + optional(&message.event)
+            + message.origin.as_ref().map_or(0, |o| size_of::<Origin>() + optional(&o.user_id))
     }
 }

@@ -1,6 +1,7 @@
 //! Tenants: who they are, what they may do, and how many of what they have now. One table for all shards; it is
 //! replaced as a whole when an app comes or goes, and an app that stays keeps its place and its counts.
 
+use crate::channel::store::StoreError;
 use crate::channel::{Policy, PresenceLimits};
 use crate::limits::{
     APP_CACHE_MS, APP_CHANNEL_TIMEOUT_MS, APP_CLIENT_EVENTS_PER_S, APP_HISTORY_MESSAGES, APP_HISTORY_MS,
@@ -70,6 +71,16 @@ impl AppSettings {
             history_ms: APP_HISTORY_MS,
             cache_ms: APP_CACHE_MS,
         }
+    }
+
+    /// Whether its names can be.
+    ///
+    /// # Errors
+    /// [`AppRefusal::Invalid`].
+    pub fn check(&self) -> Result<(), AppRefusal> {
+        let names = [("id", &self.id), ("key", &self.key), ("secret", &self.secret)];
+        let wrong = names.into_iter().find_map(|(name, value)| AppSettings::check_name(name, value));
+        wrong.map_or(Ok(()), |what| Err(AppRefusal::Invalid(what.into())))
     }
 
     /// What is wrong with an `id`, `key` or `secret` (`name` says which), if anything.
@@ -193,13 +204,37 @@ impl Rate {
     }
 }
 
-/// Why an app is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an app is not taken, or does not go.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppRefusal {
     /// Another one has the id or the key.
     Taken,
     /// There are [`NODE_APPS`].
     TooMany,
+    /// Its id, key or secret cannot be; the text tells.
+    Invalid(Box<str>),
+    /// None has this id.
+    Unknown,
+    /// It stands in the configuration, and goes only there.
+    Configured,
+    /// Too many are waiting to be made, or the node stops.
+    Busy,
+    /// The store did not take it: nothing has changed.
+    Store(StoreError),
+}
+
+impl fmt::Display for AppRefusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppRefusal::Taken => out.write_str("another app has the same id or key"),
+            AppRefusal::TooMany => write!(out, "there are {NODE_APPS} apps, and there is room for no more"),
+            AppRefusal::Invalid(what) => out.write_str(what),
+            AppRefusal::Unknown => out.write_str("there is no app with this id"),
+            AppRefusal::Configured => out.write_str("it stands in the configuration: remove it there"),
+            AppRefusal::Busy => out.write_str("the node is busy with other apps"),
+            AppRefusal::Store(error) => error.fmt(out),
+        }
+    }
 }
 
 /// All apps.

@@ -9,7 +9,7 @@
 //! 1. [`Dialects::on_request`] with each HTTP request while no exchange is open. The session then either ends the
 //!    exchange ([`Action::Done`], [`Action::Close`]) or leaves it open and waits for one of the calls below.
 //! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook,
-//!    [`Dialects::on_stored`] for each job of the store.
+//!    [`Dialects::on_stored`] for each job of the store, [`Dialects::on_app`] for each app it wanted to make.
 //! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
 //!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
 //!    Who comes to and goes from a channel is told in the same order, to subscriptions whose form has a frame for it
@@ -41,7 +41,7 @@ pub use session::{Dialects, Session};
 use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;
 use crate::channel::store::Job;
-use crate::channel::{ChannelKey, KeyCache, Message, Now, Policy};
+use crate::channel::{ChannelKey, KeyCache, Message, Notice, Now, Policy};
 use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::ws::deflate::Params;
 use bytes::Bytes;
@@ -59,6 +59,8 @@ pub struct Context<'a> {
     pub listener: u16,
     /// When the last publication was put on this connection's wire, monotonic milliseconds; 0 = never.
     pub delivered_ms: u64,
+    /// When bytes last came from the peer, monotonic milliseconds, to about 100 ms.
+    pub heard_ms: u64,
     /// Encodes publications, each form once.
     pub encoder: &'a mut encode::Encoder,
     /// Keys of channels that were published to lately.
@@ -222,6 +224,8 @@ pub enum Action {
         /// The session's name for the question.
         tag: Option<u16>,
     },
+    /// Tell the app's back end, if it wants to know.
+    Notify(Box<Notice>),
     /// Have the store do a job; [`Dialects::on_stored`] is called with `tag` once it is on disk, or with why it is not.
     /// Jobs of one shard are done in the order of these actions.
     Store {
@@ -229,6 +233,14 @@ pub enum Action {
         job: Box<Job>,
         /// The session's name for the question; none: nobody wants to know.
         tag: Option<u16>,
+    },
+    /// Make an app that stays. [`Dialects::on_app`] is called with `tag`, once the store has it and every shard knows
+    /// it.
+    CreateApp {
+        /// What it is told to be.
+        settings: Box<app::AppSettings>,
+        /// The session's name for the question.
+        tag: u16,
     },
     /// Call [`Dialects::on_deadline`] at this time (monotonic milliseconds, to about 100 ms); replaces the last one,
     /// 0 = never.

@@ -3,6 +3,7 @@
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
+use crate::dialect::app::{App, AppRefusal};
 use crate::dialect::{Context, echo, pusher, relay};
 use crate::wire::http::request::Request;
 use std::sync::Arc;
@@ -119,6 +120,20 @@ impl Dialects {
     pub fn on_apps(&self, cx: &mut Context<'_>, session: &mut Session) {
         if let Session::Pusher(session) = session {
             self.pusher.on_apps(cx, session);
+        }
+    }
+
+    /// The app that it wanted ([`crate::dialect::Action::CreateApp`]) is there, or is not.
+    pub fn on_app(
+        &self,
+        _cx: &mut Context<'_>,
+        session: &mut Session,
+        _tag: u16,
+        _outcome: Result<Arc<App>, AppRefusal>,
+    ) {
+        match session {
+            // They make none.
+            Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::None => {}
         }
     }
 

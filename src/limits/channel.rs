@@ -38,6 +38,11 @@ pub const FOLLOWED_PER_TICK: usize = 2_000;
 /// A channel group without channels keeps its limits for so long, milliseconds.
 pub const GROUP_IDLE_MS: u64 = 3_600_000;
 
+/// Commands of one shard that wait for logs to be read or deleted. More: they are refused with 503.
+pub const DURABLE_WAITING_COMMANDS: usize = 16_384;
+/// Payload of those commands, bytes. More: they are refused with 503.
+pub const DURABLE_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
 /// Bounds of a channel home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeLimits {

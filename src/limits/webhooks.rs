@@ -7,6 +7,8 @@ use super::hooks::HookLimits;
 pub const WEBHOOK_GRACE_MS: u64 = 3_000;
 /// Notices that are held for that time. More: the oldest are passed on early.
 pub const WEBHOOK_HELD: usize = 200_000;
+/// Empty channels whose emptiness is known to have been told. More: all are forgotten, and may be told once more.
+pub const WEBHOOK_MISSES: usize = 100_000;
 /// An endpoint that takes batches gets what comes within so long after the first event, milliseconds.
 pub const WEBHOOK_BATCH_MS: u64 = 50;
 /// Events of one batch.
@@ -46,6 +48,8 @@ pub struct WebhookLimits {
     pub grace_ms: u64,
     /// See [`WEBHOOK_HELD`].
     pub held: usize,
+    /// See [`WEBHOOK_MISSES`].
+    pub misses: usize,
     /// See [`WEBHOOK_BATCH_MS`].
     pub batch_ms: u64,
     /// See [`WEBHOOK_BATCH_EVENTS`]; at least 1.
@@ -81,6 +85,7 @@ impl Default for WebhookLimits {
         WebhookLimits {
             grace_ms: WEBHOOK_GRACE_MS,
             held: WEBHOOK_HELD,
+            misses: WEBHOOK_MISSES,
             batch_ms: WEBHOOK_BATCH_MS,
             batch_events: WEBHOOK_BATCH_EVENTS,
             batch_bytes: WEBHOOK_BATCH_BYTES,

@@ -1,10 +1,14 @@
 //! From a configuration to a running node, and back.
 
+use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
+use super::control::{self, Control};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::pages::{NodePages, PagesConfig};
+use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
+use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::app::Apps;
@@ -13,23 +17,25 @@ use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD,
+    PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
-use crate::service::store::{Reply, Store, StoreHandle};
+use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
+use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
+use bytes::Bytes;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Runs the node until a signal ends it. The message of an error is for the person who started it.
 pub fn run(config: &Config) -> Result<(), String> {
@@ -73,7 +79,9 @@ struct Node {
     addresses: Vec<Address>,
     shards: Vec<JoinHandle<()>>,
     hooks: Hooks,
+    webhooks: Webhooks,
     store: Store,
+    control: Option<Control>,
     lifecycle: Lifecycle,
     places: Vec<Place>,
     driver: &'static str,
@@ -109,22 +117,27 @@ impl Node {
         let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
-        let store = open_store(config, addresses.clone())?;
+        let (store, found) = open_store(config, addresses.clone())?;
         let hooks = start_hooks(config, addresses.clone())?;
+        let webhooks = webhooks::start(config, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
             internal_listeners: internal(config),
             counters: counters.clone(),
             hooks: Some(hooks.handle()),
+            webhooks: Some(webhooks.handle()),
             store: Some(store.handle()),
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
-        let apps = Apps::new(config.apps.iter().cloned());
-        let apps = Arc::new(apps.map_err(|refusal| format!("the apps cannot be: {refusal:?}"))?);
+        let roster = Roster::load(&config.apps, store.handle())?;
+        let apps = roster.apps().clone();
+        let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
+        let registry = Registry::start(roster, addresses.clone())?;
         let caller = Arc::new(HookCaller(hooks.handle()));
+        let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
@@ -140,7 +153,10 @@ impl Node {
                 apps: apps.clone(),
                 pages: pages.clone(),
                 caller: caller.clone(),
+                notifier: notifier.clone(),
                 keeper: keeper.clone(),
+                logs: logs.clone(),
+                registrar: Arc::new(registry.clone()),
                 node: counters.clone(),
                 limits,
                 clock,
@@ -155,12 +171,14 @@ impl Node {
             };
         }
         lifecycle.running.store(true, Ordering::Relaxed);
-        Ok(Node { addresses, shards: running, hooks, store, lifecycle, places, driver })
+        let control = open_control(config, registry);
+        Ok(Node { addresses, shards: running, hooks, webhooks, store, control, lifecycle, places, driver })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
     fn stop(self, drain_ms: u64) {
         self.lifecycle.draining.store(true, Ordering::Relaxed);
+        drop(self.control);
         for address in &self.addresses {
             address.send(Mail::Drain(drain_ms));
         }
@@ -170,6 +188,10 @@ impl Node {
         let given_up = self.hooks.shutdown(Duration::from_secs(1));
         if given_up > 0 {
             warn!(calls = given_up, "calls to back ends were given up");
+        }
+        let lost = self.webhooks.shutdown(Duration::from_millis(WEBHOOK_STOP_MS));
+        if lost > 0 {
+            warn!(events = lost, "web hook events were given up");
         }
         if let Err(error) = self.store.shutdown() {
             warn!(%error, "the store was not closed properly; what was acknowledged is safe");
@@ -256,7 +278,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
 }
 
 /// Opens what survives the node, in files or in memory.
-fn open_store(config: &Config, addresses: Vec<Address>) -> Result<Store, String> {
+fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Vec<(Bytes, AtStart)>), String> {
     let deliver = Arc::new(move |to: ReplyTo, outcome| {
         if let Some(address) = addresses.get(to.shard as usize) {
             address.send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
@@ -264,16 +286,33 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<Store, String>
     });
     let limits = config.store.limits(config.limits.body_bytes.max(config.limits.message_bytes));
     let Some(data) = &config.store.data else {
-        return Store::open_in_memory(limits, deliver)
-            .map_err(|error| format!("cannot make a store in memory: {error}"));
+        let store = Store::open_in_memory(limits, deliver);
+        let store = store.map_err(|error| format!("cannot make a store in memory: {error}"))?;
+        return Ok((store, Vec::new()));
     };
-    let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| {
-        format!("cannot open the store in {data}: {error} (`fanwire check --data {data}` tells more)")
+    let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| match error {
+        StoreError::InUse => format!("cannot open the store in {data}: {error}"),
+        _ => format!("cannot open the store in {data}: {error} (`fanwire check --data {data}` tells more)"),
     })?;
     let records: u64 = found.logs.iter().map(|log| log.records).sum();
     let documents: u64 = found.tables.iter().map(|table| table.documents).sum();
     info!(data, logs = found.logs.len(), records, documents, "store opened");
-    Ok(store)
+    let at_start = |log: LogTotals| (log.log, AtStart { retention: log.retention, last: log.last });
+    Ok((store, found.logs.into_iter().map(at_start).collect()))
+}
+
+/// Whose channels a log has, as it stands in its name. No app's id has a colon.
+fn log_owners(apps: &Apps, relay: &Relay) -> Vec<(u32, String)> {
+    let apps = apps.iter().map(|app| (app.number, app.settings.id.clone()));
+    apps.chain(relay.stores().map(|(number, name)| (number, format!("store:{name}")))).collect()
+}
+
+/// Opens the control socket where there is a directory for it. A node without one serves all the same.
+fn open_control(config: &Config, registry: Registry) -> Option<Control> {
+    let data = config.store.data.as_deref().map(Path::new)?;
+    let opened = Control::open(data, registry);
+    let path = control::path(data);
+    opened.inspect_err(|error| error!(%error, path = %path.display(), "no control socket")).ok()
 }
 
 fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {

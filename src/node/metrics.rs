@@ -2,12 +2,14 @@
 //!
 //! The figures are read when somebody asks: there is no second set of them and no background thread.
 
+mod webhooks;
 mod write;
 
 use crate::channel::hook::HookFailure;
 use crate::limits::METRICS_OPEN_FILES;
 use crate::service::hooks::HooksHandle;
 use crate::service::store::StoreHandle;
+use crate::service::webhooks::WebhooksHandle;
 use crate::shard::counters::{Carrier, Counters, FLUSH_BOUNDS, LATENCY_BOUNDS_US, NodeCounters};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
@@ -50,11 +52,13 @@ impl Metrics {
     pub fn new(
         counters: NodeCounters,
         hooks: Option<HooksHandle>,
+        webhooks: Option<WebhooksHandle>,
         store: Option<StoreHandle>,
         started_unix_s: f64,
     ) -> Metrics {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(NodeCollector { counters, hooks, store, started_unix_s }));
+        let collector = NodeCollector { counters, hooks, webhooks, store, started_unix_s };
+        registry.register_collector(Box::new(collector));
         Metrics { registry }
     }
 
@@ -73,6 +77,7 @@ impl Metrics {
 struct NodeCollector {
     counters: NodeCounters,
     hooks: Option<HooksHandle>,
+    webhooks: Option<WebhooksHandle>,
     store: Option<StoreHandle>,
     started_unix_s: f64,
 }
@@ -94,6 +99,9 @@ impl Collector for NodeCollector {
         self.histograms(&mut out)?;
         if let Some(hooks) = &self.hooks {
             hook_metrics(hooks, &mut out)?;
+        }
+        if let Some(webhooks) = &self.webhooks {
+            webhooks::collect(webhooks.counters(), &mut out)?;
         }
         if let Some(store) = &self.store {
             store_metrics(store, &mut out)?;
@@ -339,7 +347,7 @@ mod tests {
 
     fn render(format: Format) -> String {
         let store = Store::open_in_memory(Default::default(), Arc::new(|_, _| {})).unwrap();
-        Metrics::new(two_shards(), None, Some(store.handle()), 1_795_257_031.5).render(format)
+        Metrics::new(two_shards(), None, None, Some(store.handle()), 1_795_257_031.5).render(format)
     }
 
     #[test]

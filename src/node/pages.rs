@@ -6,6 +6,7 @@ use super::health::{self, Lifecycle};
 use super::metrics::{Format, Metrics};
 use crate::service::hooks::HooksHandle;
 use crate::service::store::StoreHandle;
+use crate::service::webhooks::WebhooksHandle;
 use crate::shard::Pages;
 use crate::shard::counters::NodeCounters;
 use crate::wire::http::accept::accepts_contains;
@@ -24,6 +25,8 @@ pub struct PagesConfig {
     pub counters: NodeCounters,
     /// The hook service, if it runs.
     pub hooks: Option<HooksHandle>,
+    /// The web hook service, if it runs.
+    pub webhooks: Option<WebhooksHandle>,
     /// The store, if there is one.
     pub store: Option<StoreHandle>,
     /// How far the start or the drain of the node is.
@@ -79,7 +82,13 @@ impl NodePages {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
         NodePages {
             internal_listeners: config.internal_listeners,
-            metrics: Metrics::new(config.counters.clone(), config.hooks, config.store.clone(), started),
+            metrics: Metrics::new(
+                config.counters.clone(),
+                config.hooks,
+                config.webhooks,
+                config.store.clone(),
+                started,
+            ),
             counters: config.counters,
             store: config.store,
             lifecycle: config.lifecycle,
@@ -163,6 +172,7 @@ mod tests {
             internal_listeners: internal_listeners.to_vec(),
             counters,
             hooks: None,
+            webhooks: None,
             store: None,
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.load(Ordering::Relaxed)),

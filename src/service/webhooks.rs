@@ -16,8 +16,8 @@ mod outlet;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,8 +26,9 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::channel::hook::HookUrlError;
-use crate::channel::notice::{Notice, NoticeKind, NoticeKinds};
-use crate::limits::{NODE_APPS, WEBHOOK_LOG_MS, WebhookLimits};
+use crate::channel::notice::{Notice, NoticeKind, NoticeKinds, What};
+use crate::channel::{ChannelKey, Position};
+use crate::limits::{WEBHOOK_LOG_MS, WebhookLimits};
 use crate::service::hooks::Line;
 
 use grace::{Grace, Taken};
@@ -37,6 +38,8 @@ pub use counters::{Lost, WebhookCounters};
 
 /// Threads that look host names up: a name that a name server does not answer holds one.
 const RESOLVER_THREADS: usize = 32;
+/// Places for what apps want.
+const WANTED_PLACES: usize = 4_096;
 /// Jobs taken before endpoints and timers have their turn.
 const JOBS_PER_TURN: usize = 256;
 /// Pause between two looks whether all calls have ended, while stopping.
@@ -107,8 +110,6 @@ impl Filter {
 pub enum EndpointError {
     /// A URL is no hook URL.
     Url(HookUrlError),
-    /// The app's number is above every number that an app may have.
-    App,
     /// The service has stopped.
     Stopped,
 }
@@ -117,7 +118,6 @@ impl fmt::Display for EndpointError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             EndpointError::Url(error) => error.fmt(out),
-            EndpointError::App => out.write_str("there is no app with this number"),
             EndpointError::Stopped => out.write_str("the web hook service has stopped"),
         }
     }
@@ -132,8 +132,11 @@ struct Core {
     write: WriteBody,
     clock: fn() -> u64,
     seed: u64,
-    /// Of each app, the kinds that any endpoint wants, and their opposites.
+    /// The kinds that any endpoint wants, and their opposites, of all apps whose number leaves the same remainder:
+    /// apps may come and go, and shards ask for each notice.
     wanted: Box<[AtomicU16]>,
+    /// The same of each app.
+    wants: Mutex<HashMap<u32, NoticeKinds>>,
 }
 
 enum Job {
@@ -167,9 +170,10 @@ impl Webhooks {
             .max_blocking_threads(RESOLVER_THREADS)
             .thread_name("webhooks-resolver")
             .build()?;
-        let wanted = (0..NODE_APPS).map(|_| AtomicU16::new(0)).collect();
+        let wanted = (0..WANTED_PLACES).map(|_| AtomicU16::new(0)).collect();
         let counters = WebhookCounters::default();
-        let core = Arc::new(Core { limits, counters, write, clock, seed, wanted });
+        let wants = Mutex::default();
+        let core = Arc::new(Core { limits, counters, write, clock, seed, wanted, wants });
         // Bounded by what is counted: see `WebhooksHandle::notify`.
         let (intake, jobs) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
@@ -210,19 +214,19 @@ impl Drop for Webhooks {
 }
 
 impl WebhooksHandle {
-    /// Whether an endpoint of the app wants to know of such a thing, or of its opposite.
+    /// Whether an endpoint of the app wants to know of such a thing, or of its opposite. With thousands of apps it
+    /// may be another app's; such notices go nowhere.
     pub fn wants(&self, app: u32, kind: NoticeKind) -> bool {
-        let wanted = self.core.wanted.get(app as usize);
-        wanted.is_some_and(|kinds| NoticeKinds(kinds.load(Relaxed)).contains(kind))
+        NoticeKinds(self.core.wanted[app as usize % WANTED_PLACES].load(Relaxed)).contains(kind)
     }
 
     /// Hands a notice over; never waits. What nobody wants goes nowhere; so does what happens in channels of groups,
-    /// whose names mean nothing without their group, and in those whose name begins with `#`, which are the node's.
+    /// whose names mean nothing without their group, and in those that the node keeps for itself.
     pub fn notify(&self, notice: Notice) {
         let channel = &notice.channel;
         if !self.wants(channel.app(), notice.what.kind())
             || !channel.group().is_empty()
-            || channel.name().starts_with(b"#")
+            || channel.is_hidden()
         {
             return;
         }
@@ -246,7 +250,6 @@ impl WebhooksHandle {
     /// # Errors
     /// Says what is wrong; then nothing is changed.
     pub fn set_endpoints(&self, app: u32, endpoints: Vec<Endpoint>) -> Result<(), EndpointError> {
-        let wanted = self.core.wanted.get(app as usize).ok_or(EndpointError::App)?;
         let mut kinds = NoticeKinds::default();
         for endpoint in &endpoints {
             crate::channel::hook::HookTarget::parse(&endpoint.url).map_err(EndpointError::Url)?;
@@ -255,9 +258,16 @@ impl WebhooksHandle {
                 kind.opposite().into_iter().for_each(|kind| kinds.insert(kind));
             }
         }
+        let mut wants = self.core.wants.lock().unwrap_or_else(PoisonError::into_inner);
         self.intake.send(Job::Endpoints(app, endpoints)).map_err(|_| EndpointError::Stopped)?;
         // Only now: what happens before has no endpoint to go to.
-        wanted.store(kinds.0, Relaxed);
+        match kinds == NoticeKinds::default() {
+            true => drop(wants.remove(&app)),
+            false => drop(wants.insert(app, kinds)),
+        }
+        let place = app as usize % WANTED_PLACES;
+        let same = wants.iter().filter(|(app, _)| **app as usize % WANTED_PLACES == place);
+        self.core.wanted[place].store(same.fold(0, |all, (_, kinds)| all | kinds.0), Relaxed);
         Ok(())
     }
 
@@ -272,6 +282,8 @@ struct Service {
     core: Arc<Core>,
     started: Instant,
     grace: Grace,
+    /// The emptiness of channels that was told last.
+    misses: HashMap<Arc<ChannelKey>, Position>,
     apps: HashMap<u32, Vec<Running>>,
     tasks: JoinSet<()>,
     /// Endpoints that there ever were: each has a seed of its own.
@@ -297,6 +309,7 @@ impl Service {
             started: Instant::now(),
             grace: Grace::new(core.limits.grace_ms, core.limits.held),
             core,
+            misses: HashMap::new(),
             apps: HashMap::new(),
             tasks: JoinSet::new(),
             made: 0,
@@ -361,6 +374,12 @@ impl Service {
         };
         self.core.counters.intake.fetch_sub(1, Relaxed);
         self.core.counters.intake_bytes.fetch_sub(bytes, Relaxed);
+        if !self.apps.contains_key(&notice.channel.app()) {
+            return;
+        }
+        if self.is_known_miss(&notice) {
+            return;
+        }
         let now_ms = self.now_ms();
         match self.grace.take(notice, now_ms) {
             Taken::Pass(notice) | Taken::Held(Some(notice)) => self.spread(notice),
@@ -368,6 +387,16 @@ impl Service {
             Taken::Undone => drop(self.core.counters.undone.fetch_add(2, Relaxed)),
         }
         self.core.counters.held.store(self.grace.len() as u64, Relaxed);
+    }
+
+    /// Whether it is a miss of a channel that is as empty as it was at the last one: that is told once (Pusher sheet
+    /// section 10).
+    fn is_known_miss(&mut self, notice: &Notice) -> bool {
+        let What::CacheMiss(last) = notice.what else { return false };
+        if self.misses.len() >= self.core.limits.misses {
+            self.misses.clear(); // some are told once more
+        }
+        self.misses.insert(notice.channel.clone(), last) == Some(last)
     }
 
     fn release_due(&mut self) {
@@ -400,7 +429,7 @@ impl Service {
             }
             let others = self.apps.values().map(Vec::len).sum::<usize>() + running.len();
             if others >= self.core.limits.endpoints {
-                tracing::error!(app, url = &*endpoint.url, "too many web hooks: this one is left out");
+                tracing::error!(app, most = others, "too many web hooks: one is left out");
                 continue;
             }
             // Its URL was looked at before.

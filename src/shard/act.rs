@@ -90,9 +90,18 @@ impl Shard {
                         self.work.push_back(Work::Hook { token, answer: Box::new(Err(failure)) });
                     }
                 }
+                Action::Notify(notice) => {
+                    if self.notifier.wants(notice.channel.app(), notice.what.kind()) {
+                        self.notifier.notify(*notice);
+                    }
+                }
                 Action::Store { job, tag } => {
                     let to = tag.map_or_else(|| self.nobody(), |tag| self.reply_to(slot, tag));
                     self.submit(*job, to);
+                }
+                Action::CreateApp { settings, tag } => {
+                    let to = self.reply_to(slot, tag);
+                    self.create_app(*settings, to);
                 }
                 Action::Deadline(ms) => {
                     let at = if ms == 0 { 0 } else { super::wheel::Wheel::tick_at(ms) };
@@ -121,7 +130,7 @@ impl Shard {
 
     /// An asker whose answers are dropped.
     pub(super) fn nobody(&self) -> ReplyTo {
-        ReplyTo { shard: self.id, token: Token { slot: u32::MAX, generation: u32::MAX, tag: 0 } }
+        ReplyTo::nobody(self.id)
     }
 
     /// Has a channel's home carry out a command: here, or by mail.

@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod act;
+pub mod apps;
 pub mod connection;
 pub mod counters;
 pub mod drain;
@@ -32,7 +33,7 @@ use crate::channel::core::Home;
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::members::{Member, Members};
 use crate::channel::store::{Job, StoreError};
-use crate::channel::{KeyCache, Now, ReplyTo};
+use crate::channel::{KeyCache, Notice, NoticeKind, Now, ReplyTo};
 use crate::dialect::app::Apps;
 use crate::dialect::encode::Encoder;
 use crate::dialect::{Action, Context, Dialects, Session, Tools};
@@ -61,6 +62,14 @@ pub trait Caller: Send + Sync {
     fn call(&self, token: HookToken, call: HookCall) -> Result<(), HookFailure>;
 }
 
+/// Who tells back ends what has happened.
+pub trait Notifier: Send + Sync {
+    /// Whether anybody at this app's back end wants to know of such things.
+    fn wants(&self, app: u32, kind: NoticeKind) -> bool;
+    /// Hands a notice over; never blocks.
+    fn notify(&self, notice: Notice);
+}
+
 /// Who keeps what survives the node. The outcome comes back as mail.
 pub trait Keeper: Send + Sync {
     /// Hands a job over; never blocks. A job that is refused has no other outcome.
@@ -78,7 +87,9 @@ pub struct Shard {
     dialects: Arc<Dialects>,
     pages: Arc<dyn Pages>,
     caller: Arc<dyn Caller>,
+    notifier: Arc<dyn Notifier>,
     keeper: Arc<dyn Keeper>,
+    registrar: Arc<dyn apps::Registrar>,
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
     counters: Arc<Counters>,
@@ -136,6 +147,7 @@ impl Shard {
             peer: &peer,
             listener: connection.listener,
             delivered_ms: u64::from(connection.delivered) * crate::limits::TICK_MS,
+            heard_ms: u64::from(connection.heard.saturating_sub(1)) * crate::limits::TICK_MS,
             encoder: &mut self.encoder,
             keys: &mut self.keys,
             wants_standing,

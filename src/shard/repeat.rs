@@ -24,6 +24,10 @@ impl Shard {
         let Carrier::Http(http) = &mut self.slab[slot].carrier else { return 0 };
         let Some(standing) = http.standing.take() else { return 0 };
         let away = standing.key.home(self.post.shards()) != self.id as usize;
+        if self.home.answers_later(&standing.key, &standing.policy) {
+            http.misses = REPEATED_HEAD_MISSES; // the exchange has to be open by then
+            return 0;
+        }
         let taken = match standing.head.compare(input, &self.limits.http) {
             Repeat::Other => {
                 http.misses += 1;

@@ -1,6 +1,7 @@
 //! A shard's thread: start, the loop, the end.
 
 use super::accept::{Addresses, spare_fd};
+use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
 use super::flush::Gather;
 use super::listen::Listener;
@@ -9,8 +10,9 @@ use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
 use super::wheel::Wheel;
-use super::{Caller, Keeper, Pages, Shard};
+use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
+use crate::channel::log::Logs;
 use crate::channel::members::Members;
 use crate::channel::{KeyCache, Now};
 use crate::dialect::Dialects;
@@ -148,8 +150,14 @@ pub struct ShardConfig {
     pub pages: Arc<dyn Pages>,
     /// Makes hook calls.
     pub caller: Arc<dyn Caller>,
+    /// Tells back ends what has happened.
+    pub notifier: Arc<dyn Notifier>,
     /// Keeps what survives the node.
     pub keeper: Arc<dyn Keeper>,
+    /// Which log belongs to which channel.
+    pub logs: Logs,
+    /// Makes apps.
+    pub registrar: Arc<dyn Registrar>,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -225,17 +233,21 @@ impl Shard {
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
         let encoder = Encoder::new(config.dialects.relay.forms());
-        let shard = Shard {
+        let mut home = Home::new(config.limits.home);
+        home.use_logs(config.logs);
+        let mut shard = Shard {
             id: config.id,
             net,
             slab: Default::default(),
-            home: Home::new(config.limits.home),
+            home,
             members: Members::default(),
             post: config.post,
             dialects: config.dialects,
             pages: config.pages,
             caller: config.caller,
+            notifier: config.notifier,
             keeper: config.keeper,
+            registrar: config.registrar,
             next_sweep_ms: 0,
             counters,
             node: config.node,
@@ -272,6 +284,7 @@ impl Shard {
             drain: None,
             next_unix_shard: 0,
         };
+        shard.follow_apps();
         Ok((runtime, shard, config.bell, kind))
     }
 

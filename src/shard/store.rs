@@ -10,8 +10,10 @@ use crate::limits::STORE_SWEEP_MS;
 
 /// The shard that has the store swept.
 const SWEEPER: u16 = 0;
-/// Who asks for sweeps: a slot that no connection and not nobody has.
+/// Who asks for sweeps: a slot that neither a connection nor nobody has.
 const SWEEP: Token = Token { slot: u32::MAX - 1, generation: 0, tag: 0 };
+/// The slot of the home, whose questions have numbers.
+const HOME_SLOT: u32 = u32::MAX - 2;
 
 impl Shard {
     /// Hands a job to the store. A job that it does not take has its outcome after what was asked for before.
@@ -27,6 +29,9 @@ impl Shard {
         if token == SWEEP {
             return self.swept(&outcome);
         }
+        if token.slot == HOME_SLOT {
+            return self.home_stored(u64::from(token.generation) << 32 | u64::from(token.tag), outcome);
+        }
         let key = net::Key { slot: token.slot, generation: token.generation };
         if token.slot == u32::MAX || !self.slab.is(key) {
             return;
@@ -37,6 +42,23 @@ impl Shard {
             });
             self.tell_of_next(token.slot);
         }
+    }
+
+    /// Hands a job of the home to the store.
+    pub(super) fn submit_for_home(&mut self, number: Option<u64>, job: Job) {
+        let token = number.map(|number| Token {
+            slot: HOME_SLOT,
+            generation: (number >> 32) as u32,
+            tag: number as u32,
+        });
+        let to = token.map_or_else(|| self.nobody(), |token| ReplyTo { shard: self.id, token });
+        self.submit(job, to);
+    }
+
+    fn home_stored(&mut self, number: u64, outcome: Outcome) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.home.on_stored(number, outcome, self.now, &mut effects);
+        self.work_on(effects);
     }
 
     /// Once in a while: what has expired goes.

@@ -7,11 +7,12 @@ use super::mailbox::Mail;
 use super::net;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::members::{Form, Member};
+use crate::channel::notice::{Notice, What};
 use crate::channel::store::Outcome;
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, List, Publication, ReplyTo, Token,
 };
-use crate::dialect::app::Apps;
+use crate::dialect::app::AppRefusal;
 use std::sync::Arc;
 
 /// One thing to do.
@@ -44,6 +45,13 @@ pub enum Work {
         /// What came of it.
         outcome: Box<Outcome>,
     },
+    /// An app was not made.
+    App {
+        /// Who wanted it.
+        token: Token,
+        /// Why not.
+        refusal: AppRefusal,
+    },
     /// Tear a connection down.
     Close(net::Key),
 }
@@ -57,6 +65,7 @@ impl Shard {
                 Work::Effect(effect) => self.effect(effect),
                 Work::Hook { token, answer } => self.on_hook(token, *answer),
                 Work::Stored { token, outcome } => self.on_stored(token, *outcome),
+                Work::App { token, refusal } => self.on_app(token, Err(refusal)),
                 Work::Close(key) => {
                     if self.slab.is(key) {
                         self.close_now(key.slot);
@@ -76,7 +85,11 @@ impl Shard {
             Mail::Answer { token, answer } => self.on_answer(token, *answer),
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
             Mail::List { list, from } => self.list(&list, from),
-            Mail::Apps(apps) => self.change_apps(apps),
+            Mail::Apps { apps, noted } => {
+                self.change_apps(apps);
+                drop(noted);
+            }
+            Mail::App { token, outcome } => self.on_app(token, *outcome),
             Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
             Mail::Drain(ms) => self.start_drain(ms),
@@ -86,6 +99,11 @@ impl Shard {
     fn apply(&mut self, key: &Arc<ChannelKey>, command: Command, from: ReplyTo) {
         let mut effects = std::mem::take(&mut self.effects);
         self.home.apply(key, command, from, self.now, self.post.busy(), &mut effects);
+        self.work_on(effects);
+    }
+
+    /// Queues what a home wants.
+    pub(super) fn work_on(&mut self, mut effects: Vec<Effect>) {
         for effect in effects.drain(..) {
             if let Effect::Answer { answer: Answer::Published { .. }, .. } = &effect {
                 self.counters.published.add(1);
@@ -102,15 +120,6 @@ impl Shard {
         self.work.push_back(Work::Effect(Effect::Answer { to: from, answer }));
     }
 
-    fn change_apps(&mut self, apps: Arc<Apps>) {
-        self.apps = apps;
-        for slot in 0..self.slab.slots() {
-            if self.slab[slot].state == State::Open && self.slab[slot].open {
-                self.with_session(slot, |dialects, context, session| dialects.on_apps(context, session));
-            }
-        }
-    }
-
     fn effect(&mut self, effect: Effect) {
         let own = self.id as usize;
         match effect {
@@ -124,6 +133,7 @@ impl Shard {
                 }
             }
             Effect::Announce { shards, channel, announcement } => {
+                self.tell_back_end(&channel, &announcement);
                 for shard in shards.iter().filter(|&s| s != own) {
                     let (key, announcement) = (channel.clone(), announcement.clone());
                     self.post.send(shard, Mail::Announce { key, announcement });
@@ -140,6 +150,7 @@ impl Shard {
                     self.end(&channel, reason);
                 }
             }
+            Effect::Store { number, job } => self.submit_for_home(number, *job),
             Effect::Answer { to, answer } if to.shard == self.id => self.on_answer(to.token, answer),
             Effect::Answer { to, answer } => {
                 if to.token.slot != u32::MAX {
@@ -147,6 +158,14 @@ impl Shard {
                     self.post.send(to.shard as usize, mail);
                 }
             }
+        }
+    }
+
+    /// Hands what a home announces to those who tell the app's back end.
+    fn tell_back_end(&self, channel: &Arc<ChannelKey>, announcement: &Announcement) {
+        let what = What::from(announcement);
+        if self.notifier.wants(channel.app(), what.kind()) {
+            self.notifier.notify(Notice { channel: channel.clone(), what });
         }
     }
 

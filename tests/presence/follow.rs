@@ -82,6 +82,7 @@ fn spelled(effect: &Effect) -> Option<String> {
             Announcement::Joined(_) => "joined".into(),
             Announcement::Left(_) => "left".into(),
         }),
+        Effect::Store { job, .. } => panic!("nothing is durable here: {job:?}"),
         Effect::Answer { .. } => Some("answer".into()),
         Effect::Deliver { .. } | Effect::End { .. } => None,
     }
@@ -229,6 +230,20 @@ fn an_app_that_wants_to_know_later_is_told_what_changes_from_then_on() {
     b.publish();
     b.home.set_app(7, AppWays::default());
     assert!(b.tick_after(OCCUPANCY_POLL_MS).is_empty());
+}
+
+#[test]
+fn what_the_node_keeps_for_itself_is_none_of_the_apps_channels() {
+    let mut b = Bench::new(AppWays { channels: 1, ..BOTH });
+    b.stream(0);
+    let ask = || Command::Subscribe(Box::new(stream()));
+    let (told, registered) = b.apply("#user-1", 0, ask());
+    assert_eq!((told, b.refused), (vec!["answer".to_owned()], None));
+    let (class, epoch) = registered.unwrap();
+    assert!(b.apply("#user-1", 0, Command::Unsubscribe { class, epoch }).0.is_empty());
+    b.home.set_app(7, AppWays { channels: 2, ..BOTH });
+    b.apply("d", 0, ask());
+    assert_eq!(b.refused, None, "it was not counted either");
 }
 
 #[test]

@@ -284,6 +284,7 @@ impl World {
                 (shards, Box::new(move || Mail::Announce(name, announcement.clone())))
             }
             Effect::End { shards, .. } => (shards, Box::new(move || Mail::End(name))),
+            Effect::Store { job, .. } => panic!("nothing is durable here: {job:?}"),
             Effect::Answer { to, answer } => {
                 only.insert(to.shard as usize);
                 (only, Box::new(move || Mail::Answer(to.token, answer.clone())))

@@ -21,6 +21,8 @@ pub fn policy(rng: &mut Rng) -> Policy {
         message_timeout_ms: *rng.pick(&[0, 500, 3_000, 60_000]),
         channel_timeout_ms: *rng.pick(&[0, 100, 5_000]),
         delete_oldest_received: rng.chance(20),
+        max_bytes: u64::MAX,
+        durable: false,
         group_limits: rng.chance(60).then(|| GroupLimits {
             channels: limit(rng, 3),
             subscribers: limit(rng, 6),

@@ -259,6 +259,7 @@ impl World {
                     self.route(home, shards, |_| Mail::End { name: ended, reason });
                 }
                 Effect::Announce { .. } => panic!("announced, and nobody has told who it is"),
+                Effect::Store { .. } => panic!("stored, and nothing is durable here"),
                 Effect::Answer { to, answer } => {
                     answered = true;
                     assert_eq!(to, from);

@@ -1,6 +1,7 @@
 // Starts the server under test on a free loopback port and stops it again.
 // TARGET=fanwire (default) or nchan chooses which; the configuration is given once, as a list of
-// locations with fanwire's own configuration keys.
+// locations with fanwire's own configuration keys. TARGET=sockudo runs the Pusher tests on another server of that
+// protocol, to see whether they are right about its clients; where it differs from the sheet they fail there.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
@@ -10,9 +11,10 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { nginxConfig } from '../nchan/nginx.mjs';
 import { Conn, http, sleep } from './raw.mjs';
+import { sockudoConfig } from './sockudo.mjs';
 
 export const TARGET = process.env.TARGET ?? 'fanwire';
-if (!['fanwire', 'nchan'].includes(TARGET)) throw new Error(`TARGET=${TARGET}: fanwire or nchan`);
+if (!['fanwire', 'nchan', 'sockudo'].includes(TARGET)) throw new Error(`TARGET=${TARGET}: fanwire, nchan or sockudo`);
 
 const REPO = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 export const FANWIRE_BIN = process.env.FANWIRE_BIN ?? path.join(REPO, 'target/debug/fanwire');
@@ -149,7 +151,7 @@ export async function start(options = {}) {
   }
 }
 
-async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, shards, driver, port: fixedPort } = {}) {
+async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, shards, driver, port: fixedPort, apps, pusher } = {}) {
   const port = fixedPort ?? (await freePort());
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), `fanwire-test-${TARGET}-`));
   const stderrFile = path.join(dir, 'stderr');
@@ -158,6 +160,10 @@ async function startOnce({ locations, toml = '', args = [], env = {}, maxBody, s
     const file = path.join(dir, 'nginx.conf');
     fs.writeFileSync(file, nginxConfig(locations ?? [pub(), sub()], { port, dir, maxBody }));
     command = ['nginx', '-p', dir, '-c', file, '-e', 'stderr'];
+  } else if (TARGET === 'sockudo') {
+    const file = path.join(dir, 'sockudo.toml');
+    fs.writeFileSync(file, sockudoConfig({ port, apps, pusher }));
+    command = [process.env.SOCKUDO_BIN ?? 'sockudo', '--config', file];
   } else {
     command = [FANWIRE_BIN, 'serve'];
     if (!fixedPort) command.push('--listen', `127.0.0.1:${port}`);
@@ -213,7 +219,7 @@ async function ready(server) {
       throw new Error(`${TARGET} left at start with code ${server.child.exitCode}:\n${server.stderr()}`);
     }
     try {
-      if (TARGET === 'nchan') {
+      if (TARGET !== 'fanwire') {
         (await Conn.open(server)).destroy();
         return;
       }

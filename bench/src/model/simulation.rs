@@ -126,7 +126,9 @@ impl World {
                     let mail = Mail::Answer { token: to.token, answer: Box::new(answer) };
                     self.shards[at].post.send(usize::from(to.shard), mail);
                 }
-                Effect::End { .. } | Effect::Announce { .. } => panic!("nothing is ended or announced here"),
+                Effect::End { .. } | Effect::Announce { .. } | Effect::Store { .. } => {
+                    panic!("nothing is ended, announced or stored here")
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The home's side of endings: of subscriptions, of channels, of groups.
 
 use super::Home;
-use crate::channel::command::{ChannelInfo, Effect, Ended, GroupInfo, Refusal};
+use crate::channel::command::{ChannelInfo, Effect, Ended, GroupInfo, Refusal, ReplyTo};
 use crate::channel::{ChannelKey, GroupLimits, Now};
 use std::sync::Arc;
 
@@ -65,19 +65,27 @@ impl Home {
         Ok(self.groups.get(key).map_or_else(GroupInfo::default, |g| g.info))
     }
 
+    /// The answer, unless it comes later: when logs are gone.
     pub(super) fn group_delete(
         &mut self,
         key: &Arc<ChannelKey>,
+        from: ReplyTo,
         now: Now,
         effects: &mut Vec<Effect>,
-    ) -> GroupInfo {
-        let Some(info) = self.groups.get(key).map(|g| g.info) else { return GroupInfo::default() };
+    ) -> Option<GroupInfo> {
+        if key.group().is_empty() {
+            return Some(GroupInfo::default());
+        }
+        let info = self.groups.get(key).map_or_else(GroupInfo::default, |g| g.info);
         let same = |k: &ChannelKey| k.app() == key.app() && k.group() == key.group();
-        let members = self.channels.iter().map(|(_, c)| c.key.clone());
-        let members: Vec<_> = members.filter(|k| same(k)).collect();
-        for member in members {
+        let members = self.channels.iter().filter(|(_, c)| same(&c.key));
+        let (durable, others): (Vec<_>, Vec<_>) =
+            members.map(|(at, c)| (at, c.log.is_some())).partition(|m| m.1);
+        for (at, _) in others {
+            let member = self.channels[at].key.clone();
             self.delete(&member, now, effects);
         }
-        info
+        let durable: Vec<usize> = durable.into_iter().map(|(at, _)| at).collect();
+        (!self.group_delete_logs(key, &durable, (from, info), effects)).then_some(info)
     }
 }

@@ -8,6 +8,7 @@
 //! - *Counts* count streams only, for the same reason. Their subscribers are told after each change, a newcomer
 //!   after its own answer; with more than [`COUNT_AT_ONCE`] of them at most every [`COUNT_PAUSE_MS`], and what the
 //!   count is then (Pusher sheet section 10). A channel that ever had a user has presence instead.
+//! - Channels that the node keeps for itself ([`ChannelKey::is_hidden`]) are none of the app's.
 
 use super::{Channel, Home, Map};
 use crate::channel::command::{Effect, ShardSet};
@@ -69,11 +70,12 @@ impl Followed {
 }
 
 impl Following {
-    fn ways(&self, app: u32) -> Option<AppWays> {
-        if self.apps.is_empty() {
+    /// What its app wants of this channel, if anything.
+    fn ways(&self, key: &ChannelKey) -> Option<AppWays> {
+        if self.apps.is_empty() || key.is_hidden() {
             return None;
         }
-        self.apps.get(&app).map(|app| app.ways)
+        self.apps.get(&key.app()).map(|app| app.ways)
     }
 
     fn later(&mut self, at: usize, followed: &mut Followed, what: Later, ms: u64) {
@@ -104,7 +106,8 @@ impl Home {
     /// Sets what `app` wants of its channels here. Those that have subscribers already are taken for known: only
     /// what changes is told. Looks at every channel of this home.
     pub fn set_app(&mut self, app: u32, ways: AppWays) {
-        let of_app = self.channels.iter().filter(|(_, channel)| channel.key.app() == app);
+        let of_app =
+            self.channels.iter().filter(|(_, channel)| channel.key.app() == app && !channel.key.is_hidden());
         let places: Vec<usize> = of_app.map(|(at, _)| at).collect();
         for &at in &places {
             self.set_ways(at, ways);
@@ -114,6 +117,16 @@ impl Home {
         } else {
             self.following.apps.insert(app, App { ways, channels: places.len() as u32 });
         }
+    }
+
+    /// What `app` wants of its channels here.
+    pub fn ways(&self, app: u32) -> AppWays {
+        self.following.apps.get(&app).map_or_else(AppWays::default, |app| app.ways)
+    }
+
+    /// The apps that want something.
+    pub fn followed_apps(&self) -> Vec<u32> {
+        self.following.apps.keys().copied().collect()
     }
 
     fn set_ways(&mut self, at: usize, ways: AppWays) {
@@ -134,11 +147,11 @@ impl Home {
     }
 
     /// Whether the app may have one more channel here.
-    pub(super) fn admit_channel(&self, app: u32) -> Result<(), Refusal> {
-        if self.following.apps.is_empty() {
+    pub(super) fn admit_channel(&self, key: &ChannelKey) -> Result<(), Refusal> {
+        if self.following.apps.is_empty() || key.is_hidden() {
             return Ok(());
         }
-        match self.following.apps.get(&app) {
+        match self.following.apps.get(&key.app()) {
             Some(app) if app.ways.channels > 0 && app.channels >= app.ways.channels => {
                 Err(Refusal::AppChannels)
             }
@@ -147,8 +160,10 @@ impl Home {
     }
 
     /// A channel of the app was made, or is gone.
-    pub(super) fn count_channel(&mut self, app: u32, change: i32) {
-        if let Some(app) = self.following.apps.get_mut(&app) {
+    pub(super) fn count_channel(&mut self, key: &ChannelKey, change: i32) {
+        if !key.is_hidden()
+            && let Some(app) = self.following.apps.get_mut(&key.app())
+        {
             app.channels = app.channels.saturating_add_signed(change);
         }
     }
@@ -156,7 +171,7 @@ impl Home {
     /// A subscriber is about to be registered.
     pub(super) fn occupy(&mut self, at: usize, effects: &mut Vec<Effect>) {
         let channel = &mut self.channels[at];
-        if !self.following.ways(channel.key.app()).is_some_and(|ways| ways.occupancy) {
+        if !self.following.ways(&channel.key).is_some_and(|ways| ways.occupancy) {
             return;
         }
         let followed = channel.followed.get_or_insert_default();
@@ -172,7 +187,7 @@ impl Home {
         if !changed.streams && !changed.polls {
             return;
         }
-        let Some(ways) = self.following.ways(key.app()).filter(|ways| ways.occupancy || ways.counts) else {
+        let Some(ways) = self.following.ways(key).filter(|ways| ways.occupancy || ways.counts) else {
             return;
         };
         let Some(at) = self.find(key) else { return };
@@ -232,7 +247,7 @@ impl Home {
     /// A channel whose subscribers were all ended is about to be removed: this is the last that is told of it.
     pub(super) fn tell_end(&mut self, at: usize, now: Now, effects: &mut Vec<Effect>) {
         let channel = &mut self.channels[at];
-        let counts = self.following.ways(channel.key.app()).is_some_and(|ways| ways.counts);
+        let counts = self.following.ways(&channel.key).is_some_and(|ways| ways.counts);
         let Some(followed) = &mut channel.followed else { return };
         if std::mem::take(&mut followed.occupied) {
             effects.push(outside(&channel.key, Announcement::Vacated));
@@ -245,12 +260,12 @@ impl Home {
     /// Nothing is told later of a channel that is being removed.
     pub(super) fn forget(&mut self, at: usize) {
         let channel = &mut self.channels[at];
-        let app = channel.key.app();
+        let key = channel.key.clone();
         if let Some(mut followed) = channel.followed.take() {
             self.following.cancel(at, &mut followed, Later::Vacated);
             self.following.cancel(at, &mut followed, Later::Count);
         }
-        self.count_channel(app, -1);
+        self.count_channel(&key, -1);
     }
 
     /// Tells what is due, some per call.

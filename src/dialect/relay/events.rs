@@ -18,7 +18,7 @@ pub struct Tell {
 /// Prepares event `event` for each channel id in `scope`; nothing where the location has no events.
 pub fn prepare(ask: &Ask<'_>, scope: &Scope<'_>, event: &str) -> Vec<Tell> {
     let Some(channel) = &ask.location.events_channel else { return Vec::new() };
-    let policy = Arc::new(Policy { group_limits: None, ..(*ask.location.policy).clone() });
+    let policy = Arc::new(Policy { group_limits: None, durable: false, ..(*ask.location.policy).clone() });
     let ids = scope.channel_ids.iter();
     ids.map(|id| {
         let scope = Scope { channel_ids: std::slice::from_ref(id), event, ..*scope };

@@ -144,8 +144,14 @@ pub fn refusal(refusal: Refusal, subscriber_of_known_only: bool) -> Response {
         Refusal::TooManyUsers => (403, "Channel has as many users as it may have."),
         Refusal::UserTooLarge => (403, "Id and information of the user are too long."),
         Refusal::PresenceFull => (507, "Memory for users is used up."),
+        Refusal::StoreBusy => (503, "Too many messages are waiting to be stored."),
+        Refusal::StoreFull => (507, "The disk for stored messages is full."),
+        Refusal::StoreTooLarge => (413, "Message or channel id is too large to be stored."),
+        Refusal::StoreChannels => (403, "Limit reached for number of stored channels."),
+        Refusal::StoreFailed => (503, "Messages cannot be stored or read."),
         Refusal::AppChannels => (403, "App limit reached for number of channels."),
     };
     let answer = Response::new(status).body("text/plain", Bytes::from_static(text.as_bytes()));
-    if refusal == Refusal::Busy { answer.header("Retry-After", "1") } else { answer }
+    let again = matches!(refusal, Refusal::Busy | Refusal::StoreBusy | Refusal::StoreFailed);
+    if again { answer.header("Retry-After", "1") } else { answer }
 }

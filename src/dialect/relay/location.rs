@@ -388,6 +388,8 @@ fn policy(settings: &LocationSettings) -> Policy {
         min_messages: settings.min_messages,
         message_timeout_ms: settings.message_timeout_ms,
         channel_timeout_ms: settings.channel_timeout_ms,
+        max_bytes: u64::MAX,
+        durable: settings.durable,
         delete_oldest_received: settings.delete_oldest_received,
         group_limits: settings.group_limits.map(group_limits),
         presence: PresenceLimits::default(),

@@ -298,6 +298,9 @@ fn stand(
     }
     let Some(head) = RepeatedHead::of(ask.request) else { return };
     let key = ask.location.key_again(cx.keys, ask.hasher, &channels.group, id);
+    if ask.location.policy.durable {
+        return; // the home does not answer such a publish at once
+    }
     cx.act(Action::Stand(Box::new(Standing {
         head,
         key,

@@ -339,6 +339,8 @@ pub struct LocationSettings {
     pub message_timeout_ms: u64,
     /// False: live delivery only.
     pub store_messages: bool,
+    /// Messages are on disk before publishers and subscribers see them, and outlive the node.
+    pub durable: bool,
     /// Drops the oldest message, above `min_messages`, once a subscriber has got it.
     pub delete_oldest_received: bool,
     /// What one more poll on a channel does.
@@ -437,6 +439,7 @@ impl LocationSettings {
             min_messages: 0,
             message_timeout_ms: limits::RELAY_MESSAGE_TIMEOUT_MS,
             store_messages: true,
+            durable: false,
             delete_oldest_received: false,
             concurrency: Concurrency::Broadcast,
             subscriber_timeout_ms: 0,

@@ -201,7 +201,8 @@ impl Publisher {
         let Some(done) = self.release(slot as u16) else { return true };
         if let Some(why) = done.refusal {
             cx.refused(why.label(), "websocket publish");
-            let busy = matches!(why, Refusal::Busy | Refusal::HistoryFull);
+            use Refusal::{Busy, HistoryFull, StoreBusy, StoreFailed, StoreFull};
+            let busy = matches!(why, Busy | HistoryFull | StoreBusy | StoreFull | StoreFailed);
             let code = if busy { close::TRY_AGAIN_LATER } else { close::POLICY };
             cx.act(Action::CloseWebSocket { code, reason: why.label() });
             return false;

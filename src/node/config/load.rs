@@ -13,7 +13,8 @@ use super::keys::{KEYS, SECTIONS};
 use super::location::LOCATION_KEYS;
 use super::mistake::{Lines, hint};
 use super::value::{Input, Refusal, kind};
-use super::{AppSettings, Config, Mistake, Origin};
+use super::webhook::WEBHOOK_KEYS;
+use super::{AppSettings, Config, Mistake, Origin, WebhookSettings};
 use crate::dialect::relay::settings::{Flavour, LocationSettings};
 use crate::limits;
 
@@ -175,6 +176,7 @@ impl<'a> Loader<'a> {
             match &**name.get_ref() {
                 "location" => self.read_locations(value),
                 "app" => self.read_apps(value),
+                "webhook" => self.read_webhooks(value),
                 section if SECTIONS.contains(&section) => self.read_section(section, value),
                 _ => self.read_key("", name, value),
             }
@@ -209,7 +211,7 @@ impl<'a> Loader<'a> {
         match known {
             Some(key) => self.set(&key.path(), Input::Toml(value), self.place(value.span())),
             None => {
-                let tables = ["location", "app"].into_iter().chain(SECTIONS);
+                let tables = ["location", "app", "webhook"].into_iter().chain(SECTIONS);
                 let tables = tables.filter(|_| section.is_empty());
                 let names = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
                 let mut hint = self.hint(word, names.chain(tables));
@@ -320,6 +322,37 @@ impl<'a> Loader<'a> {
         self.config.apps = apps;
         let origin = self.place(value.span());
         self.origins.insert("app".into(), origin);
+    }
+
+    fn read_webhooks(&mut self, value: &Spanned<DeValue<'_>>) {
+        let mut webhooks = Vec::new();
+        for (index, element) in
+            self.tables("webhook", limits::WEBHOOK_ENDPOINTS, value).into_iter().enumerate()
+        {
+            let origin = self.place(element.span());
+            self.origins.insert(format!("webhook[{index}]"), origin.clone());
+            let DeValue::Table(table) = element.get_ref() else {
+                self.wrong(origin, format!("a webhook needs a table, found {}", kind(element.get_ref())));
+                continue;
+            };
+            let mut webhook = WebhookSettings::default();
+            for (name, value) in table {
+                let word = &**name.get_ref();
+                let Some(key) = WEBHOOK_KEYS.iter().find(|key| key.name == word) else {
+                    let hint = self.hint(word, WEBHOOK_KEYS.iter().map(|key| key.name));
+                    self.unknown(name, &hint);
+                    continue;
+                };
+                let origin = self.place(value.span());
+                let done = (key.slot)(&mut webhook).set(Input::Toml(value));
+                if let Err(refusal) = done {
+                    self.refused(word, origin.clone(), refusal);
+                }
+                self.origins.insert(format!("webhook[{index}].{word}"), origin);
+            }
+            webhooks.push(webhook);
+        }
+        self.config.webhooks = webhooks;
     }
 
     fn read_environment(&mut self, variables: &[(String, String)]) {

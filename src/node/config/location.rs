@@ -54,6 +54,7 @@ keys! {
     min_messages: l => Count(&mut l.min_messages, 0..=U32);
     message_timeout: l => Millis(&mut l.message_timeout_ms, 0..=NODE_DURATION_MS_MAX);
     store_messages: l => Borrowed(&mut l.store_messages);
+    durable: l => Borrowed(&mut l.durable);
     delete_oldest_received: l => Borrowed(&mut l.delete_oldest_received);
     concurrency: l => Borrowed(&mut l.concurrency);
     subscriber_timeout: l => Millis(&mut l.subscriber_timeout_ms, 0..=NODE_DURATION_MS_MAX);

@@ -11,14 +11,17 @@ mod location;
 mod mistake;
 mod print;
 mod value;
+mod webhook;
 
 pub use address::ListenAddress;
+pub use app::{app_differences, app_of, read_app, write_app};
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use crate::channel::NoticeKinds;
 pub use crate::dialect::app::AppSettings;
 use crate::dialect::pusher;
 use crate::dialect::relay::settings::RelaySettings;
@@ -58,6 +61,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// Tenants. Empty when `development` is off and none is configured.
     pub apps: Vec<AppSettings>,
+    /// What back ends are told.
+    pub webhooks: Vec<WebhookSettings>,
     /// Relay locations.
     pub relay: RelaySettings,
     /// The Pusher dialect.
@@ -255,6 +260,36 @@ pub(super) fn is_development(app: &AppSettings) -> bool {
     app.key == DEVELOPMENT_KEY || app.secret == DEVELOPMENT_SECRET
 }
 
+/// Where an app's back end is told what happens in its channels (Pusher sheet section 12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookSettings {
+    /// Id of the app; `None` = the first one.
+    pub app: Option<String>,
+    /// As [`crate::channel::hook::HookTarget::parse`] takes it.
+    pub url: String,
+    /// What it is told.
+    pub events: NoticeKinds,
+    /// Only of channels whose name begins with this.
+    pub channel_prefix: String,
+    /// Only of channels whose name ends with this.
+    pub channel_suffix: String,
+    /// Whether a call may carry several events.
+    pub batch: bool,
+}
+
+impl Default for WebhookSettings {
+    fn default() -> Self {
+        WebhookSettings {
+            app: None,
+            url: String::new(),
+            events: NoticeKinds::all(),
+            channel_prefix: String::new(),
+            channel_suffix: String::new(),
+            batch: true,
+        }
+    }
+}
+
 impl Default for Config {
     /// What `fanwire` with nothing runs, with one shard: the loader sets the shards to the processors there are.
     fn default() -> Self {
@@ -272,6 +307,7 @@ impl Default for Config {
             hooks: HookSettings::default(),
             store: StoreSettings::default(),
             apps: vec![development_app()],
+            webhooks: Vec::new(),
             relay: RelaySettings::default(),
             pusher: pusher::Settings::default(),
         }

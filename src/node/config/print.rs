@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::app::APP_KEYS;
 use super::keys::KEYS;
 use super::location::LOCATION_KEYS;
+use super::webhook::WEBHOOK_KEYS;
 use super::{Config, DEVELOPMENT_SECRET, Loaded};
 
 /// Column in which the comments begin, if the value leaves room.
@@ -34,6 +35,14 @@ pub fn print(loaded: &Loaded) -> String {
                 let shown = (key.slot)(app).show();
                 line(&mut out, key.name, shown, &origin);
             }
+        }
+    }
+    for (index, webhook) in config.webhooks.iter_mut().enumerate() {
+        out.push_str("\n[[webhook]]\n");
+        for key in &WEBHOOK_KEYS {
+            let shown = (key.slot)(webhook).show();
+            let origin = loaded.origin(&format!("webhook[{index}].{}", key.name)).to_string();
+            line(&mut out, key.name, shown, &origin);
         }
     }
     for (index, location) in config.relay.locations.iter_mut().enumerate() {

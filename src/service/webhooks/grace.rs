@@ -63,7 +63,7 @@ impl Grace {
             What::Joined(user) => self.undo((notice.channel.clone(), Some(user.clone())), notice),
             What::Vacated => self.hold((notice.channel.clone(), None), notice, now_ms),
             What::Left(user) => self.hold((notice.channel.clone(), Some(user.clone())), notice, now_ms),
-            What::CacheMiss | What::ClientEvent(_) | What::Count(_) => Taken::Pass(notice),
+            What::CacheMiss(_) | What::ClientEvent(_) | What::Count(_) => Taken::Pass(notice),
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::backoff::Backoff;
 use super::counters::Lost;
 use super::{Core, Endpoint};
-use crate::channel::hook::{HookCall, HookMethod};
+use crate::channel::hook::{HookCall, HookMethod, HookTarget};
 use crate::channel::notice::Notice;
 use crate::service::hooks::Line;
 use crate::wire::sign;
@@ -23,6 +23,8 @@ const CONTENT_TYPE: &[u8] = b"application/json";
 /// An endpoint with what waits for it.
 pub(super) struct Outlet {
     app: u32,
+    /// Its host, for the log: the rest of a URL may be secret.
+    host: Box<str>,
     core: Arc<Core>,
     line: Line,
     inner: Mutex<Inner>,
@@ -47,6 +49,7 @@ struct Waiting {
 
 impl Outlet {
     pub(super) fn new(app: u32, core: Arc<Core>, line: Line, endpoint: Endpoint) -> Outlet {
+        let host = HookTarget::parse(&endpoint.url).map_or("", |target| target.authority).into();
         let inner = Inner {
             endpoint: Arc::new(endpoint),
             queue: VecDeque::new(),
@@ -54,7 +57,7 @@ impl Outlet {
             open: true,
             failing: false,
         };
-        Outlet { app, core, line, inner: Mutex::new(inner), wake: Notify::new() }
+        Outlet { app, host, core, line, inner: Mutex::new(inner), wake: Notify::new() }
     }
 
     pub(super) fn url(&self) -> Arc<str> {
@@ -160,6 +163,7 @@ impl Outlet {
     fn done(&self, events: usize) {
         let counters = &self.core.counters;
         let mut inner = self.lock();
+        let events = events.min(inner.queue.len()); // a closed queue is empty
         let bytes = inner.queue.drain(..events).map(|waiting| waiting.bytes).sum::<usize>();
         inner.bytes -= bytes;
         counters.waiting.fetch_sub(events as u64, Relaxed);
@@ -186,11 +190,11 @@ impl Outlet {
                 Err((failure, cause)) => format!("{failure}: {cause}"),
             };
             self.failed(&cause);
-            let next = Instant::now() + backoff.pause(failures);
-            if next > end {
+            let now = Instant::now();
+            if now >= end {
                 return self.give_up(events.len(), &cause);
             }
-            sleep_until(next).await;
+            sleep_until(end.min(now + backoff.pause(failures))).await;
             counters.retried.fetch_add(1, Relaxed);
         }
     }
@@ -218,19 +222,19 @@ impl Outlet {
     /// A line for the first failure only: those that follow are in the metrics.
     fn failed(&self, cause: &str) {
         if !std::mem::replace(&mut self.lock().failing, true) {
-            tracing::warn!(app = self.app, url = &*self.url(), cause, "web hook failed and is retried");
+            tracing::warn!(app = self.app, host = &*self.host, cause, "web hook failed and is retried");
         }
     }
 
     fn recovered(&self) {
         if std::mem::take(&mut self.lock().failing) {
-            tracing::info!(app = self.app, url = &*self.url(), "web hook is taken again");
+            tracing::info!(app = self.app, host = &*self.host, "web hook is taken again");
         }
     }
 
     fn give_up(&self, events: usize, cause: &str) {
         self.core.counters.lose(Lost::GivenUp, events);
-        tracing::warn!(app = self.app, url = &*self.url(), events, cause, "web hook given up");
+        tracing::warn!(app = self.app, host = &*self.host, events, cause, "web hook given up");
     }
 }
 

@@ -210,6 +210,7 @@ impl Rig {
             peer: &peer,
             listener,
             delivered_ms: connection.delivered_ms,
+            heard_ms: 0,
             encoder: &mut self.encoder,
             keys: &mut self.keys,
             wants_standing: false,
@@ -254,6 +255,7 @@ impl Rig {
                 Action::Stand(_) => panic!("nobody wants it here"),
                 Action::Command { key, command, tag } => self.work.push_back((number, tag, key, command)),
                 Action::List { .. } => panic!("the relay lists nothing"),
+                Action::CreateApp { .. } => panic!("the relay makes no apps"),
                 Action::Tell { key, command } => self.work.push_back((usize::MAX, 0, key, command)),
                 Action::Subscribe { key, form, ask, tag } => {
                     assert!(connection.subs.iter().all(|sub| sub.tag != tag), "tag {tag} twice");
@@ -269,6 +271,7 @@ impl Rig {
                 Action::Deadline(ms) => connection.deadline = ms,
                 Action::Refused { label, .. } => self.refused.push(label),
                 Action::Move { .. } => panic!("the relay does not move"),
+                Action::Notify(_) => panic!("the relay tells no back end of itself"),
                 Action::Store { .. } => panic!("the relay stores nothing by itself"),
             }
         }
@@ -314,6 +317,7 @@ impl Rig {
             Effect::Answer { to, .. } if to.token.slot == u32::MAX => {}
             Effect::Answer { to, answer } => self.answer(to.token.slot as usize, to.token.tag as u16, answer),
             Effect::Deliver { channel, publication, .. } => self.deliver(&channel, &publication),
+            Effect::Store { job, .. } => panic!("no channel is durable here: {job:?}"),
             Effect::Announce { announcement, .. } => panic!("nobody has told who it is: {announcement:?}"),
             Effect::End { channel, reason, .. } => {
                 for (number, tag, _) in self.members(&channel, |_| true) {

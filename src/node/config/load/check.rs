@@ -5,6 +5,7 @@ use regex::RegexBuilder;
 use super::super::mistake::nearest;
 use super::super::{Mistake, Origin, is_development};
 use super::Loader;
+use crate::channel::hook::HookTarget;
 use crate::dialect::app::AppSettings;
 use crate::dialect::relay::settings::{
     DEFAULT_STORE, LocationSettings, PathPattern, Piece, pieces, variables,
@@ -15,6 +16,7 @@ impl Loader<'_> {
     pub(super) fn check(&mut self) {
         self.apps();
         self.exposure();
+        self.webhooks();
         self.bounds();
         self.inherit_pings();
         self.locations();
@@ -49,6 +51,33 @@ impl Loader<'_> {
                 {
                     self.wrong(place, "another app has the same id or key");
                 }
+            }
+        }
+    }
+
+    /// After the apps are settled: each web hook has an app and a URL that can be called.
+    fn webhooks(&mut self) {
+        for index in 0..self.config.webhooks.len() {
+            let hook = self.config.webhooks[index].clone();
+            let whole = self.origin_of(&format!("webhook[{index}]"));
+            let path = |key: &str| format!("webhook[{index}].{key}");
+            if !self.said(&path("url")) {
+                self.wrong(whole.clone(), "a webhook needs `url`");
+            } else if let Err(error) = HookTarget::parse(&hook.url) {
+                self.wrong(self.origin_of(&path("url")), error.to_string());
+            }
+            let known = |id: &String| self.config.apps.iter().any(|app| app.id == *id);
+            match &hook.app {
+                Some(id) if !known(id) => {
+                    let meant = nearest(id, self.config.apps.iter().map(|app| app.id.as_str()));
+                    let hint = meant.map_or(String::new(), |meant| format!(" (did you mean `{meant}`?)"));
+                    let message = format!("there is no app `{}`{hint}", id.escape_debug());
+                    self.wrong(self.origin_of(&path("app")), message);
+                }
+                None if self.config.apps.is_empty() => {
+                    self.wrong(whole, "there is no app whose events it could get");
+                }
+                _ => {}
             }
         }
     }
