@@ -305,6 +305,7 @@ impl World {
             apps: &self.apps.clone(),
             tools,
             actions,
+            sessions: &(),
             figures: &Nothing,
         };
         call(&self.pusher, &mut cx);
