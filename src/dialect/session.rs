@@ -156,8 +156,7 @@ impl Dialects {
         match session {
             Session::Pushi(session) => self.pushi.on_app(cx, session, outcome),
             // They make none.
-            Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::Pushi(_) | Session::None => {
-            }
+            Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::None => {}
         }
     }
 
@@ -168,6 +167,15 @@ impl Dialects {
             Session::Pusher(session) => self.pusher.on_ended(cx, session, tag, reason),
             Session::Pushi(session) => self.pushi.on_ended(cx, session, tag, reason),
             Session::Echo(_) | Session::None => {}
+        }
+    }
+
+    /// A ping or pong of the WebSocket has come, and was answered if it wants an answer: a sign of life.
+    pub fn on_control(&self, cx: &mut Context<'_>, session: &mut Session) {
+        match session {
+            Session::Pusher(session) => self.pusher.on_control(cx, session),
+            // The carrier asks for them whether their peers are there.
+            Session::Relay(_) | Session::Echo(_) | Session::Pushi(_) | Session::None => {}
         }
     }
 
