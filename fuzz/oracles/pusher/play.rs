@@ -1,6 +1,6 @@
 //! Plays a sequence of operations, read from bytes, on a node and on the model.
 
-use super::model::{Channel, Client, Published, Sub, User, is_cache};
+use super::model::{Client, Published, Sub, User, is_cache};
 use super::world::{End, World};
 use fanwire::channel::Command;
 use fanwire::dialect::app::{App, AppSettings};
@@ -192,7 +192,7 @@ impl<'a> Play<'a> {
             (user, said) = (Some(signed_in.id), None);
         }
         client.authorized |= name.starts_with("pr");
-        let channel = client.channels.entry(name).or_insert_with(Channel::default);
+        let channel = client.channels.entry(name).or_default();
         match &mut channel.active {
             None => channel.active = Some(Sub::new(user)),
             Some(sub) if sub.user != user => client.subscription_errors += 1,
