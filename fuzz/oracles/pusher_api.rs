@@ -35,7 +35,7 @@ pub fn check(data: &[u8]) {
     let is_signed = !input.flag(2) && now_s + 600 >= world.now.unix_s();
     let target = match input.flag(2) {
         true => target.to_owned(),
-        false => sign(&app, method, target, body, now_s),
+        false => signed(&app, method, target, body, now_s),
     };
     let number = world.accept(0);
     // Blanks would end the target, a `#` is none of it, and control characters are refused before.
@@ -53,13 +53,6 @@ pub fn check(data: &[u8]) {
         }
     }
     assert_eq!(world.left(), [0; 5]);
-}
-
-fn sign(app: &AppSettings, method: &str, target: &str, body: &[u8], now_s: u64) -> String {
-    match std::str::from_utf8(body) {
-        Ok(body) => signed(app, method, target, body, now_s),
-        Err(_) => target.to_owned(),
-    }
 }
 
 /// One whole answer with a status that the interface has.

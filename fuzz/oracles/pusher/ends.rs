@@ -125,11 +125,18 @@ fn text_of(frame: &[u8]) -> String {
 }
 
 /// Path and query with the signature of the app.
-pub fn signed(settings: &AppSettings, method: &str, path_query: &str, body: &str, now_s: u64) -> String {
+pub fn signed(
+    settings: &AppSettings,
+    method: &str,
+    path_query: &str,
+    body: impl AsRef<[u8]>,
+    now_s: u64,
+) -> String {
+    let body = body.as_ref();
     let (path, query) = path_query.split_once('?').unwrap_or((path_query, ""));
     let mut query = format!("{query}&auth_key={}&auth_timestamp={now_s}&auth_version=1.0", settings.key);
     if !body.is_empty() {
-        query.push_str(&format!("&body_md5={}", md5(body.as_bytes())));
+        query.push_str(&format!("&body_md5={}", md5(body)));
     }
     let query = query.trim_start_matches('&').to_owned();
     let signature = hmac_sha256(
