@@ -162,6 +162,7 @@ mod tests {
             peer: &"peer",
             listener: 0,
             delivered_ms: 0,
+            heard_ms: 0,
             encoder: &mut Encoder::without_forms(),
             keys: &mut Default::default(),
             wants_standing: false,

@@ -60,6 +60,8 @@ pub struct Context<'a> {
     pub listener: u16,
     /// When the last publication was put on this connection's wire, monotonic milliseconds; 0 = never.
     pub delivered_ms: u64,
+    /// When bytes last came from the peer, monotonic milliseconds, to about 100 ms.
+    pub heard_ms: u64,
     /// Encodes publications, each form once.
     pub encoder: &'a mut encode::Encoder,
     /// Keys of channels that were published to lately.

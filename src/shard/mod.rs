@@ -147,6 +147,7 @@ impl Shard {
             peer: &peer,
             listener: connection.listener,
             delivered_ms: u64::from(connection.delivered) * crate::limits::TICK_MS,
+            heard_ms: u64::from(connection.heard.saturating_sub(1)) * crate::limits::TICK_MS,
             encoder: &mut self.encoder,
             keys: &mut self.keys,
             wants_standing,

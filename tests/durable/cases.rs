@@ -29,7 +29,7 @@ fn at(tag: u32) -> Position {
 impl Bench {
     fn new(limits: HomeLimits, at_start: Option<AtStart>) -> Bench {
         let mut home = Home::new(limits);
-        home.use_logs(Logs::new(["app"], at_start.map(|found| (Bytes::from_static(LOG), found))));
+        home.use_logs(Logs::new([(0, "app")], at_start.map(|found| (Bytes::from_static(LOG), found))));
         let key = ChannelKey::new(&KeyHasher::new(7), 0, b"", b"news");
         Bench { home, key, asked: 0, effects: Vec::new() }
     }

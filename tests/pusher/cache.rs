@@ -1,10 +1,13 @@
-//! Channels that keep their last event (pusher.md section 10).
+//! Channels that keep their last event, and the number of subscribers (pusher.md section 10).
 
 use crate::pusher::world::World;
 use crate::{SUCCEEDED, events, node, trigger};
+use fanwire::channel::AppWays;
+use fanwire::channel::notice::What;
 use serde_json::{Value, json};
 
 const MISS: &str = "pusher:cache_miss";
+const COUNT: &str = "pusher_internal:subscription_count";
 
 fn come(world: &mut World, channel: &str) -> Vec<Value> {
     let client = world.open(1, 0);
@@ -35,6 +38,46 @@ fn those_who_come_get_the_last_event_behind_their_success() {
         world.wait_ms(1_800_000);
         assert_eq!(events(&come(&mut world, channel)), [SUCCEEDED, MISS], "it is kept half an hour");
     }
+}
+
+#[test]
+fn who_finds_nothing_is_told_outside() {
+    let mut world = node(2);
+    come(&mut world, "cache-a");
+    come(&mut world, "cache-a");
+    let missed: Vec<&What> = world.notices.iter().map(|notice| &notice.what).collect();
+    assert!(matches!(missed[..], [What::CacheMiss(one), What::CacheMiss(two)] if one == two), "{missed:?}");
+    trigger(&mut world, "cache-a", "x");
+    come(&mut world, "cache-a");
+    assert_eq!(world.notices.len(), 2);
+}
+
+#[test]
+fn those_who_are_there_are_told_their_number() {
+    let mut world = node(3);
+    for shard in &mut world.shards {
+        shard.home.set_app(0, AppWays { counts: true, ..AppWays::default() });
+    }
+    let clients = [world.open(0, 0), world.open(1, 0)];
+    for client in clients {
+        world.subscribe(client, 0, "a", None);
+        world.settle();
+    }
+    let told = world.take_json(clients[0]);
+    assert_eq!(events(&told), [SUCCEEDED, COUNT, COUNT]);
+    assert_eq!(told[2], json!({"event": COUNT, "channel": "a", "data": r#"{"subscription_count":2}"#}));
+    assert_eq!(events(&world.take_json(clients[1])), [SUCCEEDED, COUNT]);
+    world.subscribe(clients[0], 0, "a", None);
+    world.sign_in(clients[0], 0, "u1", &["u2"]);
+    world.subscribe(clients[0], 0, "presence-a", Some("u1"));
+    world.settle();
+    assert!(
+        !events(&world.take_json(clients[0])).contains(&COUNT),
+        "twice, hidden and presence do not count"
+    );
+    world.hang_up(clients[1]);
+    world.settle();
+    assert_eq!(events(&world.take_json(clients[0])), [COUNT]);
 }
 
 #[test]

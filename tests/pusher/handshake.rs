@@ -44,7 +44,7 @@ fn what_is_wrong_is_said_by_a_close_code() {
         ("/app/disabled", 4003, false),
         ("/app/full", 4004, false),
         ("/app/app-key-demo?protocol=x", 4006, false),
-        ("/app/app-key-demo?protocol=3", 4007, false),
+        ("/app/app-key-demo?protocol=3", 4007, true),
         ("/app/app-key-demo?protocol=8", 4007, false),
     ] {
         let number = opened(&mut world, target);

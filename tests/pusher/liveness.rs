@@ -67,6 +67,27 @@ fn whatever_it_sends_is_a_sign_of_life() {
 }
 
 #[test]
+fn frames_that_no_session_sees_are_signs_of_life_too() {
+    let mut world = node(1);
+    let client = world.open(0, 0);
+    for _ in 0..5 {
+        world.wait_ms(189_000);
+        world.connections[client].heard_ms = world.now.mono_ms();
+    }
+    assert!(world.connections[client].is_quiet());
+    assert_eq!(until_told(&mut world, client, 500), 190);
+    assert_eq!(world.take(client).len(), 1);
+    world.wait_ms(20_000);
+    world.connections[client].heard_ms = world.now.mono_ms();
+    world.wait_ms(20_000);
+    assert!(world.connections[client].is_open() && world.connections[client].is_quiet());
+    assert_eq!(until_told(&mut world, client, 500), 170, "asked once more");
+    world.take(client);
+    assert_eq!(until_told(&mut world, client, 500), 30);
+    assert!(matches!(world.connections[client].end, Some(End::WebSocket(4201, _))));
+}
+
+#[test]
 fn who_is_not_authorized_in_time_is_closed() {
     let app = AppSettings { authorize_within_ms: 10_000, ..settings() };
     let mut world = World::new(2, vec![app]);

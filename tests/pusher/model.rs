@@ -12,7 +12,7 @@ fn bytes_of(seed: u64) -> Vec<u8> {
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     };
-    let length = 20 + next() % 200;
+    let length = 20 + next() % 100;
     (0..length).map(|_| next() as u8).collect()
 }
 

@@ -3,6 +3,7 @@
 
 use fanwire::channel::core::Home;
 use fanwire::channel::members::{Form, Member, Members, Subscription};
+use fanwire::channel::notice::Notice;
 use fanwire::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, KeyCache, KeyHasher, List, Now,
     Publication, ReplyTo, Token,
@@ -33,6 +34,8 @@ pub struct World {
     pub connections: Vec<Connection>,
     /// What was counted and logged as refused.
     pub refused: Vec<(&'static str, String)>,
+    /// What web hooks would tell.
+    pub notices: Vec<Notice>,
     random: u64,
 }
 
@@ -72,6 +75,8 @@ pub struct Connection {
     pub deadline: u64,
     /// It was made a WebSocket.
     pub upgraded: bool,
+    /// When a ping or pong of RFC 6455 came last, monotonic milliseconds.
+    pub heard_ms: u64,
     /// As the client was told.
     pub socket_id: String,
 }
@@ -145,6 +150,7 @@ impl World {
             shards: (0..shards).map(shard).collect(),
             connections: Vec::new(),
             refused: Vec::new(),
+            notices: Vec::new(),
             random: 0,
         }
     }
@@ -289,6 +295,7 @@ impl World {
             peer: &peer,
             listener: 0,
             delivered_ms: 0,
+            heard_ms: self.connections[number].heard_ms,
             encoder: &mut encoder,
             keys,
             wants_standing: false,
@@ -299,7 +306,6 @@ impl World {
             tools,
             actions,
             figures: &Nothing,
-            sessions: &(),
         };
         call(&self.pusher, &mut cx);
         self.shards[shard].encoder = Some(encoder);
@@ -349,8 +355,8 @@ impl World {
                 }
                 Action::Unsubscribe { tag } => self.leave(number, from(tag).token.tag),
                 Action::Deadline(ms) => connection.deadline = ms,
+                Action::Notify(notice) => self.notices.push(*notice),
                 Action::Refused { label, detail } => self.refused.push((label, detail.into())),
-                Action::Notify(_) => {}
                 other => panic!("not of Pusher: {other:?}"),
             }
         }
@@ -437,7 +443,7 @@ impl World {
                 }
                 Box::new(move || Work::Answer { token: to.token, answer: answer.clone() })
             }
-            Effect::Store { .. } => panic!("nothing here is durable"),
+            other => panic!("no channel is durable: {other:?}"),
         };
         for shard in shards {
             let at = &mut self.shards[shard];

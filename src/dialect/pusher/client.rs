@@ -11,7 +11,7 @@ use super::name::{Kind, Name};
 use super::refusal::Refusal;
 use super::signin::SignedIn;
 use super::{Pusher, State, Tools};
-use crate::channel::command::{Class, Command, Start, Subscribe as Ask};
+use crate::channel::command::{Class, Command, Start, Subscribe as Ask, Subscribed};
 use crate::channel::notice::{self, Notice, What};
 use crate::channel::{
     self, Answer, ChannelKey, Concurrency, Ended, Message as Publish, Origin, Policy, Position, Publication,
@@ -80,13 +80,12 @@ impl Pusher {
         // The protocol has pings of its own, which clients written in JavaScript can see.
         cx.act(Action::Upgrade(Upgrade { deflate: None, ping_interval_ms: 0, slow: SlowConsumer::Close }));
         let target = request.target_parts();
-        let protocol = handshake::protocol(&target);
-        let admitted = protocol.and_then(|_| admit(cx, key));
+        let admitted = handshake::protocol(&target).and_then(|_| admit(cx, key));
         match admitted {
             Ok(connected) => State::Client(Box::new(self.welcome(cx, connected))),
             Err(code) => {
                 cx.refused("pusher_handshake", format!("{}: app key {key:?}", code.reason()));
-                if protocol.is_ok_and(handshake::wants_error_event) {
+                if handshake::wants_error_event(&target) {
                     send(cx, |out| event::error(out, Some(code), code.reason(), None));
                 }
                 close(cx, code);
@@ -192,7 +191,11 @@ impl Client {
         if self.authorize_by_ms != 0 && now_ms >= self.authorize_by_ms {
             return self.refuse(cx, Refusal::NotAuthorizedInTime, None);
         }
-        // What it has sent since the deadline was set counts, and the deadline may have been another one's.
+        // What it has sent since the deadline was set counts, also pings and pongs of RFC 6455, which no session sees;
+        // and the deadline may have been another one's.
+        if cx.heard_ms > self.heard_ms.max(self.pinged_ms) {
+            (self.heard_ms, self.pinged_ms) = (cx.heard_ms, 0);
+        }
         if now_ms >= self.alive_until_ms(pusher) {
             if self.pinged_ms != 0 {
                 cx.refused("pusher_pong", "no answer to a ping");
@@ -359,8 +362,8 @@ impl Client {
         match (subscription.role, answer) {
             (Role::Channel, Answer::Subscribed(subscribed)) => {
                 subscription.stands = true;
-                let (users, backlog) = (subscribed.users.as_ref(), &subscribed.backlog);
-                self.succeeded(cx, tag, users, backlog, subscribed.last);
+                let Subscribed { users, backlog, last, .. } = &*subscribed;
+                self.succeeded(cx, tag, users.as_ref(), backlog, *last);
             }
             (Role::Channel, Answer::Refused(refusal)) => self.not_taken(cx, tag, refusal),
             (role, answer) => self.on_user_answer(cx, tag, role, &answer),
@@ -398,7 +401,8 @@ impl Client {
             && Name::parse(name, name.len()).is_ok_and(|name| name.kind().is_cache())
         {
             send(cx, |out| event::cache_miss(out, name));
-            cx.act(Action::Notify(Box::new(Notice { channel: key.clone(), what: What::CacheMiss(last) })));
+            let what = What::CacheMiss(last);
+            cx.act(Action::Notify(Box::new(Notice { channel: key.clone(), what })));
         }
         if left {
             self.leave(cx, tag);
@@ -477,7 +481,6 @@ impl Client {
             json: matches!(data, Data::Json(_)),
             // A cache channel keeps what back ends say.
             fleeting: cache,
-            ..Origin::default()
         };
         let message = Publish {
             payload: Bytes::copy_from_slice(data.bytes()),

@@ -10,7 +10,7 @@ const PROTOCOL: u8 = 7;
 /// The oldest version whose clients get along with it.
 const PROTOCOL_OLDEST: u8 = 4;
 /// From this version on an error is told by the close code alone.
-const PROTOCOL_CLOSE_CODES: u8 = 6;
+const PROTOCOL_CLOSE_CODES: u32 = 6;
 
 /// The app's key in a path `/app/<key>`, `None` for other paths. What stands before it is the listener's matter.
 pub fn app_key(path_raw: &str) -> Option<Cow<'_, str>> {
@@ -31,9 +31,11 @@ pub fn protocol(target: &Target<'_>) -> Result<u8, Code> {
         .ok_or(Code::UnsupportedProtocol)
 }
 
-/// Whether a client of this version has to get a `pusher:error` before it is closed with a code.
-pub fn wants_error_event(protocol: u8) -> bool {
-    protocol < PROTOCOL_CLOSE_CODES
+/// Whether a client has to get a `pusher:error` before it is closed with a code: that of an old version, whether the
+/// node speaks that or not.
+pub fn wants_error_event(target: &Target<'_>) -> bool {
+    let version = target.arg("protocol").and_then(|text| text.parse::<u32>().ok());
+    version.is_some_and(|version| version < PROTOCOL_CLOSE_CODES)
 }
 
 /// The name of a connection, which back ends sign and exclude: `digits.digits` (trap 2).
@@ -103,7 +105,9 @@ mod tests {
         ] {
             assert_eq!(version(query), expected, "{query}");
         }
-        assert!(wants_error_event(5) && !wants_error_event(6));
+        let wants = |query: &str| wants_error_event(&Target::parse(&format!("/app/k{query}")));
+        assert!(wants("?protocol=5") && wants("?protocol=1"));
+        assert!(["", "?protocol=6", "?protocol=7", "?protocol=x"].iter().all(|query| !wants(query)));
     }
 
     #[test]

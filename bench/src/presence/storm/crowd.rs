@@ -370,7 +370,7 @@ impl Crowd {
             let payload = &bytes[used..][found.payload.clone()];
             match found.kind {
                 Kind::Message => {
-                    let whole = index % WHOLE_EVERY == 0;
+                    let whole = index.is_multiple_of(WHOLE_EVERY);
                     seat.take(room, payload, whole, shape.stayers(), phase).map_err(told)?;
                 }
                 Kind::Ping => seat.send(&frame::pong(payload)).map_err(told)?,

@@ -70,6 +70,9 @@ struct Figures {
     others_share: f64,
 }
 
+/// One of the figures.
+type Figure = fn(&Figures) -> f64;
+
 /// A phase over all rounds.
 #[derive(Default)]
 struct Row {
@@ -129,7 +132,7 @@ fn storm_over(server: &Server, shape: &StormShape, args: &PresenceStormArgs) -> 
 impl PresenceStormArgs {
     fn shape(&self, rooms: usize) -> Result<StormShape, String> {
         at_least("--channels", rooms, 1)?;
-        if self.members % rooms != 0 || self.members / rooms < 2 {
+        if !self.members.is_multiple_of(rooms) || self.members / rooms < 2 {
             return Err(format!("--members must be a multiple of --channels {rooms}, and two each at least"));
         }
         if self.guests > self.members {
@@ -355,7 +358,7 @@ impl Row {
     fn json(&self, storm: &Storm<'_>) -> JsonLine {
         let line = JsonLine::new("presence-storm", &storm.server.name).text("kind", "summary");
         let mut line = storm.shape.facts(line.text("phase", self.name));
-        let figures: [(&str, fn(&Figures) -> f64); 3] = [
+        let figures: [(&str, Figure); 3] = [
             ("cpu_us_per_member", |figures| figures.cpu_us),
             ("members_per_second", |figures| figures.per_second),
             ("cpu_ns_per_announcement", |figures| figures.announcement_ns),

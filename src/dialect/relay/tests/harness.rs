@@ -210,6 +210,7 @@ impl Rig {
             peer: &peer,
             listener,
             delivered_ms: connection.delivered_ms,
+            heard_ms: 0,
             encoder: &mut self.encoder,
             keys: &mut self.keys,
             wants_standing: false,
