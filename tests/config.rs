@@ -163,7 +163,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     ("[[app]]\nid = \"a\"\nkey = \"k\"", "f.toml:1:1: an app needs `secret`"),
     ("[[app]]\nid = \"a/b\"\nkey = \"k\"\nsecret = \"s\"", "f.toml:2:6: `id` is made of letters"),
-    ("[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nname = \"n\"", "f.toml:5:1: unknown key `name`"),
+    ("[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nlabel = \"n\"", "f.toml:5:1: unknown key `label`"),
     (
         "[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = 1",
         "f.toml:4:10: `secret` needs a string, found an integer",

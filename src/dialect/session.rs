@@ -156,8 +156,7 @@ impl Dialects {
         match session {
             Session::Pushi(session) => self.pushi.on_app(cx, session, outcome),
             // They make none.
-            Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::Pushi(_) | Session::None => {
-            }
+            Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::None => {}
         }
     }
 

@@ -481,6 +481,7 @@ impl Client {
             json: matches!(data, Data::Json(_)),
             // A cache channel keeps what back ends say.
             fleeting: cache,
+            ..Origin::default()
         };
         let message = Publish {
             payload: Bytes::copy_from_slice(data.bytes()),

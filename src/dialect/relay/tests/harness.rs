@@ -274,7 +274,6 @@ impl Rig {
                 Action::Move { .. } => panic!("the relay does not move"),
                 Action::Notify(_) => panic!("the relay tells no back end of itself"),
                 Action::Store { .. } => panic!("the relay stores nothing by itself"),
-                Action::CreateApp { .. } => panic!("the relay makes no apps"),
             }
         }
     }
