@@ -120,7 +120,7 @@ fn what_is_said_to_a_user_comes_once_on_each_connection() {
     trigger(&mut world, "#server-to-user-u1", "x");
     let expected = json!({"event": "e", "channel": "#server-to-user-u1", "data": "x"});
     for client in clients {
-        assert_eq!(world.take_json(client), [expected.clone()]);
+        assert_eq!(world.take_json(client), std::slice::from_ref(&expected));
         world.unsubscribe(client, "#server-to-user-u1");
     }
     assert!(world.take(other).is_empty());

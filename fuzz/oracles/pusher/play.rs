@@ -192,7 +192,7 @@ impl<'a> Play<'a> {
             (user, said) = (Some(signed_in.id), None);
         }
         client.authorized |= name.starts_with("pr");
-        let channel = client.channels.entry(name).or_insert_with(Channel::default);
+        let channel = client.channels.entry(name).or_default();
         match &mut channel.active {
             None => channel.active = Some(Sub::new(user)),
             Some(sub) if sub.user != user => client.subscription_errors += 1,

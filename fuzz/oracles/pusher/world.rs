@@ -306,6 +306,7 @@ impl World {
             tools,
             actions,
             figures: &Nothing,
+            sessions: &(),
         };
         call(&self.pusher, &mut cx);
         self.shards[shard].encoder = Some(encoder);
