@@ -58,6 +58,12 @@
 //! Subscribing with replay is one step: the home's answer (stored publications and position) travels through the same
 //! first-in-first-out mailbox as later deliveries, so that nothing is missed and nothing comes twice.
 //!
+//! A publication of a durable channel ([`channel::Policy::durable`]) takes a longer way: its home gives it a position
+//! and asks for it to be stored ([`channel::Effect::Store`]); the shard hands that to [`service::store`], which works
+//! on its own thread and commits what has queued up at once; the outcome comes back as mail, and only then is the
+//! publication in the history, on its way to the subscribers, and its publisher told. Logs that are on disk when the
+//! node starts are read when their channels are first asked for; until then commands for them wait.
+//!
 //! A subscription may name a user. The home counts each user's subscriptions over all shards
 //! ([`channel::presence`]); who comes and goes is announced on the same way and in the same order as publications,
 //! so that the list in the answer and the announcements after it are always the list at the home.

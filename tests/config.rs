@@ -5,7 +5,7 @@ use fanwire::dialect::relay::settings::{
     AllowOrigin, FirstMessage, Flavour, LocationMethods, PathPattern, Polling, SlowConsumer, Transport,
 };
 use fanwire::limits::PusherLimits;
-use fanwire::node::config::{AppSettings, Config, Driver, Flag, Loaded, Sources, StoreSettings, load, print};
+use fanwire::node::config::{AppSettings, Config, Driver, Flag, Loaded, Sources, load, print};
 use proptest::prelude::*;
 
 const FROM_NCHAN: &str = include_str!("../src/node/config/examples/fanwire-from-nchan.toml");
@@ -315,26 +315,6 @@ fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
     assert_eq!(origin("limits.channels"), "f.toml:5");
     assert_eq!(origin("echo"), "default");
     assert!(loaded.warnings.is_empty());
-}
-
-#[test]
-fn the_store_is_in_memory_unless_a_directory_is_named() {
-    let config = read("").unwrap().config;
-    assert_eq!(config.store, StoreSettings::default());
-    assert_eq!(config.store.data, None);
-    let text = "[store]\ndata = \"a\"\ndisk_bytes = \"2TiB\"\nchannels = 5";
-    let loaded = load_all(text, &[("FANWIRE_STORE_DATA", "b")], &[]).unwrap();
-    assert_eq!(loaded.config.store.data.as_deref(), Some("b"));
-    let limits = loaded.config.store.limits(0);
-    assert_eq!((limits.disk_bytes, limits.logs), (2 << 40, 5));
-    assert_eq!(load_all(text, &[("FANWIRE_STORE_DATA", "")], &[]).unwrap().config.store.data, None);
-    let tight = StoreSettings { disk_bytes: 4 << 20, queue_bytes: 4096, ..StoreSettings::default() };
-    let limits = tight.limits(100 << 20);
-    assert!(limits.record_bytes > 100 << 20, "the largest message fits");
-    assert!(limits.queue_bytes >= limits.record_bytes, "and can wait");
-    assert_eq!(limits.wal_bytes, 256 << 10);
-    let least = read("[store]\ndisk_bytes = \"1KiB\"").unwrap_err();
-    assert_eq!(least, ["f.toml:2:14: `store.disk_bytes` needs a size from 1MiB to 8TiB"]);
 }
 
 #[test]

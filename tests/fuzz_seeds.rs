@@ -62,4 +62,8 @@ targets! {
     http_response
     relay_headers
     config
+    pusher_frame
+    pusher_api
+    sign
+    pusher_session
 }

@@ -7,8 +7,13 @@ pub mod config;
 pub mod http_request;
 pub mod http_response;
 pub mod input;
+pub mod pusher;
+pub mod pusher_api;
+pub mod pusher_frame;
+pub mod pusher_session;
 pub mod relay_headers;
 pub mod relay_ids;
+pub mod sign;
 pub mod ws_deflate;
 pub mod ws_reader;
 
@@ -16,11 +21,15 @@ pub mod ws_reader;
 pub type Oracle = fn(&[u8]);
 
 /// Every target: its name, which is that of its seed folder, and its oracle.
-pub const TARGETS: [(&str, Oracle); 6] = [
+pub const TARGETS: [(&str, Oracle); 10] = [
     ("ws_reader", ws_reader::check),
     ("ws_deflate", ws_deflate::check),
     ("http_request", http_request::check),
     ("http_response", http_response::check),
     ("relay_headers", relay_headers::check),
     ("config", config::check),
+    ("pusher_frame", pusher_frame::check),
+    ("pusher_api", pusher_api::check),
+    ("sign", sign::check),
+    ("pusher_session", pusher_session::check),
 ];

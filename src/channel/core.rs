@@ -191,11 +191,10 @@ impl Home {
         busy: ShardSet,
         effects: &mut Vec<Effect>,
     ) {
-        let command = match self.durables.is_attentive() {
-            true => self.hold_back(key, command, from, now, effects),
-            false => Some(command),
-        };
-        if let Some(command) = command {
+        if !self.durables.is_attentive() {
+            return self.carry_out(key, command, from, now, busy, effects);
+        }
+        if let Some(command) = self.hold_back(key, command, from, now, effects) {
             self.carry_out(key, command, from, now, busy, effects);
         }
     }

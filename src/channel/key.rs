@@ -4,6 +4,10 @@ use crate::limits::KEYS_CACHED;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::Arc;
 
+/// Set in an app's number where a channel of its *hidden side* is meant: one that no dialect gives a name to, so that
+/// nobody outside can ask for it. Numbers of apps, and those above [`crate::limits::RELAY_STORES`], never have it.
+pub const HIDDEN_APP: u32 = 1 << 30;
+
 /// Identity of a channel: app, optional group, name. Hashed once when it is made.
 ///
 /// Channels with a group share one home, so that the group's limits are counted in one place.
@@ -40,7 +44,7 @@ impl ChannelKey {
         Arc::new(ChannelKey { app, group_bytes, text: text.into(), hash, home_hash })
     }
 
-    /// The app it belongs to.
+    /// The app it belongs to; with [`HIDDEN_APP`] on its hidden side.
     pub fn app(&self) -> u32 {
         self.app
     }

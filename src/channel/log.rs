@@ -1,7 +1,7 @@
 //! Which log of the store belongs to which channel, and which logs there were when the node started.
 
 use crate::channel::store::Retention;
-use crate::channel::{ChannelKey, Position};
+use crate::channel::{ChannelKey, HIDDEN_APP, Position};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -17,35 +17,33 @@ pub struct AtStart {
 }
 
 /// The logs of a node, as each home has them. A log's name is the id of the app, 0, the group, 0, and the channel's name;
-/// in a group the bytes 0 and 1 are written as 1 1 and 1 2, so that no two channels share a name.
+/// in a group the bytes 0 and 1 are written as 1 1 and 1 2, so that no two channels share a name. Of a channel of an
+/// app's hidden side it begins with 0.
 #[derive(Clone, Debug, Default)]
 pub struct Logs {
-    /// By the apps' numbers.
-    ids: Vec<Box<str>>,
+    /// By the numbers of apps, or of what else has channels of its own.
+    ids: BTreeMap<u32, Box<str>>,
     /// Those that were there when the node started.
     at_start: Arc<BTreeMap<Bytes, AtStart>>,
 }
 
 impl Logs {
-    /// `ids` are the apps' ids by their numbers; they have no zero bytes. `at_start` are the logs as they were found.
+    /// `ids` are the ids of apps, and of what else has channels of its own, with their numbers; no two are the same and
+    /// they have no zero bytes. `at_start` are the logs as they were found.
     pub fn new<I: Into<Box<str>>>(
-        ids: impl IntoIterator<Item = I>,
+        ids: impl IntoIterator<Item = (u32, I)>,
         at_start: impl IntoIterator<Item = (Bytes, AtStart)>,
     ) -> Logs {
         Logs {
-            ids: ids.into_iter().map(Into::into).collect(),
+            ids: ids.into_iter().map(|(number, id)| (number, id.into())).collect(),
             at_start: Arc::new(at_start.into_iter().collect()),
         }
     }
 
     /// From now on this is the app's id.
     pub fn name_app(&mut self, app: u32, id: &str) {
-        let app = app as usize;
-        if self.ids.len() <= app {
-            self.ids.resize(app + 1, Box::default());
-        }
-        if &*self.ids[app] != id {
-            self.ids[app] = id.into();
+        if self.ids.get(&app).is_none_or(|known| &**known != id) {
+            self.ids.insert(app, id.into());
         }
     }
 
@@ -78,7 +76,11 @@ impl Logs {
     /// What the names of all logs of the group begin with.
     fn group(&self, key: &ChannelKey) -> Vec<u8> {
         let mut name = Vec::with_capacity(32 + key.group().len() + key.name().len());
-        name.extend_from_slice(self.ids.get(key.app() as usize).map_or(b"", |id| id.as_bytes()));
+        if key.app() & HIDDEN_APP != 0 {
+            name.push(0);
+        }
+        let app = key.app() & !HIDDEN_APP;
+        name.extend_from_slice(self.ids.get(&app).map_or(b"", |id| id.as_bytes()));
         name.push(0);
         for &byte in key.group() {
             match byte {
@@ -100,7 +102,7 @@ mod tests {
     const ALL: AtStart = AtStart { retention: Retention::ALL, last: Position::ZERO };
 
     fn logs(at_start: &[&'static [u8]]) -> Logs {
-        let ids = (0..4).map(|app| format!("app{app}"));
+        let ids = (0..4).map(|app| (app, format!("app{app}")));
         let at_start = at_start.iter().map(|log| (Bytes::from_static(log), ALL));
         Logs::new(ids, at_start)
     }

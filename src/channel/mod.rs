@@ -23,7 +23,7 @@ pub mod session_id;
 pub mod store;
 
 pub use command::{Answer, Class, Command, Effect, Ended, List, Refusal, ReplyTo, Start, Token};
-pub use key::{ChannelKey, KeyCache, KeyHasher};
+pub use key::{ChannelKey, HIDDEN_APP, KeyCache, KeyHasher};
 pub use notice::{Notice, NoticeKind, NoticeKinds};
 pub use policy::{AppWays, Concurrency, GroupLimits, Policy, PresenceLimits};
 pub use position::Position;

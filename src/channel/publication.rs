@@ -1,10 +1,10 @@
 //! One message in one channel.
 
 use crate::channel::members::Form;
-use crate::channel::{Position, SessionId};
+use crate::channel::{ChannelKey, Position, SessionId};
 use crate::limits::REPLAY_FORMS;
 use bytes::Bytes;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// What a publisher hands in.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,12 +32,27 @@ pub struct Origin {
     pub json: bool,
     /// For those who are there, and never stored.
     pub fleeting: bool,
+    /// What the sender's dialect has to say of it, in bytes that only that dialect reads.
+    pub note: Option<Bytes>,
+    /// Where the same was published before, when it goes to several channels one after the other: for wires that give a
+    /// client with several of them only the first (pushi.md section 5.4).
+    pub earlier: Vec<(Arc<ChannelKey>, Position)>,
 }
 
 impl Message {
     /// The session that does not get it.
     pub fn except(&self) -> Option<SessionId> {
         self.origin.as_ref()?.except
+    }
+
+    /// Whether it was published in another channel before ([`Origin::earlier`]).
+    pub fn was_elsewhere(&self) -> bool {
+        self.origin.as_ref().is_some_and(|origin| !origin.earlier.is_empty())
+    }
+
+    /// What the sender's dialect has to say of it.
+    pub fn note(&self) -> Option<&Bytes> {
+        self.origin.as_ref()?.note.as_ref()
     }
 
     /// Whether it is never stored.
@@ -90,6 +105,7 @@ impl ReplayFrames {
 
 impl Publication {
     /// A publication with these `(published_ns, expires_ms)`.
+    #[inline]
     pub fn new(
         position: Position,
         previous: Position,
@@ -113,6 +129,11 @@ impl Publication {
             + 2 * message.payload.len()
             + optional(&message.content_type)
             + optional(&message.event)
-            + message.origin.as_ref().map_or(0, |o| size_of::<Origin>() + optional(&o.user_id))
+            + message.origin.as_ref().map_or(0, |origin| {
+                size_of::<Origin>()
+                    + optional(&origin.user_id)
+                    + optional(&origin.note)
+                    + size_of_val(&*origin.earlier)
+            })
     }
 }

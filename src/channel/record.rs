@@ -18,6 +18,7 @@ const PAYLOAD: u8 = 0;
 const CONTENT_TYPE: u8 = 1;
 const EVENT: u8 = 2;
 const USER_ID: u8 = 3;
+const NOTE: u8 = 4;
 
 /// A record that cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,12 @@ pub struct Stored {
 pub fn encode(message: &Message, expires_unix_ms: u64) -> Bytes {
     let origin = message.origin.as_deref();
     let user_id = origin.and_then(|origin| origin.user_id.as_ref());
-    let fields =
-        [(CONTENT_TYPE, message.content_type.as_ref()), (EVENT, message.event.as_ref()), (USER_ID, user_id)];
+    let fields = [
+        (CONTENT_TYPE, message.content_type.as_ref()),
+        (EVENT, message.event.as_ref()),
+        (USER_ID, user_id),
+        (NOTE, message.note()),
+    ];
     let json = origin.is_some_and(|origin| origin.json);
     let said: usize = fields.iter().filter_map(|(_, field)| *field).map(|field| 5 + field.len()).sum();
     let mut out = BytesMut::with_capacity(HEAD_BYTES + said + 1 + message.payload.len());
@@ -116,6 +121,7 @@ pub fn decode(record: &Bytes) -> Result<Stored, BadRecord> {
             CONTENT_TYPE => stored.message.content_type = field,
             EVENT => stored.message.event = field,
             USER_ID => stored.message.origin.get_or_insert_default().user_id = field,
+            NOTE => stored.message.origin.get_or_insert_default().note = field,
             other => return Err(BadRecord::Unknown(other)),
         }
         (at, last) = (at + 5 + length, *tag);
@@ -133,10 +139,10 @@ mod tests {
 
     fn message() -> impl Strategy<Value = Message> {
         let optional = || prop::option::of(bytes());
-        (bytes(), optional(), optional(), optional(), any::<[bool; 2]>()).prop_map(
-            |(payload, content_type, event, user_id, [deflate, json])| {
-                let origin = (user_id.is_some() || json)
-                    .then(|| Box::new(Origin { user_id, json, ..Origin::default() }));
+        (bytes(), optional(), optional(), optional(), optional(), any::<[bool; 2]>()).prop_map(
+            |(payload, content_type, event, user_id, note, [deflate, json])| {
+                let origin = (user_id.is_some() || note.is_some() || json)
+                    .then(|| Box::new(Origin { user_id, note, json, ..Origin::default() }));
                 Message { payload, content_type, event, deflate, origin }
             },
         )

@@ -24,6 +24,12 @@ pub(super) enum Command {
     Publish(PublishArgs),
     /// Print the messages of a channel of a running node
     Tail(TailArgs),
+    /// Add, list and remove apps, also while the node runs
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Make and check signatures with the key and secret of an app
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Look whether this machine is set up for many connections
     Doctor(ConfigArgs),
 }
@@ -133,4 +139,207 @@ pub(super) enum TailTransport {
     /// One held request per message
     #[value(alias = "long-poll")]
     Longpoll,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AppCommand {
+    /// Add an app: it is stored and known to the whole node when the command returns
+    Add(AppAddArgs),
+    /// List the apps of the configuration and those that were added
+    List(AppListArgs),
+    /// Remove an app that was added; its clients are sent away
+    Remove(AppRemoveArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AppPlaceArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The node's data directory, if it does not stand in its configuration ([store] data)
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AppAddArgs {
+    #[command(flatten)]
+    pub place: AppPlaceArgs,
+    /// Its id: what back ends name it by
+    #[arg(long)]
+    pub id: String,
+    /// What clients name it by; random when it is not given
+    #[arg(long)]
+    pub key: Option<String>,
+    /// What its back ends sign with; random when it is not given
+    #[arg(long)]
+    pub secret: Option<String>,
+    /// Let its clients send events to each other
+    #[arg(long)]
+    pub client_events: bool,
+    /// Tell subscribers their number
+    #[arg(long)]
+    pub subscription_count: bool,
+    /// Any other key of [[app]] in the configuration file, such as max_connections=100; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AppListArgs {
+    #[command(flatten)]
+    pub place: AppPlaceArgs,
+    /// Show the secrets
+    #[arg(long)]
+    pub secrets: bool,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct AppRemoveArgs {
+    #[command(flatten)]
+    pub place: AppPlaceArgs,
+    /// Its id
+    pub id: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Pusher: lets a client subscribe to a private (or encrypted) channel
+    Private(TokenChannelArgs),
+    /// Pusher: lets a client subscribe to a presence channel as the user that --data tells of
+    Presence(TokenPresenceArgs),
+    /// Pusher: lets a client sign in as the user that --data tells of
+    User(TokenUserArgs),
+    /// Pusher: the URL of a signed request to the HTTP API, for curl
+    Api(TokenApiArgs),
+    /// Pusher: the signature of a web hook
+    Webhook(TokenWebhookArgs),
+    /// Pusher: the secret of an encrypted channel, which its clients are given beside the signature
+    SharedSecret(TokenSharedSecretArgs),
+    /// Pushi
+    #[command(subcommand)]
+    Pushi(TokenPushiCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenPushiCommand {
+    /// Lets a client subscribe to a private, presence, personal or peer channel
+    Channel(TokenChannelArgs),
+    /// Lets a URL, token, mail address or endpoint be registered for such a channel
+    Url(TokenPushiUrlArgs),
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenKeyArgs {
+    /// The app's key; without it that of the app in the configuration, or of the development app
+    #[arg(long)]
+    pub key: Option<String>,
+    /// The app's secret; so too (it is seen in the list of processes: FANWIRE_APP_SECRET is not)
+    #[arg(long)]
+    pub secret: Option<String>,
+    /// Which app, where there are several
+    #[arg(long, value_name = "ID")]
+    pub app: Option<String>,
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// Say whether this is the signature, and fail if it is not
+    #[arg(long, value_name = "SIGNATURE")]
+    pub check: Option<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenChannelArgs {
+    #[command(flatten)]
+    pub keys: TokenKeyArgs,
+    /// Print the JSON that an authorization endpoint answers
+    #[arg(long)]
+    pub json: bool,
+    /// Name of the client's connection, as the client sends it
+    pub socket_id: String,
+    /// Channel
+    pub channel: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenPresenceArgs {
+    #[command(flatten)]
+    pub channel: TokenChannelArgs,
+    /// Who the user is, such as {"user_id":"10"}; each of its bytes is signed
+    #[arg(long, value_name = "JSON")]
+    pub data: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenUserArgs {
+    #[command(flatten)]
+    pub keys: TokenKeyArgs,
+    /// Print the JSON that an authentication endpoint answers
+    #[arg(long)]
+    pub json: bool,
+    /// Name of the client's connection, as the client sends it
+    pub socket_id: String,
+    /// Who the user is, such as {"id":"10"}; each of its bytes is signed
+    #[arg(long, value_name = "JSON")]
+    pub data: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenApiArgs {
+    #[command(flatten)]
+    pub keys: TokenKeyArgs,
+    /// Where the node is: http://host:port [env: FANWIRE_URL] [default: http://127.0.0.1:8080]
+    #[arg(short, long)]
+    pub url: Option<String>,
+    /// Print only what stands behind the question mark
+    #[arg(long)]
+    pub only_query: bool,
+    /// The body, as text
+    #[arg(short, long, value_name = "TEXT")]
+    pub data: Option<String>,
+    /// A file with the body; - reads it from standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub body: Option<PathBuf>,
+    /// Further parameters, such as info=user_count
+    #[arg(short, long, default_value = "")]
+    pub query: String,
+    /// When it is signed, Unix time in seconds; otherwise what the query says, or now
+    #[arg(long, value_name = "SECONDS")]
+    pub timestamp: Option<u64>,
+    /// GET or POST
+    pub method: String,
+    /// /apps/ID/events, or for this app events, channels, channels/NAME, ...
+    pub path: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenWebhookArgs {
+    #[command(flatten)]
+    pub keys: TokenKeyArgs,
+    /// The body, as text
+    #[arg(short, long, value_name = "TEXT", required_unless_present = "body")]
+    pub data: Option<String>,
+    /// A file with the body; - reads it from standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    pub body: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenSharedSecretArgs {
+    /// Say whether this is the secret, and fail if it is not
+    #[arg(long, value_name = "SECRET")]
+    pub check: Option<String>,
+    /// The 32 bytes that all secrets are made from, in Base64
+    #[arg(long, value_name = "BASE64")]
+    pub master_key: String,
+    /// Channel
+    pub channel: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenPushiUrlArgs {
+    #[command(flatten)]
+    pub keys: TokenKeyArgs,
+    /// What is registered
+    pub url: String,
+    /// Channel
+    pub channel: String,
 }

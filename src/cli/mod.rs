@@ -3,6 +3,7 @@
 //! [`run()`] is the whole program but for the node itself, which is handed in: the command line only makes the
 //! configuration that it runs.
 
+mod app;
 mod args;
 mod check;
 mod client;
@@ -10,6 +11,7 @@ mod doctor;
 mod publish;
 mod serve;
 mod tail;
+mod token;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -102,6 +104,8 @@ where
         Command::Check(args) => check::run(surroundings, &args),
         Command::Publish(args) => publish::run(surroundings, &args),
         Command::Tail(args) => tail::run(surroundings, &args),
+        Command::App(command) => app::run(surroundings, &command),
+        Command::Token(command) => token::run(surroundings, &command),
         Command::Doctor(args) => doctor::run(surroundings, &args),
     };
     match done {

@@ -1,6 +1,7 @@
 //! Tenants: who they are, what they may do, and how many of what they have now. One table for all shards; it is
 //! replaced as a whole when an app comes or goes, and an app that stays keeps its place and its counts.
 
+use crate::channel::store::StoreError;
 use crate::channel::{Policy, PresenceLimits};
 use crate::limits::{
     APP_CACHE_MS, APP_CHANNEL_TIMEOUT_MS, APP_CLIENT_EVENTS_PER_S, APP_HISTORY_MESSAGES, APP_HISTORY_MS,
@@ -20,6 +21,8 @@ pub struct AppSettings {
     pub key: String,
     /// What its back ends sign with.
     pub secret: String,
+    /// What people call it; empty: by its id.
+    pub name: String,
     /// Switched off, it takes neither clients nor events.
     pub enabled: bool,
     /// Clients may send events to each other (pusher.md section 9).
@@ -56,6 +59,7 @@ impl AppSettings {
             id: id.into(),
             key: key.into(),
             secret: secret.into(),
+            name: String::new(),
             enabled: true,
             client_events: false,
             subscription_count: false,
@@ -70,6 +74,21 @@ impl AppSettings {
             history_ms: APP_HISTORY_MS,
             cache_ms: APP_CACHE_MS,
         }
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &str {
+        if self.name.is_empty() { &self.id } else { &self.name }
+    }
+
+    /// Whether its names can be.
+    ///
+    /// # Errors
+    /// [`AppRefusal::Invalid`].
+    pub fn check(&self) -> Result<(), AppRefusal> {
+        let names = [("id", &self.id), ("key", &self.key), ("secret", &self.secret)];
+        let wrong = names.into_iter().find_map(|(name, value)| AppSettings::check_name(name, value));
+        wrong.map_or(Ok(()), |what| Err(AppRefusal::Invalid(what.into())))
     }
 
     /// What is wrong with an `id`, `key` or `secret` (`name` says which), if anything.
@@ -193,13 +212,37 @@ impl Rate {
     }
 }
 
-/// Why an app is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why an app is not taken, or does not go.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AppRefusal {
     /// Another one has the id or the key.
     Taken,
     /// There are [`NODE_APPS`].
     TooMany,
+    /// Its id, key or secret cannot be; the text tells.
+    Invalid(Box<str>),
+    /// None has this id.
+    Unknown,
+    /// It stands in the configuration, and goes only there.
+    Configured,
+    /// Too many are waiting to be made, or the node stops.
+    Busy,
+    /// The store did not take it: nothing has changed.
+    Store(StoreError),
+}
+
+impl fmt::Display for AppRefusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppRefusal::Taken => out.write_str("another app has the same id or key"),
+            AppRefusal::TooMany => write!(out, "there are {NODE_APPS} apps, and there is room for no more"),
+            AppRefusal::Invalid(what) => out.write_str(what),
+            AppRefusal::Unknown => out.write_str("there is no app with this id"),
+            AppRefusal::Configured => out.write_str("it stands in the configuration: remove it there"),
+            AppRefusal::Busy => out.write_str("the node is busy with other apps"),
+            AppRefusal::Store(error) => error.fmt(out),
+        }
+    }
 }
 
 /// All apps.
@@ -212,12 +255,18 @@ pub struct Apps {
 }
 
 impl Apps {
-    /// A table of these apps.
+    /// A table of these apps. Number 0, to which the native interface's channels belong, is the first one's; without
+    /// any it stays nobody's.
     ///
     /// # Errors
     /// See [`AppRefusal`].
     pub fn new(settings: impl IntoIterator<Item = AppSettings>) -> Result<Apps, AppRefusal> {
-        settings.into_iter().try_fold(Apps::default(), |apps, settings| apps.with(settings))
+        let mut apps = Apps::default();
+        settings.into_iter().try_for_each(|settings| apps.insert(settings))?;
+        if apps.apps.is_empty() {
+            apps.apps.push(None);
+        }
+        Ok(apps)
     }
 
     /// The table with one app more.
@@ -225,18 +274,27 @@ impl Apps {
     /// # Errors
     /// See [`AppRefusal`].
     pub fn with(&self, settings: AppSettings) -> Result<Apps, AppRefusal> {
+        let mut apps = self.clone();
+        apps.insert(settings)?;
+        Ok(apps)
+    }
+
+    /// Takes one app more in.
+    ///
+    /// # Errors
+    /// See [`AppRefusal`]; then nothing has changed.
+    pub fn insert(&mut self, settings: AppSettings) -> Result<(), AppRefusal> {
         if self.by_id.contains_key(&*settings.id) || self.by_key.contains_key(&*settings.key) {
             return Err(AppRefusal::Taken);
         }
         if self.len() >= NODE_APPS {
             return Err(AppRefusal::TooMany);
         }
-        let mut apps = self.clone();
-        let number = apps.apps.len() as u32;
-        apps.by_id.insert(settings.id.as_str().into(), number);
-        apps.by_key.insert(settings.key.as_str().into(), number);
-        apps.apps.push(Some(Arc::new(App::new(number, settings))));
-        Ok(apps)
+        let number = self.apps.len() as u32;
+        self.by_id.insert(settings.id.as_str().into(), number);
+        self.by_key.insert(settings.key.as_str().into(), number);
+        self.apps.push(Some(Arc::new(App::new(number, settings))));
+        Ok(())
     }
 
     /// The table without the app `id`; `None` if it has none.
@@ -297,6 +355,15 @@ mod tests {
         assert!(later.by_id("a").is_none() && later.by_key("a-key").is_none() && later.get(0).is_none());
         assert!(later.without("a").is_none());
         assert_eq!((later.len(), later.iter().count()), (2, 2));
+    }
+
+    #[test]
+    fn nobody_gets_the_number_of_the_native_interface_later() {
+        let apps = Apps::new([]).unwrap();
+        assert!(apps.is_empty());
+        let later = apps.with(app("a")).unwrap();
+        assert_eq!((later.by_id("a").unwrap().number, later.len()), (1, 1));
+        assert!(later.get(0).is_none());
     }
 
     #[test]

@@ -162,6 +162,7 @@ mod tests {
             peer: &"peer",
             listener: 0,
             delivered_ms: 0,
+            heard_ms: 0,
             encoder: &mut Encoder::without_forms(),
             keys: &mut Default::default(),
             wants_standing: false,
@@ -171,6 +172,7 @@ mod tests {
             apps: &Default::default(),
             tools: &mut Default::default(),
             actions: &mut actions,
+            sessions: &(),
             figures: &NoFigures,
         };
         (what(&mut cx), actions)

@@ -2,7 +2,7 @@
 
 use crate::channel::members::Form;
 use crate::channel::{Announcement, ChannelKey, Publication};
-use crate::dialect::{pusher, relay};
+use crate::dialect::{pusher, pushi, relay};
 use crate::wire::http::date;
 use crate::wire::http::response::put_header;
 use crate::wire::ws::deflate::Compressor;
@@ -15,8 +15,18 @@ pub const DIALECT_SHIFT: u32 = 28;
 pub const RELAY: u32 = 0;
 /// Forms of [`pusher`].
 pub const PUSHER: u32 = 1;
-/// Forms of the Pushi dialect.
+/// Forms of [`pushi`].
 pub const PUSHI: u32 = 2;
+
+/// Whether members with this form get `publication` by their session ([`crate::dialect::Dialects::on_publication`]).
+pub fn is_by_session(form: Form, publication: &Publication) -> bool {
+    form.is_session() || (form.0 >> DIALECT_SHIFT == PUSHI && publication.message.was_elsewhere())
+}
+
+/// Whether sessions with this form are told of an announcement beside the frame that they get.
+pub fn is_told_too(form: Form, announcement: &Announcement) -> bool {
+    form == pushi::form::MEMBERS && pushi::form::is_about_peers(announcement)
+}
 
 /// Makes frames, and keeps those of the publication at hand so that each form is made once. One per shard.
 pub struct Encoder {
@@ -74,6 +84,7 @@ impl Encoder {
         }
         let frame = match (form.0 >> DIALECT_SHIFT, channel) {
             (PUSHER, Some(channel)) => pusher::form::encode(channel, publication, &mut self.scratch),
+            (PUSHI, Some(channel)) => pushi::form::encode(form, channel, publication, &mut self.scratch),
             _ => self.forms.encode(form, publication, &mut self.scratch, &mut self.compressor),
         };
         self.frames.push((form, frame.clone()));
@@ -90,6 +101,7 @@ impl Encoder {
     ) -> Option<Bytes> {
         match form.0 >> DIALECT_SHIFT {
             PUSHER => pusher::form::announced(channel, announcement, &mut self.scratch),
+            PUSHI => pushi::form::announced(form, channel, announcement, &mut self.scratch),
             _ => None,
         }
     }

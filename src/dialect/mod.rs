@@ -9,7 +9,7 @@
 //! 1. [`Dialects::on_request`] with each HTTP request while no exchange is open. The session then either ends the
 //!    exchange ([`Action::Done`], [`Action::Close`]) or leaves it open and waits for one of the calls below.
 //! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook,
-//!    [`Dialects::on_stored`] for each job of the store.
+//!    [`Dialects::on_stored`] for each job of the store, [`Dialects::on_app`] for each app it wanted to make.
 //! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
 //!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
 //!    Who comes to and goes from a channel is told in the same order, to subscriptions whose form has a frame for it
@@ -31,6 +31,7 @@ pub mod echo;
 pub mod encode;
 pub mod http;
 pub mod pusher;
+pub mod pushi;
 pub mod relay;
 pub mod session;
 pub mod upgrade;
@@ -41,7 +42,7 @@ pub use session::{Dialects, Session};
 use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;
 use crate::channel::store::Job;
-use crate::channel::{ChannelKey, KeyCache, Message, Notice, Now, Policy};
+use crate::channel::{ChannelKey, KeyCache, Message, Notice, Now, Policy, SessionId};
 use crate::wire::http::repeat::RepeatedHead;
 use crate::wire::ws::deflate::Params;
 use bytes::Bytes;
@@ -59,6 +60,8 @@ pub struct Context<'a> {
     pub listener: u16,
     /// When the last publication was put on this connection's wire, monotonic milliseconds; 0 = never.
     pub delivered_ms: u64,
+    /// When bytes last came from the peer, monotonic milliseconds, to about 100 ms.
+    pub heard_ms: u64,
     /// Encodes publications, each form once.
     pub encoder: &'a mut encode::Encoder,
     /// Keys of channels that were published to lately.
@@ -77,6 +80,8 @@ pub struct Context<'a> {
     pub tools: &'a mut Tools,
     /// What the shard shall do, in order.
     pub actions: &'a mut Vec<Action>,
+    /// The other sessions of this shard.
+    pub sessions: &'a dyn Sessions,
     /// Figures of the whole node, for status pages.
     pub figures: &'a dyn Figures,
 }
@@ -103,6 +108,21 @@ impl Context<'_> {
 pub struct Tools {
     /// For reading what Pusher's clients and back ends send.
     pub pusher: Option<Box<pusher::Tools>>,
+    /// The same for Pushi.
+    pub pushi: Option<Box<pushi::Tools>>,
+}
+
+/// Sessions of one shard, for those who ask about each other.
+pub trait Sessions {
+    /// The session of this name, if it is here and is not the one that is being called.
+    fn session(&self, id: SessionId) -> Option<&Session>;
+}
+
+/// There are none.
+impl Sessions for () {
+    fn session(&self, _: SessionId) -> Option<&Session> {
+        None
+    }
 }
 
 /// Node-wide figures that a dialect's status page shows; sums over all shards, a moment old.
@@ -231,6 +251,14 @@ pub enum Action {
         job: Box<Job>,
         /// The session's name for the question; none: nobody wants to know.
         tag: Option<u16>,
+    },
+    /// Make an app that stays. [`Dialects::on_app`] is called with `tag`, once the store has it and every shard knows
+    /// it.
+    CreateApp {
+        /// What it is told to be.
+        settings: Box<app::AppSettings>,
+        /// The session's name for the question.
+        tag: u16,
     },
     /// Call [`Dialects::on_deadline`] at this time (monotonic milliseconds, to about 100 ms); replaces the last one,
     /// 0 = never.

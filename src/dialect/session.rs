@@ -3,7 +3,8 @@
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
-use crate::dialect::{Context, echo, pusher, relay};
+use crate::dialect::app::{App, AppRefusal};
+use crate::dialect::{Context, echo, pusher, pushi, relay};
 use crate::wire::http::request::Request;
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ pub enum Session {
     Echo(echo::Session),
     /// Pusher.
     Pusher(pusher::Session),
+    /// Pushi.
+    Pushi(pushi::Session),
 }
 
 impl Session {
@@ -26,6 +29,7 @@ impl Session {
     pub fn id(&self) -> Option<SessionId> {
         match self {
             Session::Pusher(session) => session.id(),
+            Session::Pushi(session) => session.id(),
             Session::None | Session::Relay(_) | Session::Echo(_) => None,
         }
     }
@@ -48,13 +52,17 @@ pub struct Dialects {
     pub echo: Option<echo::Echo>,
     /// Pusher.
     pub pusher: pusher::Pusher,
+    /// Pushi.
+    pub pushi: pushi::Pushi,
 }
 
 impl Dialects {
     /// A request has arrived and no exchange is open. False: no dialect knows the path.
     ///
     /// Where several dialects share a listener, the first that knows the path has it: echo; the relay, whose locations
-    /// somebody has configured; Pusher.
+    /// somebody has configured; Pusher; Pushi. One path is of both of the latter: `/apps/ID/events` is Pushi's when a
+    /// session token comes with it and no `auth_signature`, else Pusher's. WebSockets at `/app/KEY` are Pusher's, at any
+    /// other path that ends in a key they are Pushi's.
     pub fn on_request(&self, cx: &mut Context<'_>, session: &mut Session, request: &Request<'_>) -> bool {
         if let Some(echo) = &self.echo
             && let Some(started) = echo.on_request(cx, request)
@@ -66,8 +74,14 @@ impl Dialects {
             *session = Session::Relay(started);
             return true;
         }
-        if let Some(started) = self.pusher.on_request(cx, request) {
+        if !self.pushi.goes_first(request)
+            && let Some(started) = self.pusher.on_request(cx, request)
+        {
             *session = Session::Pusher(started);
+            return true;
+        }
+        if let Some(started) = self.pushi.on_request(cx, request) {
+            *session = Session::Pushi(started);
             return true;
         }
         false
@@ -78,6 +92,7 @@ impl Dialects {
         match session {
             Session::Relay(session) => self.relay.on_answer(cx, session, tag, answer),
             Session::Pusher(session) => self.pusher.on_answer(cx, session, tag, answer),
+            Session::Pushi(session) => self.pushi.on_answer(cx, session, tag, answer),
             Session::Echo(_) | Session::None => {}
         }
     }
@@ -87,7 +102,8 @@ impl Dialects {
         repeated.on_answer(cx, answer);
     }
 
-    /// A publication for a subscription with [`crate::dialect::Form::SESSION`].
+    /// A publication for a subscription with [`crate::dialect::Form::SESSION`], or one that its form leaves to the
+    /// session ([`crate::dialect::encode::is_by_session`]).
     pub fn on_publication(
         &self,
         cx: &mut Context<'_>,
@@ -95,12 +111,16 @@ impl Dialects {
         tag: u16,
         publication: &Arc<Publication>,
     ) {
-        if let Session::Relay(session) = session {
-            self.relay.on_publication(cx, session, tag, publication);
+        match session {
+            Session::Relay(session) => self.relay.on_publication(cx, session, tag, publication),
+            Session::Pushi(session) => self.pushi.on_publication(cx, session, tag, publication),
+            // They make no such subscriptions.
+            Session::Pusher(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
-    /// Somebody has come or gone, for a subscription with [`crate::dialect::Form::SESSION_ANNOUNCED`].
+    /// Somebody has come or gone, for a subscription with [`crate::dialect::Form::SESSION_ANNOUNCED`] or one that is told
+    /// beside its frame ([`crate::dialect::encode::is_told_too`]).
     pub fn on_announcement(
         &self,
         cx: &mut Context<'_>,
@@ -110,6 +130,7 @@ impl Dialects {
     ) {
         match session {
             Session::Pusher(session) => self.pusher.on_announcement(cx, session, tag, announcement),
+            Session::Pushi(session) => self.pushi.on_announcement(cx, session, tag, announcement),
             // They make no such subscriptions.
             Session::Relay(_) | Session::Echo(_) | Session::None => {}
         }
@@ -117,8 +138,25 @@ impl Dialects {
 
     /// The apps are other ones from now on.
     pub fn on_apps(&self, cx: &mut Context<'_>, session: &mut Session) {
-        if let Session::Pusher(session) = session {
-            self.pusher.on_apps(cx, session);
+        match session {
+            Session::Pusher(session) => self.pusher.on_apps(cx, session),
+            Session::Pushi(session) => self.pushi.on_apps(cx, session),
+            Session::Relay(_) | Session::Echo(_) | Session::None => {}
+        }
+    }
+
+    /// The app that it wanted ([`crate::dialect::Action::CreateApp`]) is there, or is not.
+    pub fn on_app(
+        &self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        _tag: u16,
+        outcome: Result<Arc<App>, AppRefusal>,
+    ) {
+        match session {
+            Session::Pushi(session) => self.pushi.on_app(cx, session, outcome),
+            // They make none.
+            Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::None => {}
         }
     }
 
@@ -127,7 +165,17 @@ impl Dialects {
         match session {
             Session::Relay(session) => self.relay.on_ended(cx, session, tag, reason),
             Session::Pusher(session) => self.pusher.on_ended(cx, session, tag, reason),
+            Session::Pushi(session) => self.pushi.on_ended(cx, session, tag, reason),
             Session::Echo(_) | Session::None => {}
+        }
+    }
+
+    /// A ping or pong of the WebSocket has come, and was answered if it wants an answer: a sign of life.
+    pub fn on_control(&self, cx: &mut Context<'_>, session: &mut Session) {
+        match session {
+            Session::Pusher(session) => self.pusher.on_control(cx, session),
+            // The carrier asks for them whether their peers are there.
+            Session::Relay(_) | Session::Echo(_) | Session::Pushi(_) | Session::None => {}
         }
     }
 
@@ -137,6 +185,7 @@ impl Dialects {
             Session::Relay(session) => self.relay.on_message(cx, session, message),
             Session::Echo(session) => session.on_message(cx, message),
             Session::Pusher(session) => self.pusher.on_message(cx, session, message),
+            Session::Pushi(session) => self.pushi.on_message(cx, session, message),
             Session::None => {}
         }
     }
@@ -155,9 +204,10 @@ impl Dialects {
     }
 
     /// The store has done the job `tag`, or has not.
-    pub fn on_stored(&self, _: &mut Context<'_>, session: &mut Session, _tag: u16, _: Outcome) {
+    pub fn on_stored(&self, cx: &mut Context<'_>, session: &mut Session, _tag: u16, outcome: Outcome) {
         match session {
-            // Neither asks for any.
+            Session::Pushi(session) => self.pushi.on_stored(cx, session, &outcome),
+            // They ask for none.
             Session::Relay(_) | Session::Pusher(_) | Session::Echo(_) | Session::None => {}
         }
     }
@@ -167,7 +217,7 @@ impl Dialects {
         match session {
             Session::Relay(session) => self.relay.on_deadline(cx, session),
             Session::Pusher(session) => self.pusher.on_deadline(cx, session),
-            Session::Echo(_) | Session::None => {}
+            Session::Pushi(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -184,14 +234,17 @@ impl Dialects {
             Session::Relay(session) => self.relay.on_drain(cx, session),
             Session::Echo(session) => session.on_drain(cx),
             Session::Pusher(session) => self.pusher.on_drain(cx, session),
+            Session::Pushi(session) => self.pushi.on_drain(cx, session),
             Session::None => {}
         }
     }
 
     /// The connection is gone; nothing can be sent any more.
     pub fn on_closed(&self, cx: &mut Context<'_>, session: &mut Session) {
-        if let Session::Relay(session) = session {
-            self.relay.on_closed(cx, session);
+        match session {
+            Session::Relay(session) => self.relay.on_closed(cx, session),
+            Session::Pushi(session) => self.pushi.on_closed(cx, session),
+            Session::Pusher(_) | Session::Echo(_) | Session::None => {}
         }
     }
 }

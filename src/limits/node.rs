@@ -46,7 +46,23 @@ pub const NODE_WEBSOCKET_PING_INTERVAL_MS: u64 = RELAY_WEBSOCKET_PING_INTERVAL_M
 /// Time for a WebSocket pong to arrive, milliseconds.
 pub const NODE_WEBSOCKET_PONG_TIMEOUT_MS: u64 = 10_000;
 
+// ---- apps at run time (node/apps, node/control) ----
+/// Apps that wait to be made or removed. More are refused.
+pub const APPS_WAITING: usize = 64;
+/// Time for every shard to take note that an app has come or gone, milliseconds; then only a line in the log tells.
+pub const APPS_NOTED_MS: u64 = 10_000;
+/// Connections to the control socket at once. More are closed.
+pub const CONTROL_CONNECTIONS: usize = 8;
+/// One line of a request or of an answer, bytes.
+pub const CONTROL_LINE_BYTES: usize = 16 * 1024;
+/// Time for a request to arrive, and for an answer to be taken, milliseconds.
+pub const CONTROL_PATIENCE_MS: u64 = 10_000;
+/// Pause after the control socket could not take a connection, milliseconds.
+pub const CONTROL_PAUSE_MS: u64 = 100;
+
 // ---- command line (cli) ----
+/// Time that a node which has the store open gets to open its control socket, milliseconds.
+pub const CLI_CONTROL_MS: u64 = 5_000;
 /// Time to connect to a node, milliseconds.
 pub const CLI_CONNECT_MS: u64 = 5_000;
 /// Time for the answer to a publish, milliseconds.

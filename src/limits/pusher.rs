@@ -43,6 +43,11 @@ pub const PUSHER_ROUND_TRIP_MS: u64 = 10_000;
 pub const PUSHER_CHANNELS_LISTED: usize = 100_000;
 /// Time after which a request refused for its rate, or because the node is busy, may come again, seconds.
 pub const PUSHER_RETRY_AFTER_S: u64 = 1;
+/// Times that a client may ask once more for a channel, or say once more who it is, before it was answered.
+pub const PUSHER_REPEATS_WAITING: u8 = 16;
+/// Events that a client is given of those that were published while the node subscribed for it anew, after somebody had
+/// deleted the channel.
+pub const PUSHER_RENEWED_EVENTS: u32 = 100;
 /// What JSON makes of one byte at worst (`\u0000`), bytes.
 pub const PUSHER_ESCAPE_BYTES: usize = 6;
 /// A client frame without its `data`: names, auth and punctuation, bytes.

@@ -1,9 +1,12 @@
 //! From a configuration to a running node, and back.
 
+use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::console::PageApp;
+use super::control::{self, Control};
 use super::health::Lifecycle;
 use super::host::{self, Signals};
+use super::load;
 use super::pages::{NodePages, PagesConfig};
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
@@ -12,6 +15,7 @@ use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::app::Apps;
 use crate::dialect::pusher::Pusher;
+use crate::dialect::pushi::{self, Pushi};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
@@ -27,13 +31,14 @@ use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
+use bytes::Bytes;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// Runs the node until a signal ends it. The message of an error is for the person who started it.
 pub fn run(config: &Config) -> Result<(), String> {
@@ -79,6 +84,7 @@ struct Node {
     hooks: Hooks,
     webhooks: Webhooks,
     store: Store,
+    control: Option<Control>,
     lifecycle: Lifecycle,
     places: Vec<Place>,
     driver: &'static str,
@@ -114,7 +120,7 @@ impl Node {
         let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
-        let (store, logs) = open_store(config, addresses.clone())?;
+        let (store, found) = open_store(config, addresses.clone())?;
         let hooks = start_hooks(config, addresses.clone())?;
         let webhooks = webhooks::start(config, seed)?;
         let lifecycle = Lifecycle::default();
@@ -130,8 +136,11 @@ impl Node {
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
-        let apps = Apps::new(config.apps.iter().cloned());
-        let apps = Arc::new(apps.map_err(|refusal| format!("the apps cannot be: {refusal:?}"))?);
+        load::registrations(&store.handle(), &dialects.pushi)?;
+        let roster = Roster::load(&config.apps, store.handle())?;
+        let apps = roster.apps().clone();
+        let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
+        let registry = Registry::start(roster, addresses.clone())?;
         let caller = Arc::new(HookCaller(hooks.handle()));
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
@@ -152,6 +161,7 @@ impl Node {
                 notifier: notifier.clone(),
                 keeper: keeper.clone(),
                 logs: logs.clone(),
+                registrar: Arc::new(registry.clone()),
                 node: counters.clone(),
                 limits,
                 clock,
@@ -166,12 +176,14 @@ impl Node {
             };
         }
         lifecycle.running.store(true, Ordering::Relaxed);
-        Ok(Node { addresses, shards: running, hooks, webhooks, store, lifecycle, places, driver })
+        let control = open_control(config, registry);
+        Ok(Node { addresses, shards: running, hooks, webhooks, store, control, lifecycle, places, driver })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
     fn stop(self, drain_ms: u64) {
         self.lifecycle.draining.store(true, Ordering::Relaxed);
+        drop(self.control);
         for address in &self.addresses {
             address.send(Mail::Drain(drain_ms));
         }
@@ -276,7 +288,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
 }
 
 /// Opens what survives the node, in files or in memory.
-fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs), String> {
+fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Vec<(Bytes, AtStart)>), String> {
     let deliver = Arc::new(move |to: ReplyTo, outcome| {
         if let Some(address) = addresses.get(to.shard as usize) {
             address.send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
@@ -286,7 +298,7 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs),
     let Some(data) = &config.store.data else {
         let store = Store::open_in_memory(limits, deliver);
         let store = store.map_err(|error| format!("cannot make a store in memory: {error}"))?;
-        return Ok((store, Logs::new(app_ids(config), Vec::new())));
+        return Ok((store, Vec::new()));
     };
     let (store, found) = Store::open(Path::new(data), limits, deliver).map_err(|error| match error {
         StoreError::InUse => format!("cannot open the store in {data}: {error}"),
@@ -296,17 +308,21 @@ fn open_store(config: &Config, addresses: Vec<Address>) -> Result<(Store, Logs),
     let documents: u64 = found.tables.iter().map(|table| table.documents).sum();
     info!(data, logs = found.logs.len(), records, documents, "store opened");
     let at_start = |log: LogTotals| (log.log, AtStart { retention: log.retention, last: log.last });
-    let at_start = found.logs.into_iter().map(at_start);
-    Ok((store, Logs::new(app_ids(config), at_start)))
+    Ok((store, found.logs.into_iter().map(at_start).collect()))
 }
 
-/// The ids of apps as they stand in the names of logs. Relay channels belong to the first app, also where none is
-/// configured: then it is called as the development app is.
-fn app_ids(config: &Config) -> Vec<&str> {
-    match &config.apps[..] {
-        [] => vec!["default"],
-        apps => apps.iter().map(|app| &*app.id).collect(),
-    }
+/// Whose channels a log has, as it stands in its name. No app's id has a colon.
+fn log_owners(apps: &Apps, relay: &Relay) -> Vec<(u32, String)> {
+    let apps = apps.iter().map(|app| (app.number, app.settings.id.clone()));
+    apps.chain(relay.stores().map(|(number, name)| (number, format!("store:{name}")))).collect()
+}
+
+/// Opens the control socket where there is a directory for it. A node without one serves all the same.
+fn open_control(config: &Config, registry: Registry) -> Option<Control> {
+    let data = config.store.data.as_deref().map(Path::new)?;
+    let opened = Control::open(data, registry);
+    let path = control::path(data);
+    opened.inspect_err(|error| error!(%error, path = %path.display(), "no control socket")).ok()
 }
 
 fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {
@@ -335,8 +351,14 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
             let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
             lines.join("\n")
         })?;
-    let pusher = Pusher::new(config.pusher.clone(), hasher);
-    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher })
+    let pusher = Pusher::new(config.pusher.clone(), hasher.clone());
+    let mut secret = [0; 32];
+    host::random(&mut secret).map_err(|e| format!("no randomness: {e}"))?;
+    let durable = config.store.data.is_some();
+    let open_apps = config.pushi.open_apps || config.development;
+    let settings = pushi::Settings { durable, open_apps, ..config.pushi.clone() };
+    let pushi = Pushi::new(settings, hasher, secret);
+    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher, pushi })
 }
 
 fn choice(driver: Driver) -> DriverChoice {

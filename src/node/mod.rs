@@ -1,11 +1,14 @@
 //! The process around the shards: configuration, start, signals, pages.
 
+pub mod apps;
 pub mod banner;
 pub mod boot;
 pub mod config;
 pub mod console;
+pub mod control;
 pub mod health;
 pub mod host;
+mod load;
 pub mod memory;
 pub mod metrics;
 pub mod pages;

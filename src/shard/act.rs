@@ -99,6 +99,10 @@ impl Shard {
                     let to = tag.map_or_else(|| self.nobody(), |tag| self.reply_to(slot, tag));
                     self.submit(*job, to);
                 }
+                Action::CreateApp { settings, tag } => {
+                    let to = self.reply_to(slot, tag);
+                    self.create_app(*settings, to);
+                }
                 Action::Deadline(ms) => {
                     let at = if ms == 0 { 0 } else { super::wheel::Wheel::tick_at(ms) };
                     self.slab[slot].session_deadline = at;

@@ -1,7 +1,8 @@
 //! A connection: a plain struct in the shard's slab, no task and no buffer of its own.
 
+use crate::channel::SessionId;
 use crate::channel::members::Subscription;
-use crate::dialect::{Session, SlowConsumer, Standing};
+use crate::dialect::{Session, Sessions, SlowConsumer, Standing};
 use crate::shard::counters;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
@@ -359,6 +360,13 @@ impl Slab {
     /// The key of a slot's tenant.
     pub fn key(&self, slot: u32) -> Key {
         Key { slot, generation: self[slot].generation }
+    }
+}
+
+impl Sessions for Slab {
+    fn session(&self, id: SessionId) -> Option<&Session> {
+        let session = (id.slot() < self.slots()).then(|| &self[id.slot()].session)?;
+        (session.id() == Some(id)).then_some(session)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::channel::command::ShardSet;
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
-use crate::dialect::app::Apps;
+use crate::dialect::app::{App, AppRefusal, Apps};
 use crate::limits::MAILBOX_RESERVE_PART;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
@@ -34,7 +34,19 @@ pub enum Mail {
         from: ReplyTo,
     },
     /// The apps are these from now on.
-    Apps(Arc<Apps>),
+    Apps {
+        /// All of them.
+        apps: Arc<Apps>,
+        /// Dropped when the shard has taken note.
+        noted: Noted,
+    },
+    /// For who wanted to make an app.
+    App {
+        /// Who.
+        token: Token,
+        /// What came of it.
+        outcome: Box<Result<Arc<App>, AppRefusal>>,
+    },
     /// For the members that live there.
     Deliver {
         /// The channel.
@@ -81,6 +93,18 @@ pub enum Mail {
     Adopt(Box<Adopted>),
     /// Stop listening, end every session within this time (milliseconds), then leave.
     Drain(u64),
+}
+
+/// Tells by its end that a mail was worked off, or will never be. Who waits sees the channel closed once all are gone.
+#[derive(Clone, Debug)]
+pub struct Noted(#[expect(dead_code, reason = "only its end matters")] std::sync::mpsc::Sender<()>);
+
+impl Noted {
+    /// A note to clone for each mail, and what to wait on.
+    pub fn new() -> (Noted, std::sync::mpsc::Receiver<()>) {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        (Noted(sender), receiver)
+    }
 }
 
 /// A connection on its way between shards.

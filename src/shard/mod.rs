@@ -89,6 +89,7 @@ pub struct Shard {
     caller: Arc<dyn Caller>,
     notifier: Arc<dyn Notifier>,
     keeper: Arc<dyn Keeper>,
+    registrar: Arc<dyn apps::Registrar>,
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
     counters: Arc<Counters>,
@@ -146,6 +147,7 @@ impl Shard {
             peer: &peer,
             listener: connection.listener,
             delivered_ms: u64::from(connection.delivered) * crate::limits::TICK_MS,
+            heard_ms: u64::from(connection.heard.saturating_sub(1)) * crate::limits::TICK_MS,
             encoder: &mut self.encoder,
             keys: &mut self.keys,
             wants_standing,
@@ -155,6 +157,7 @@ impl Shard {
             apps: &self.apps,
             tools: &mut self.tools,
             actions: &mut actions,
+            sessions: &self.slab,
             figures: &self.node,
         };
         self.calling = Some(slot);

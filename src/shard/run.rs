@@ -1,6 +1,7 @@
 //! A shard's thread: start, the loop, the end.
 
 use super::accept::{Addresses, spare_fd};
+use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
 use super::flush::Gather;
 use super::listen::Listener;
@@ -155,6 +156,8 @@ pub struct ShardConfig {
     pub keeper: Arc<dyn Keeper>,
     /// Which log belongs to which channel.
     pub logs: Logs,
+    /// Makes apps.
+    pub registrar: Arc<dyn Registrar>,
     /// Figures of all shards.
     pub node: NodeCounters,
     /// Bounds.
@@ -244,6 +247,7 @@ impl Shard {
             caller: config.caller,
             notifier: config.notifier,
             keeper: config.keeper,
+            registrar: config.registrar,
             next_sweep_ms: 0,
             counters,
             node: config.node,

@@ -12,6 +12,8 @@ use crate::channel::store::Outcome;
 use crate::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, List, Publication, ReplyTo, Token,
 };
+use crate::dialect::app::AppRefusal;
+use crate::dialect::encode;
 use std::sync::Arc;
 
 /// One thing to do.
@@ -44,6 +46,13 @@ pub enum Work {
         /// What came of it.
         outcome: Box<Outcome>,
     },
+    /// An app was not made.
+    App {
+        /// Who wanted it.
+        token: Token,
+        /// Why not.
+        refusal: AppRefusal,
+    },
     /// Tear a connection down.
     Close(net::Key),
 }
@@ -57,6 +66,7 @@ impl Shard {
                 Work::Effect(effect) => self.effect(effect),
                 Work::Hook { token, answer } => self.on_hook(token, *answer),
                 Work::Stored { token, outcome } => self.on_stored(token, *outcome),
+                Work::App { token, refusal } => self.on_app(token, Err(refusal)),
                 Work::Close(key) => {
                     if self.slab.is(key) {
                         self.close_now(key.slot);
@@ -76,7 +86,11 @@ impl Shard {
             Mail::Answer { token, answer } => self.on_answer(token, *answer),
             Mail::Hook { token, answer } => self.on_hook(token, *answer),
             Mail::List { list, from } => self.list(&list, from),
-            Mail::Apps(apps) => self.change_apps(apps),
+            Mail::Apps { apps, noted } => {
+                self.change_apps(apps);
+                drop(noted);
+            }
+            Mail::App { token, outcome } => self.on_app(token, *outcome),
             Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
             Mail::Drain(ms) => self.start_drain(ms),
@@ -174,7 +188,9 @@ impl Shard {
             }
             let frame = self.encoder.frame(group.form, Some(key), publication);
             if frame.is_empty() {
-                continue; // a form that has nothing for this one (an empty chunk)
+                // A form that has nothing for this one (an empty chunk), or leaves it to the session.
+                sessions |= encode::is_by_session(group.form, publication);
+                continue;
             }
             delivered += group.members.len() as u64;
             for member in &group.members {
@@ -223,7 +239,7 @@ impl Shard {
         self.members.release(key, &mut members);
         self.forget_seats(&members);
         for group in self.members.groups(key) {
-            if group.form.is_session() && group.class == Class::Stream {
+            if group.class == Class::Stream && encode::is_by_session(group.form, publication) {
                 members.extend_from_slice(&group.members);
             }
         }
@@ -254,19 +270,19 @@ impl Shard {
                 },
             };
             told.extend_from_slice(&group.members);
-            frames.push((told.len(), frame));
+            let is_told_too = frame.is_none() || encode::is_told_too(group.form, announcement);
+            frames.push((told.len(), frame, is_told_too));
         }
         let mut from = 0;
-        for (until, frame) in frames {
+        for (until, frame, is_told_too) in frames {
             for &member in &told[from..until] {
-                match &frame {
-                    Some(frame) => self.queue_control(member.slot, frame.clone()),
-                    None if self.concerns(member) => {
-                        self.with_session(member.slot, |dialects, context, session| {
-                            dialects.on_announcement(context, session, member.tag as u16, announcement);
-                        })
-                    }
-                    None => {}
+                if let Some(frame) = &frame {
+                    self.queue_control(member.slot, frame.clone());
+                }
+                if is_told_too && self.concerns(member) {
+                    self.with_session(member.slot, |dialects, context, session| {
+                        dialects.on_announcement(context, session, member.tag as u16, announcement);
+                    });
                 }
             }
             from = until;

@@ -4,6 +4,7 @@
 
 use crate::wire::http::date;
 use crate::wire::http::target::{decode, decode_text, pairs};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use hmac::{Hmac, KeyInit, Mac};
 use md5::{Digest, Md5};
 use sha2::Sha256;
@@ -86,6 +87,11 @@ pub fn user_string(socket_id: &str, user_data: &str) -> String {
 /// The value of `X-Pusher-Signature` for a web hook with this body (section 12).
 pub fn webhook(secret: &[u8], body: &[u8]) -> Signature {
     hmac_sha256(secret, body)
+}
+
+/// The `shared_secret` of an encrypted channel, Base64 (section 6).
+pub fn shared_secret(channel: &str, master_key: &[u8; 32]) -> String {
+    BASE64_STANDARD.encode(Sha256::new().chain_update(channel).chain_update(master_key).finalize())
 }
 
 /// A signed request as it came.

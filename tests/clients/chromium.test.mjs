@@ -1,25 +1,15 @@
 // A real browser: native EventSource, WebSocket and fetch, and the nchan client, in one cross-origin page whose
 // connections are cut on the way (nchan sheet, sections 6, 9 and 12).
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
 import net from 'node:net';
-import os from 'node:os';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { App } from '../support/app.mjs';
 import { useServer } from '../support/cases.mjs';
+import { CHROMIUM, show } from '../support/chromium.mjs';
 import { channel, eventually, pub, sub } from '../support/server.mjs';
 
-const CHROMIUM = ['chromium', 'chromium-browser', 'google-chrome'].find((name) => {
-  try {
-    execFileSync('sh', ['-c', `command -v ${name}`], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
-});
 const nchanClient = fs.readFileSync(createRequire(import.meta.url).resolve('nchan'), 'utf8');
 
 const PAGE = `<!doctype html><meta charset="utf-8"><script src="/nchan.js"></script><script>
@@ -69,8 +59,7 @@ const reports = [];
 const pairs = new Set();
 let app;
 let proxy;
-let browser;
-let profile;
+let leave;
 
 before(async () => {
   if (!CHROMIUM) return;
@@ -98,22 +87,14 @@ before(async () => {
 });
 
 after(async () => {
-  // its helper processes too, or they go on writing into the profile
-  if (browser) process.kill(-browser.pid, 'SIGKILL');
+  leave?.();
   cut();
   proxy?.close();
   await app?.stop();
-  if (profile) fs.rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
 });
 
 function cut() {
   for (const pair of pairs) pair.forEach((end) => end.destroy());
-}
-
-function show(where) {
-  profile = fs.mkdtempSync(path.join(os.tmpdir(), 'fanwire-chromium-'));
-  const flags = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking', '--remote-debugging-port=0'];
-  browser = spawn(CHROMIUM, [...flags, `--user-data-dir=${profile}`, where], { stdio: 'ignore', detached: true });
 }
 
 const got = (kind) => reports.filter((r) => r.kind === kind).map((r) => r.data);
@@ -126,7 +107,7 @@ test('every transport in a browser, stored and live, across a cut', { skip: CHRO
   const name = channel();
   await server.publish(name, 'one', { 'Content-Type': 'text/plain' });
   await server.publish(name, '{"two": 2}', { 'Content-Type': 'application/json' });
-  show(`${app.url('/page')}?sub=${encodeURIComponent(`http://127.0.0.1:${proxy.address().port}/sub/${name}`)}`);
+  leave = show(`${app.url('/page')}?sub=${encodeURIComponent(`http://127.0.0.1:${proxy.address().port}/sub/${name}`)}`);
   await eventually(() => got('ready').length === 1, 'the page', 20_000);
   const stored = ['one', '{"two": 2}'];
   await all([...KINDS, 'websocket'], stored, 10_000);

@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import { WebSocket } from 'ws';
 import { APP, OTHER, api, fanwireTest, pusherTest, subscriptions, trigger, usePusher } from '../support/pusher.mjs';
+import { Conn, requestBytes } from '../support/raw.mjs';
 import { channel } from '../support/server.mjs';
-import { OP, WsConn, upgradeHeaders } from '../support/websocket.mjs';
+import { OP, WsConn, frameBytes, upgradeHeaders } from '../support/websocket.mjs';
 import { Peer, client, connected, once, record, subscribed } from './pusher_env.mjs';
 
 const plain = usePusher();
@@ -249,8 +250,6 @@ fanwireTest('a frame far over the limit closes with 1009 or is an error; the nod
 });
 
 fanwireTest('a handshake with the first command in the same packet', async () => {
-  const { Conn, requestBytes } = await import('../support/raw.mjs');
-  const { frameBytes } = await import('../support/websocket.mjs');
   const conn = await Conn.open(plain);
   const command = JSON.stringify({ event: 'pusher:subscribe', data: { auth: '', channel: 'early' } });
   conn.send(Buffer.concat([requestBytes('GET', `/app/${APP.key}?protocol=7`, { headers: upgradeHeaders() }), frameBytes(OP.text, command)]));

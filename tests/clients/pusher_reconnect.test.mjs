@@ -1,7 +1,7 @@
 // What clients do when a connection ends, and that they are whole again afterwards (pusher.md, section 4).
 import assert from 'node:assert/strict';
 import net from 'node:net';
-import { APP, fanwireTest, pusherTest, startPusher, subscriptions, trigger, usePusher, usersAre, withPusher } from '../support/pusher.mjs';
+import { fanwireTest, pusherTest, startPusher, subscriptions, trigger, usePusher, usersAre } from '../support/pusher.mjs';
 import { channel, eventually, freePort } from '../support/server.mjs';
 import { WsConn } from '../support/websocket.mjs';
 import { Gate, Peer, atEnd, client, connected, filled, isPrompt, once, record, subscribed } from './pusher_env.mjs';

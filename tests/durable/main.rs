@@ -1,6 +1,7 @@
 //! Durable channels of one home over many lives of the node, with a store that chance lets work, fill up, refuse and
 //! fail, and crashes at any moment. From a seed: what fails is repeated with `FANWIRE_SEED=n`.
 
+mod cases;
 mod disk;
 #[path = "../simulation/rng.rs"]
 #[allow(dead_code)]
@@ -10,7 +11,7 @@ mod world;
 use rng::Rng;
 use world::World;
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 2_000;
 const STEPS: usize = 400;
 
 fn run(seed: u64) -> World {

@@ -75,7 +75,7 @@ pub struct World {
 fn logs(disk: &Disk) -> Logs {
     let at_start = |log: &Log| AtStart { retention: log.retention, last: log.last };
     let at_start = disk.logs.iter().map(|(name, log)| (name.clone(), at_start(log)));
-    Logs::new(["a0"], at_start)
+    Logs::new([(0, "a0")], at_start)
 }
 
 fn open(disk: &Disk) -> Home {

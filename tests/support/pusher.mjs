@@ -45,9 +45,9 @@ export function usePusher(options = {}) {
   return handle;
 }
 
-/** Starts a node: `apps` and `pusher` are the configuration's `[[app]]` and `[pusher]`. */
-export function startPusher({ apps, pusher, toml = '', ...options } = {}) {
-  return start({ toml: toml + pusherToml({ apps, pusher }), apps, pusher, ...options });
+/** Starts a node: `apps`, `webhooks` and `pusher` are the configuration's `[[app]]`, `[[webhook]]` and `[pusher]`. */
+export function startPusher({ apps, webhooks, pusher, toml = '', ...options } = {}) {
+  return start({ toml: toml + pusherToml({ apps, webhooks, pusher }), apps, pusher, ...options });
 }
 
 /** Runs with a node of its own and stops it. */
@@ -77,9 +77,10 @@ function tomlValue(value) {
   return JSON.stringify(value);
 }
 
-function pusherToml({ apps = [], pusher }) {
+function pusherToml({ apps = [], webhooks = [], pusher }) {
+  const tables = (name, list) => list.map((table) => `[[${name}]]\n${keyLines(table)}\n`).join('');
   const common = pusher ? `[pusher]\n${keyLines(pusher)}\n` : '';
-  return common + apps.map((app) => `[[app]]\n${keyLines(app)}\n`).join('');
+  return common + tables('app', apps) + tables('webhook', webhooks);
 }
 
 const hmac = (secret, text) => crypto.createHmac('sha256', secret).update(text).digest('hex');

@@ -34,6 +34,8 @@ pub(super) struct Durables {
     logs: Option<Logs>,
     /// Logs from before the start that were read, or found gone.
     read: HashSet<Bytes>,
+    /// There were logs when the node started.
+    unread: bool,
     /// There are, or may be, channels with logs: see [`Home::answers_later`].
     used: bool,
     /// Channels for which commands wait.
@@ -53,7 +55,7 @@ pub(super) struct Durables {
 impl Durables {
     /// Whether a command may have to wait, or to have a log read.
     pub fn is_attentive(&self) -> bool {
-        self.held > 0 || self.logs.as_ref().is_some_and(|logs| !logs.is_empty())
+        self.held > 0 || self.unread
     }
 }
 
@@ -120,7 +122,8 @@ struct Append {
 impl Home {
     /// From now on channels whose rules say so are durable. Without this, none is.
     pub fn use_logs(&mut self, logs: Logs) {
-        self.durables.used = !logs.is_empty();
+        self.durables.unread = !logs.is_empty();
+        self.durables.used = self.durables.unread;
         self.durables.logs = Some(logs);
     }
 
@@ -151,6 +154,7 @@ impl Home {
 
     /// Keeps a command back whose channel's log is being read or deleted, and begins to read one that was there when
     /// the node started. Returns the command if it can be carried out now.
+    #[cold]
     pub(super) fn hold_back(
         &mut self,
         key: &Arc<ChannelKey>,

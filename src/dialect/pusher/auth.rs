@@ -94,12 +94,17 @@ pub fn signin(
     .into_iter()
     .flatten();
     let first = watched.by_ref().take(PUSHER_WATCHLIST_USERS);
-    let watchlist: Option<Vec<Box<str>>> = first.map(|item| id(item).map(Into::into)).collect();
-    Ok(User {
-        member,
-        watchlist: watchlist.ok_or(AuthError::UserData)?,
-        watchlist_cut: watched.next().is_some(),
-    })
+    let mut watchlist: Vec<Box<str>> = Vec::new();
+    for item in first {
+        let id = id(item).ok_or(AuthError::UserData)?;
+        if !within(id, PUSHER_USER_ID_CHARS) {
+            return Err(AuthError::UserIdTooLong);
+        }
+        if !watchlist.iter().any(|known| **known == *id) {
+            watchlist.push(id.into());
+        }
+    }
+    Ok(User { member, watchlist, watchlist_cut: watched.next().is_some() })
 }
 
 /// Checks `<key>:<signature>` against what should have been signed.
@@ -162,6 +167,8 @@ pub enum AuthError {
     },
     /// The channel belongs to a user as whom the connection is not signed in.
     NotThatUser,
+    /// The connection is in the presence channel as somebody else. Said by the session.
+    OtherMember,
     /// `channel_data` is missing, is no object or names no user.
     ChannelData,
     /// `user_data` is no object, names no user, or its watchlist is none.
@@ -213,6 +220,7 @@ impl fmt::Display for AuthError {
             AuthError::NotThatUser => {
                 f.write_str("The connection is not signed in as the user of this channel")
             }
+            AuthError::OtherMember => f.write_str("The connection is in this channel as another user"),
             AuthError::ChannelData => f.write_str("channel_data must be a JSON object with a user_id"),
             AuthError::UserData => {
                 f.write_str("user_data must be a JSON object with an id, its watchlist an array of ids")

@@ -6,8 +6,8 @@ use super::auth::Keys;
 use super::client::listen;
 use super::name::{Kind, of_user};
 use super::{Pusher, State, Tools};
-use crate::channel::command::{ChannelInfo, Class, Command, List, Start, Subscribe as Ask, Subscribed};
-use crate::channel::{Answer, ChannelKey, Message, Now, Origin, Refusal, Roster, SessionId};
+use crate::channel::command::{ChannelInfo, Class, Command, List, Start, Subscribe as Ask};
+use crate::channel::{Answer, ChannelKey, Message, Now, Origin, Publication, Refusal, Roster, SessionId};
 use crate::dialect::app::App;
 use crate::dialect::http::{Http, finish};
 use crate::dialect::{Action, Context, Form};
@@ -33,7 +33,7 @@ pub struct Exchange {
 #[derive(Debug)]
 enum Question {
     /// To publish.
-    Publish { shape: Shape, published: Vec<Published>, refused: Option<Refusal> },
+    Publish { shape: Shape, published: Vec<Published>, refused: Option<Refusal>, refusals: usize },
     /// Which channels are occupied.
     Channels { info: Info, found: Vec<(Arc<ChannelKey>, ChannelInfo)> },
     /// What one channel is like.
@@ -146,6 +146,11 @@ impl Pusher {
                 cx.act(Action::List { list: Arc::new(list), tag: 0 });
                 Ok((cx.shards.into(), Question::Channels { info, found: Vec::new() }))
             }
+            Request::Channel { name, info } if !info.cache => {
+                let key = self.key(app, name.text());
+                cx.act(Action::Command { key, command: Command::Info, tag: 0 });
+                Ok((1, Question::Channel { kind: name.kind(), info }))
+            }
             Request::Channel { name, info } => {
                 let key = self.key(app, name.text());
                 let glance = Ask {
@@ -199,7 +204,7 @@ impl Pusher {
                 published.push(Published { key, kind: name.kind(), info: trigger.info, channel });
             }
         }
-        Ok((published.len(), Question::Publish { shape, published, refused: None }))
+        Ok((published.len(), Question::Publish { shape, published, refused: None, refusals: 0 }))
     }
 }
 
@@ -223,16 +228,19 @@ impl Exchange {
                     one.channel = info;
                 }
             }
-            (Question::Publish { refused, .. }, Answer::Refused(refusal)) => {
+            (Question::Publish { refused, refusals, .. }, Answer::Refused(refusal)) => {
                 refused.get_or_insert(refusal);
+                *refusals += 1;
             }
             (Question::Channels { found, .. }, Answer::Channels(channels)) => found.extend(channels),
             (Question::Channel { kind, info }, Answer::Subscribed(subscribed)) => {
-                let body = one_channel(cx.now, *kind, *info, Some(&subscribed));
+                let body = one_channel(cx.now, *kind, *info, subscribed.info, subscribed.backlog.last());
                 self.send(cx, body);
             }
-            (Question::Channel { kind, info }, _) => {
-                let body = one_channel(cx.now, *kind, *info, None);
+            (Question::Channel { kind, info }, answer) => {
+                let channel =
+                    if let Answer::Info(Some(channel)) = answer { channel } else { ChannelInfo::default() };
+                let body = one_channel(cx.now, *kind, *info, channel, None);
                 self.send(cx, body);
             }
             (Question::Users, Answer::Users(users)) => self.send(cx, list_of(&users)),
@@ -249,11 +257,15 @@ impl Exchange {
     fn finish(&mut self, cx: &mut Context<'_>) {
         let mut body = Vec::new();
         match &self.question {
-            Question::Publish { refused: Some(refusal), .. } => return self.busy(cx, *refusal),
+            Question::Publish { refused: Some(refusal), refusals, published, .. } => {
+                return self.busy(cx, *refusal, *refusals, published.len());
+            }
             Question::Publish { shape, published, .. } => answer_published(&mut body, *shape, published),
             Question::Channels { info, found } => {
-                // Channels that the dialect keeps for itself are nobody's business.
-                let found = found.iter().filter(|(key, _)| !key.name().starts_with(b"#"));
+                // Channels that the dialect keeps for itself are nobody's business, and those of a group have another
+                // name space.
+                let told = |key: &ChannelKey| !key.name().starts_with(b"#") && key.group().is_empty();
+                let found = found.iter().filter(|(key, _)| told(key));
                 let told = found.map(|(key, channel)| {
                     let kind = kind_of(key);
                     (key.name(), attributes(*info, kind, channel))
@@ -269,10 +281,12 @@ impl Exchange {
         finish(cx, self.http, &Response::new(self.status).body("application/json", body), &[]);
     }
 
-    /// A home could not take it: not for something in the request, so that it may come again.
-    fn busy(&self, cx: &mut Context<'_>, refusal: Refusal) {
-        cx.refused(refusal.label(), "an event of a back end was refused");
-        let text = format!("The event could not be taken just now: {}\n", refusal.label());
+    /// Homes could not take it: not for something in the request, so that it may come again. Channels of other homes
+    /// have it by then; a library that sends it again sends it to those twice.
+    fn busy(&self, cx: &mut Context<'_>, refusal: Refusal, refusals: usize, of: usize) {
+        let label = refusal.label();
+        cx.refused(label, format!("an event of a back end: {refusals} of {of} refused"));
+        let text = format!("The event could not be taken just now ({refusals} of {of}): {label}");
         let response = Response::new(503).number("Retry-After", PUSHER_RETRY_AFTER_S);
         finish(cx, self.http, &response.body("text/plain", text), &[]);
     }
@@ -309,13 +323,18 @@ fn kind_of(key: &ChannelKey) -> Kind {
     super::name::Name::parse(name, name.len()).map_or(Kind::Public, super::name::Name::kind)
 }
 
-fn one_channel(now: Now, kind: Kind, info: Info, found: Option<&Subscribed>) -> Vec<u8> {
-    let channel = found.map(|found| found.info).unwrap_or_default();
+fn one_channel(
+    now: Now,
+    kind: Kind,
+    info: Info,
+    channel: ChannelInfo,
+    kept: Option<&Arc<Publication>>,
+) -> Vec<u8> {
     let occupied = channel.subscribers > 0;
-    let kept = found.and_then(|found| found.backlog.last());
     let cached = kept.map(|publication| Cached {
         data: &publication.message.payload,
-        ttl_s: publication.expires_ms.saturating_sub(now.mono_ms()) / 1000,
+        // What somebody else's rules keep for ever is said to stay longer than anybody will ask.
+        ttl_s: (publication.expires_ms.saturating_sub(now.mono_ms()) / 1000).min(u32::MAX.into()),
     });
     let mut body = Vec::new();
     answer::channel(&mut body, occupied, attributes(info, kind, &channel), info.cache.then_some(cached));

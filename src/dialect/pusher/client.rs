@@ -1,7 +1,7 @@
 //! One client's connection (pusher.md sections 1 to 10).
 
 use super::auth::{self, AuthError, Keys};
-use super::channels::{Channels, Role};
+use super::channels::{Channels, EVENT_TAG, Role};
 use super::codes::Code;
 use super::event;
 use super::form;
@@ -14,13 +14,14 @@ use super::{Pusher, State, Tools};
 use crate::channel::command::{Class, Command, Start, Subscribe as Ask, Subscribed};
 use crate::channel::notice::{self, Notice, What};
 use crate::channel::{
-    self, Answer, ChannelKey, Concurrency, Ended, Message as Publish, Origin, Policy, Roster, SessionId, User,
+    self, Answer, ChannelKey, Concurrency, Ended, Message as Publish, Origin, Policy, Position, Publication,
+    Roster, SessionId, User,
 };
 use crate::dialect::app::{App, Connected};
 use crate::dialect::http::{Http, finish};
 use crate::dialect::session::Message;
-use crate::dialect::{Action, Context, SlowConsumer, Upgrade, upgrade};
-use crate::limits::{PUSHER_ROUND_TRIP_MS, PusherLimits};
+use crate::dialect::{Action, Context, Form, SlowConsumer, Upgrade, upgrade};
+use crate::limits::{PUSHER_RENEWED_EVENTS, PUSHER_REPEATS_WAITING, PUSHER_ROUND_TRIP_MS, PusherLimits};
 use crate::wire::http::request::Request;
 use crate::wire::http::response;
 use crate::wire::ws::close;
@@ -34,10 +35,10 @@ pub struct Client {
     connected: Connected,
     pub(super) channels: Channels,
     pub(super) user: Option<Box<SignedIn>>,
-    /// When it last sent anything, monotonic milliseconds.
+    /// When it last sent anything, control frames included, monotonic milliseconds.
     heard_ms: u64,
-    /// The node asks whether it is there.
-    pinged: bool,
+    /// When the node has asked whether it is there; 0 = it has not.
+    pinged_ms: u64,
     /// When it has to be authorized; 0 = it is, or need not be.
     authorize_by_ms: u64,
     /// Client events of a second, counted.
@@ -79,13 +80,12 @@ impl Pusher {
         // The protocol has pings of its own, which clients written in JavaScript can see.
         cx.act(Action::Upgrade(Upgrade { deflate: None, ping_interval_ms: 0, slow: SlowConsumer::Close }));
         let target = request.target_parts();
-        let protocol = handshake::protocol(&target);
-        let admitted = protocol.and_then(|_| admit(cx, key));
+        let admitted = handshake::protocol(&target).and_then(|_| admit(cx, key));
         match admitted {
             Ok(connected) => State::Client(Box::new(self.welcome(cx, connected))),
             Err(code) => {
                 cx.refused("pusher_handshake", format!("{}: app key {key:?}", code.reason()));
-                if protocol.is_ok_and(handshake::wants_error_event) {
+                if handshake::wants_error_event(&target) {
                     send(cx, |out| event::error(out, Some(code), code.reason(), None));
                 }
                 close(cx, code);
@@ -109,7 +109,7 @@ impl Pusher {
             channels: Channels::default(),
             user: None,
             heard_ms: now_ms,
-            pinged: false,
+            pinged_ms: 0,
             sent: (0, 0),
         };
         client.set_deadline(self, cx);
@@ -161,10 +161,16 @@ impl Client {
         self.authorize_by_ms = 0;
     }
 
+    /// Until when it counts as being there.
+    fn alive_until_ms(&self, pusher: &Pusher) -> u64 {
+        match self.pinged_ms {
+            0 => self.heard_ms + pusher.idle_ms(),
+            pinged_ms => pinged_ms + pusher.settings.pong_timeout_ms,
+        }
+    }
+
     fn set_deadline(&self, pusher: &Pusher, cx: &mut Context<'_>) {
-        let wait_ms = if self.pinged { pusher.settings.pong_timeout_ms } else { pusher.idle_ms() };
-        let from_ms = if self.pinged { cx.now.mono_ms() } else { self.heard_ms };
-        let alive_ms = from_ms + wait_ms;
+        let alive_ms = self.alive_until_ms(pusher);
         let at = if self.authorize_by_ms == 0 { alive_ms } else { alive_ms.min(self.authorize_by_ms) };
         cx.act(Action::Deadline(at));
     }
@@ -185,33 +191,49 @@ impl Client {
         if self.authorize_by_ms != 0 && now_ms >= self.authorize_by_ms {
             return self.refuse(cx, Refusal::NotAuthorizedInTime, None);
         }
-        let silent_ms = now_ms.saturating_sub(self.heard_ms);
-        if self.pinged {
-            cx.refused("pusher_pong", "no answer to a ping");
-            return close(cx, Code::PongTimeout);
+        // What it has sent since the deadline was set counts, also pings and pongs of RFC 6455, which no session sees;
+        // and the deadline may have been another one's.
+        if cx.heard_ms > self.heard_ms.max(self.pinged_ms) {
+            (self.heard_ms, self.pinged_ms) = (cx.heard_ms, 0);
         }
-        if silent_ms >= pusher.idle_ms() {
-            self.pinged = true;
+        if now_ms >= self.alive_until_ms(pusher) {
+            if self.pinged_ms != 0 {
+                cx.refused("pusher_pong", "no answer to a ping");
+                return close(cx, Code::PongTimeout);
+            }
+            self.pinged_ms = now_ms.max(1);
             send(cx, event::ping);
         }
         self.set_deadline(pusher, cx);
     }
 
-    /// An app that is gone or switched off keeps no clients.
+    /// An app that is gone or switched off keeps no clients. Where another one has its key by now, clients may come
+    /// back at once: the other codes would keep them away for good.
     pub fn on_apps(&mut self, cx: &mut Context<'_>) {
-        match cx.apps.get(self.app().number) {
-            None => close(cx, Code::NoSuchApp),
-            Some(app) if !app.settings.enabled => close(cx, Code::AppDisabled),
-            Some(_) => {}
+        let code = match cx.apps.get(self.app().number) {
+            Some(app) if app.settings.enabled => return,
+            Some(_) => Code::AppDisabled,
+            None => match cx.apps.by_key(&self.app().settings.key) {
+                Some(app) if app.settings.enabled => Code::Reconnect,
+                Some(_) => Code::AppDisabled,
+                None => Code::NoSuchApp,
+            },
+        };
+        cx.refused("pusher_app", format!("{}: the app of the connection", code.reason()));
+        close(cx, code);
+    }
+
+    /// It has sent anything at all.
+    pub fn on_sign_of_life(&mut self, pusher: &Pusher, cx: &mut Context<'_>) {
+        self.heard_ms = cx.now.mono_ms();
+        if std::mem::take(&mut self.pinged_ms) != 0 {
+            self.set_deadline(pusher, cx);
         }
     }
 
     /// A message.
     pub fn on_message(&mut self, pusher: &Pusher, cx: &mut Context<'_>, message: Message<'_>) {
-        self.heard_ms = cx.now.mono_ms();
-        if std::mem::take(&mut self.pinged) {
-            self.set_deadline(pusher, cx);
-        }
+        self.on_sign_of_life(pusher, cx);
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => {
@@ -258,13 +280,16 @@ impl Client {
             self.authorized();
         }
         if name.kind() == Kind::ServerToUser {
-            // The connection listens since it has signed in.
-            return send(cx, |out| event::subscription_succeeded(out, name.text()));
+            return self.subscribe_inbox(cx, name);
         }
-        if self.channels.find(name.text()).is_some() {
+        let member_id = member.as_ref().map(|member| member.id.as_bytes());
+        if let Some(subscription) = self.channels.find(name.text()) {
+            if subscription.user_id.as_deref() != member_id {
+                return refused(cx, name.text(), &AuthError::OtherMember);
+            }
             return self.subscribe_again(cx, name);
         }
-        if self.channels.is_full() {
+        if self.channels.room() == 0 {
             return refused(cx, name.text(), &AuthError::TooManySubscriptions);
         }
         let user = member.map(|member| {
@@ -285,50 +310,116 @@ impl Client {
         cx.act(Action::Subscribe { key, form: form::EVENTS, ask: Box::new(ask), tag });
     }
 
-    /// The client has the channel already: it is told again, and nothing else happens.
+    /// The client has the channel already, or it is on its way: it is told once more, and nothing else happens.
     fn subscribe_again(&mut self, cx: &mut Context<'_>, name: Name<'_>) {
         let tag = self.channels.tag();
         let Some(subscription) = self.channels.find(name.text()) else { return };
-        if !subscription.stands || subscription.again.is_some() {
-            return; // the answer is on its way, and is the answer to both
-        }
-        if !name.kind().is_presence() {
+        if subscription.stands && !name.kind().is_presence() {
             return send(cx, |out| event::subscription_succeeded(out, name.text()));
         }
-        subscription.again = Some(tag);
-        cx.act(Action::Command { key: subscription.key.clone(), command: Command::Users, tag });
+        if subscription.owed >= PUSHER_REPEATS_WAITING {
+            return refused(cx, name.text(), &AuthError::TooManySubscriptions);
+        }
+        subscription.owed += 1;
+        if subscription.stands && subscription.users.is_none() {
+            subscription.users = Some(tag);
+            cx.act(Action::Command { key: subscription.key.clone(), command: Command::Users, tag });
+        }
     }
 
+    /// A channel that the client does not have is no matter (section 5). One whose success is on its way is left
+    /// right behind it: each subscription that is accepted is told once.
     fn unsubscribe(&mut self, cx: &mut Context<'_>, name: Name<'_>) {
-        // A channel that it does not have is no matter (section 5).
-        let tag = self.channels.find(name.text()).map(|subscription| subscription.tag);
-        if let Some(tag) = tag {
-            self.channels.remove(tag);
-            cx.act(Action::Unsubscribe { tag });
+        let Some(subscription) = self.channels.find(name.text()) else { return };
+        if subscription.owed > 0 {
+            subscription.left = true;
+            return;
         }
+        let tag = subscription.tag;
+        self.leave(cx, tag);
+    }
+
+    fn leave(&mut self, cx: &mut Context<'_>, tag: u16) {
+        self.channels.give_up(tag);
+        cx.act(Action::Unsubscribe { tag });
     }
 
     /// A home has answered.
     pub fn on_answer(&mut self, cx: &mut Context<'_>, tag: u16, answer: Answer) {
-        if let Some(again) = self.channels.asked_again(tag) {
-            again.again = None;
-            again.stands = true;
-            if let (Answer::Users(users), Ok(name)) = (&answer, std::str::from_utf8(again.key.name())) {
-                presence_succeeded(cx, name, users);
+        if tag == EVENT_TAG {
+            if let Answer::Refused(refusal) = answer {
+                self.refuse(cx, Refusal::ClientEventNotTaken { limit: refusal.label() }, None);
+            }
+            return;
+        }
+        if self.channels.was_given_up(tag) {
+            return;
+        }
+        if let Some(subscription) = self.channels.asked_for_users(tag) {
+            subscription.users = None;
+            let tag = subscription.tag;
+            if let Answer::Users(users) = answer {
+                self.succeeded(cx, tag, Some(&users), &[], Position::ZERO);
             }
             return;
         }
         let Some(subscription) = self.channels.tagged(tag) else { return };
-        let (role, key) = (subscription.role, subscription.key.clone());
-        subscription.stands = true;
-        let Ok(name) = std::str::from_utf8(key.name()) else { return };
-        match (role, answer) {
-            (Role::Channel, Answer::Subscribed(subscribed)) => succeeded(cx, &key, name, &subscribed),
-            (Role::Channel, Answer::Refused(refusal)) => {
-                self.channels.remove(tag);
-                refused(cx, name, &AuthError::from(refusal));
+        match (subscription.role, answer) {
+            (Role::Channel, Answer::Subscribed(subscribed)) => {
+                subscription.stands = true;
+                let Subscribed { users, backlog, last, .. } = &*subscribed;
+                self.succeeded(cx, tag, users.as_ref(), backlog, *last);
             }
-            (_, answer) => self.on_user_answer(cx, tag, role, &answer),
+            (Role::Channel, Answer::Refused(refusal)) => self.not_taken(cx, tag, refusal),
+            (role, answer) => self.on_user_answer(cx, tag, role, &answer),
+        }
+    }
+
+    /// Tells as often as it is owed that a subscription stands, and then what the channel had for it.
+    fn succeeded(
+        &mut self,
+        cx: &mut Context<'_>,
+        tag: u16,
+        users: Option<&Roster>,
+        backlog: &[Arc<Publication>],
+        last: Position,
+    ) {
+        let id = self.id;
+        let Some(subscription) = self.channels.tagged(tag) else { return };
+        let owed = std::mem::take(&mut subscription.owed);
+        let first = !std::mem::replace(&mut subscription.told, true);
+        let (key, left) = (subscription.key.clone(), subscription.left);
+        let Ok(name) = std::str::from_utf8(key.name()) else { return };
+        if owed > 0 {
+            let frame = success(cx, name, users);
+            (0..owed).for_each(|_| cx.send(frame.clone()));
+        }
+        // Of a channel that it lost unawares, what was published since; of others, what a cache channel keeps.
+        for publication in
+            backlog.iter().filter(|publication| first || publication.message.except() != Some(id))
+        {
+            let frame = cx.encoder.replayed(form::EVENTS, Some(&key), publication);
+            cx.act(Action::Replay(frame));
+        }
+        if first
+            && backlog.is_empty()
+            && Name::parse(name, name.len()).is_ok_and(|name| name.kind().is_cache())
+        {
+            send(cx, |out| event::cache_miss(out, name));
+            let what = What::CacheMiss(last);
+            cx.act(Action::Notify(Box::new(Notice { channel: key.clone(), what })));
+        }
+        if left {
+            self.leave(cx, tag);
+        }
+    }
+
+    /// The home has said no.
+    fn not_taken(&mut self, cx: &mut Context<'_>, tag: u16, refusal: channel::Refusal) {
+        let Some(subscription) = self.channels.remove(tag) else { return };
+        let Ok(name) = std::str::from_utf8(subscription.key.name()) else { return };
+        for _ in 0..subscription.owed.max(1) {
+            refused(cx, name, &AuthError::from(refusal));
         }
     }
 
@@ -337,22 +428,39 @@ impl Client {
         let Some(subscription) = self.channels.remove(tag) else { return };
         match (subscription.role, reason) {
             (Role::Inbox, Ended::Terminated) => self.refuse(cx, Refusal::Terminated, None),
-            // Somebody has deleted the channel, which a Pusher client cannot know of: it goes on in a new one.
-            // What a member had said of itself is not kept, nor is the state of who was watched: it has to come anew.
-            (Role::Watch, _) => close(cx, Code::Reconnect),
-            _ if subscription.user_id.is_some() => close(cx, Code::Reconnect),
-            (role, _) => self.renew(cx, subscription.key, role),
+            // Somebody has deleted the channel, which a Pusher client cannot know of: it goes on in a new one. What a
+            // member had said of itself is not kept, though, and the list that it has is void: it has to come anew.
+            _ if subscription.user_id.is_some() => {
+                cx.refused("pusher_ended", "a channel in which the client is present was deleted");
+                close(cx, Code::Reconnect);
+            }
+            _ if subscription.left => {}
+            (role, _) => self.renew(cx, subscription.key, tag, role),
         }
     }
 
-    /// Subscribes to a channel that was deleted under the client.
-    fn renew(&mut self, cx: &mut Context<'_>, key: Arc<ChannelKey>, role: Role) {
+    /// Subscribes to a channel that was deleted under the client; `before` is the tag it had.
+    fn renew(&mut self, cx: &mut Context<'_>, key: Arc<ChannelKey>, before: u16, role: Role) {
         let tag = self.channels.add(key.clone(), role, None);
         if let Some(subscription) = self.channels.tagged(tag) {
-            subscription.again = Some(tag); // the answer is none that the client waits for
+            (subscription.told, subscription.owed) = (true, 0);
         }
-        let ask = listen(&self.app().policy, None);
-        cx.act(Action::Subscribe { key, form: form::EVENTS, ask: Box::new(ask), tag });
+        let app = self.app();
+        let name = std::str::from_utf8(key.name()).unwrap_or_default();
+        let cache = Name::parse(name, name.len()).is_ok_and(|name| name.kind().is_cache());
+        let (policy, form, start) = match role {
+            Role::Watch => (&app.hidden_policy, Form::SESSION_ANNOUNCED, Start::Live),
+            Role::Inbox | Role::Online => (&app.hidden_policy, form::EVENTS, Start::Live),
+            // All that the new channel has was published after the old one's end.
+            Role::Channel if cache => (&app.cache_policy, form::EVENTS, Start::Oldest),
+            Role::Channel => (&app.policy, form::EVENTS, Start::Oldest),
+        };
+        let list_users = role == Role::Watch;
+        let ask = Ask { start, list_users, backlog: PUSHER_RENEWED_EVENTS, ..listen(policy, None) };
+        if let Some(user) = &mut self.user {
+            user.watches_anew(before, tag);
+        }
+        cx.act(Action::Subscribe { key, form, ask: Box::new(ask), tag });
     }
 
     fn client_event(&mut self, cx: &mut Context<'_>, sent: &ClientEvent<'_>) {
@@ -361,7 +469,7 @@ impl Client {
         if !app.settings.client_events {
             return self.refuse(cx, Refusal::ClientEventsOff, Some(name));
         }
-        let Some(subscription) = self.channels.find(name).filter(|subscription| subscription.stands) else {
+        let Some(subscription) = self.channels.find(name).filter(|subscription| subscription.told) else {
             return self.refuse(cx, Refusal::ClientEventNotSubscribed, Some(name));
         };
         let (key, user_id) = (subscription.key.clone(), subscription.user_id.clone());
@@ -378,6 +486,7 @@ impl Client {
             json: matches!(data, Data::Json(_)),
             // A cache channel keeps what back ends say.
             fleeting: cache,
+            ..Origin::default()
         };
         let message = Publish {
             payload: Bytes::copy_from_slice(data.bytes()),
@@ -387,7 +496,11 @@ impl Client {
         };
         let policy = if cache { app.cache_policy.clone() } else { app.policy.clone() };
         cx.act(Action::Notify(Box::new(Notice { channel: key.clone(), what: what(self.id, &message) })));
-        cx.act(Action::Tell { key, command: Command::Publish { message, policy, create: true } });
+        cx.act(Action::Command {
+            key,
+            command: Command::Publish { message, policy, create: true },
+            tag: EVENT_TAG,
+        });
     }
 }
 
@@ -416,42 +529,25 @@ pub(super) fn listen(policy: &Arc<Policy>, user: Option<Arc<User>>) -> Ask {
     }
 }
 
-/// Tells that a subscription stands, and what a cache channel has.
-fn succeeded(cx: &mut Context<'_>, key: &Arc<ChannelKey>, name: &str, subscribed: &Subscribed) {
-    match &subscribed.users {
-        Some(users) => presence_succeeded(cx, name, users),
-        None => send(cx, |out| event::subscription_succeeded(out, name)),
-    }
-    if !Name::parse(name, name.len()).is_ok_and(|name| name.kind().is_cache()) {
-        return;
-    }
-    match subscribed.backlog.last() {
-        Some(publication) => {
-            let frame = cx.encoder.replayed(form::EVENTS, Some(key), publication);
-            cx.act(Action::Replay(frame));
-        }
-        None => {
-            send(cx, |out| event::cache_miss(out, name));
-            let what = What::CacheMiss(subscribed.last);
-            cx.act(Action::Notify(Box::new(Notice { channel: key.clone(), what })));
-        }
-    }
-}
-
-fn presence_succeeded(cx: &mut Context<'_>, name: &str, users: &Roster) {
-    let members = users.iter().filter_map(|user| {
-        let info = std::str::from_utf8(&user.info).ok().filter(|info| !info.is_empty());
-        Some((std::str::from_utf8(&user.id).ok()?, info))
-    });
+/// The frame that tells that a subscription stands; on presence channels with those who are there.
+fn success(cx: &mut Context<'_>, name: &str, users: Option<&Roster>) -> Bytes {
     let scratch = &mut cx.encoder.scratch;
     scratch.clear();
-    event::presence_succeeded(scratch, name, members);
-    let frame = form::text(scratch);
-    cx.send(frame);
+    match users {
+        None => event::subscription_succeeded(scratch, name),
+        Some(users) => {
+            let members = users.iter().filter_map(|user| {
+                let info = std::str::from_utf8(&user.info).ok().filter(|info| !info.is_empty());
+                Some((std::str::from_utf8(&user.id).ok()?, info))
+            });
+            event::presence_succeeded(scratch, name, members);
+        }
+    }
+    form::text(scratch)
 }
 
 /// Tells that a subscription is refused; the connection stays.
-fn refused(cx: &mut Context<'_>, channel: &str, error: &AuthError) {
+pub(super) fn refused(cx: &mut Context<'_>, channel: &str, error: &AuthError) {
     let text = error.to_string();
     cx.refused("pusher_subscription", format!("{channel}: {text}"));
     send(cx, |out| event::subscription_error(out, channel, error.kind(), &text, error.status()));

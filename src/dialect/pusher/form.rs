@@ -93,7 +93,7 @@ mod tests {
         let plain = Message { payload: "a \"b\"".into(), ..Message::default() };
         let frame = encode(&key("news"), &publication(plain.clone()), &mut Vec::new());
         assert_eq!(json(&frame), r#"{"event":"message","channel":"news","data":"a \"b\""}"#);
-        let origin = Origin { json: true, user_id: Some("u".into()), except: None, fleeting: true };
+        let origin = Origin { json: true, user_id: Some("u".into()), fleeting: true, ..Origin::default() };
         let sent = Message {
             payload: r#"{"a":1}"#.into(),
             event: Some("client-a".into()),

@@ -10,7 +10,7 @@ const PROTOCOL: u8 = 7;
 /// The oldest version whose clients get along with it.
 const PROTOCOL_OLDEST: u8 = 4;
 /// From this version on an error is told by the close code alone.
-const PROTOCOL_CLOSE_CODES: u8 = 6;
+const PROTOCOL_CLOSE_CODES: u32 = 6;
 
 /// The app's key in a path `/app/<key>`, `None` for other paths. What stands before it is the listener's matter.
 pub fn app_key(path_raw: &str) -> Option<Cow<'_, str>> {
@@ -23,17 +23,22 @@ pub fn app_key(path_raw: &str) -> Option<Cow<'_, str>> {
 /// # Errors
 /// The code to refuse the client with.
 pub fn protocol(target: &Target<'_>) -> Result<u8, Code> {
-    let Some(text) = target.arg("protocol").filter(|text| !text.is_empty()) else { return Ok(PROTOCOL) };
-    let version: u32 = text.parse().map_err(|_| Code::BadVersion)?;
-    u8::try_from(version)
+    u8::try_from(version(target)?)
         .ok()
         .filter(|version| (PROTOCOL_OLDEST..=PROTOCOL).contains(version))
         .ok_or(Code::UnsupportedProtocol)
 }
 
-/// Whether a client of this version has to get a `pusher:error` before it is closed with a code.
-pub fn wants_error_event(protocol: u8) -> bool {
-    protocol < PROTOCOL_CLOSE_CODES
+/// Whether a client has to get a `pusher:error` before it is closed with a code; also if its version is not spoken.
+pub fn wants_error_event(target: &Target<'_>) -> bool {
+    version(target).is_ok_and(|version| version < PROTOCOL_CLOSE_CODES)
+}
+
+fn version(target: &Target<'_>) -> Result<u32, Code> {
+    let Some(text) = target.arg("protocol").filter(|text| !text.is_empty()) else {
+        return Ok(PROTOCOL.into());
+    };
+    text.parse().map_err(|_| Code::BadVersion)
 }
 
 /// The name of a connection, which back ends sign and exclude: `digits.digits` (trap 2).
@@ -103,7 +108,15 @@ mod tests {
         ] {
             assert_eq!(version(query), expected, "{query}");
         }
-        assert!(wants_error_event(5) && !wants_error_event(6));
+        for (query, expected) in [
+            ("", false),
+            ("?protocol=6", false),
+            ("?protocol=5", true),
+            ("?protocol=3", true),
+            ("?protocol=x", false),
+        ] {
+            assert_eq!(wants_error_event(&Target::parse(&format!("/app/k{query}"))), expected, "{query}");
+        }
     }
 
     #[test]

@@ -55,6 +55,11 @@ pub enum Refusal {
     },
     /// Too many client events in a second.
     ClientEventRate,
+    /// The channel's home could not take the client event.
+    ClientEventNotTaken {
+        /// Which limit was reached.
+        limit: &'static str,
+    },
 }
 
 impl Refusal {
@@ -78,7 +83,8 @@ impl Refusal {
             | Refusal::ClientEventNotSubscribed
             | Refusal::ClientEventName { .. }
             | Refusal::ClientEventData { .. }
-            | Refusal::ClientEventRate => Some(Code::ClientEvent),
+            | Refusal::ClientEventRate
+            | Refusal::ClientEventNotTaken { .. } => Some(Code::ClientEvent),
         }
     }
 
@@ -108,6 +114,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::ClientEventData { limit_bytes } => {
                 return write!(f, "The event data exceeds the allowed maximum ({limit_bytes} bytes).");
+            }
+            Refusal::ClientEventNotTaken { limit } => {
+                return write!(f, "The event could not be taken just now: {limit}.");
             }
             Refusal::NotJson => "Invalid message: not JSON, or nested too deep.",
             Refusal::NoEvent => "Invalid message: an object with the name of an event is needed.",

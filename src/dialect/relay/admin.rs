@@ -2,7 +2,7 @@
 
 use crate::channel::command::GroupInfo;
 use crate::channel::{Answer, Command};
-use crate::dialect::relay::exchange::{Ask, finish};
+use crate::dialect::relay::exchange::{Ask, finish, refusal};
 use crate::dialect::relay::location::group_limits;
 use crate::dialect::relay::{Session, State, info};
 use crate::dialect::{Action, Context};
@@ -47,6 +47,10 @@ impl Question {
     pub fn on_answer(&self, cx: &mut Context<'_>, session: &Session, answer: &Answer) {
         let info = match answer {
             Answer::Group(info) => *info,
+            Answer::Refused(why) => {
+                cx.refused(why.label(), "group");
+                return finish(cx, session.http, &refusal(*why, false), &self.lines);
+            }
             _ => GroupInfo::default(),
         };
         let body = info::group(&info, self.format);

@@ -28,7 +28,7 @@ use crate::channel::hook::{HookAnswer, HookCall, HookFailure};
 use crate::channel::{Answer, Ended, KeyHasher, Publication};
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context};
-use crate::limits::{HTTP_HEADERS, HttpLimits};
+use crate::limits::{HTTP_HEADERS, HttpLimits, RELAY_STORES};
 use crate::wire::http::request::{self, Event, Lines, Reader, Request};
 use crate::wire::http::response::Response;
 use crate::wire::multipart::Boundary;
@@ -42,6 +42,7 @@ use std::sync::Arc;
 /// All locations as compiled. Shared by all shards.
 pub struct Relay {
     locations: Box<[Location]>,
+    stores: Box<[String]>,
     forms: Forms,
     hasher: KeyHasher,
 }
@@ -141,7 +142,15 @@ impl Relay {
             return Err(mistakes);
         }
         let forms = Forms::new(variants, Boundary::new(random));
-        Ok(Relay { locations: locations.into(), forms, hasher })
+        let stores = around.stores.into();
+        Ok(Relay { locations: locations.into(), stores, forms, hasher })
+    }
+
+    /// The stores that are no app's, with the number that stands for each in [`ChannelKey`].
+    ///
+    /// [`ChannelKey`]: crate::channel::ChannelKey
+    pub fn stores(&self) -> impl Iterator<Item = (u32, &str)> {
+        (RELAY_STORES..).zip(self.stores.iter().map(String::as_str))
     }
 
     /// The forms that every shard's encoder needs.

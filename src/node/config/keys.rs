@@ -26,7 +26,7 @@ impl Key {
 }
 
 /// Tables that hold keys.
-pub(super) const SECTIONS: [&str; 4] = ["limits", "hooks", "store", "pusher"];
+pub(super) const SECTIONS: [&str; 5] = ["limits", "hooks", "store", "pusher", "pushi"];
 
 macro_rules! keys {
     ($($section:literal { $($name:ident: $config:ident => $slot:expr;)* })*) => {
@@ -88,6 +88,10 @@ keys! {
         channels_per_trigger: c => Count(&mut c.pusher.limits.channels_per_trigger, 1..=limits::PUSHER_ITEMS_MAX);
         batch_events: c => Count(&mut c.pusher.limits.batch_events, 1..=limits::PUSHER_ITEMS_MAX);
         timestamp_tolerance: c => Seconds(&mut c.pusher.limits.timestamp_tolerance_s, 1..=limits::PUSHER_TIMEOUT_S_MAX);
+    }
+    "pushi" {
+        enabled: c => Borrowed(&mut c.pushi.enabled);
+        open_apps: c => Borrowed(&mut c.pushi.open_apps);
     }
 }
 

@@ -14,6 +14,7 @@ mod value;
 mod webhook;
 
 pub use address::ListenAddress;
+pub use app::{app_differences, app_of, read_app, write_app};
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
@@ -22,8 +23,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::channel::NoticeKinds;
 pub use crate::dialect::app::AppSettings;
-use crate::dialect::pusher;
 use crate::dialect::relay::settings::RelaySettings;
+use crate::dialect::{pusher, pushi};
 use crate::limits;
 
 /// Key of the development app.
@@ -66,6 +67,8 @@ pub struct Config {
     pub relay: RelaySettings,
     /// The Pusher dialect.
     pub pusher: pusher::Settings,
+    /// The Pushi dialect.
+    pub pushi: pushi::Settings,
 }
 
 /// Which kernel interface drives the sockets.
@@ -309,6 +312,7 @@ impl Default for Config {
             webhooks: Vec::new(),
             relay: RelaySettings::default(),
             pusher: pusher::Settings::default(),
+            pushi: pushi::Settings::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The database file: how it is opened, its schema, its transactions and its write-ahead log.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,10 +43,22 @@ const SCHEMA: &str = "
         PRIMARY KEY (tab, key)
     ) STRICT, WITHOUT ROWID;";
 
+/// See [`super::Store::is_in`].
+pub(super) fn is_in(dir: &Path) -> bool {
+    dir.join(FILE).is_file()
+}
+
 /// An open database that no other process can open.
 pub(super) struct Db {
     pub conn: Connection,
     wal_bytes: u64,
+}
+
+/// Makes the directory and the main file, where they are not there yet, for nobody but their owner: secrets of apps
+/// are in it. The write-ahead log gets the file's mode.
+fn make_private(dir: &Path, file: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    OpenOptions::new().append(true).create(true).mode(0o600).open(file).map(drop)
 }
 
 impl Db {
@@ -54,7 +67,7 @@ impl Db {
     pub fn open(dir: &Path, limits: &StoreLimits, create: bool) -> Result<Db, StoreError> {
         let path = dir.join(FILE);
         if create {
-            std::fs::create_dir_all(dir).map_err(|e| io(dir, &e))?;
+            make_private(dir, &path).map_err(|e| io(dir, &e))?;
         } else if !path.is_file() {
             return Err(StoreError::NotAStore(format!("{}: no store there", path.display()).into()));
         }

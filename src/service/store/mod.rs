@@ -140,6 +140,11 @@ impl Store {
         Ok((Store { handle: StoreHandle { core, jobs }, stop, thread: Some(thread) }, recovery))
     }
 
+    /// Whether there is a store in the directory `dir`.
+    pub fn is_in(dir: &Path) -> bool {
+        db::is_in(dir)
+    }
+
     /// A handle for jobs.
     pub fn handle(&self) -> StoreHandle {
         self.handle.clone()

@@ -166,7 +166,13 @@ fn watchlists_are_read_and_cut() {
     assert_eq!(user.watchlist, ["u2".into(), "3".into()]);
     assert!(!user.watchlist_cut);
     assert_eq!(sign_in(r#"{"id":"u1","watchlist":null}"#).unwrap().watchlist.len(), 0);
-    let many = |n: usize| format!(r#"{{"id":"u1","watchlist":[{}1]}}"#, "1,".repeat(n - 1));
+    let many = |n: usize| {
+        let ids: Vec<String> = (0..n).map(|n| n.to_string()).collect();
+        format!(r#"{{"id":"u1","watchlist":[{}]}}"#, ids.join(","))
+    };
+    assert_eq!(sign_in(r#"{"id":"u1","watchlist":["1",1,"1"]}"#).unwrap().watchlist, ["1".into()]);
+    let long = format!(r#"{{"id":"u1","watchlist":["{}"]}}"#, "a".repeat(129));
+    assert_eq!(sign_in(&long).unwrap_err(), AuthError::UserIdTooLong);
     assert!(!sign_in(&many(100)).unwrap().watchlist_cut);
     let user = sign_in(&many(101)).unwrap();
     assert_eq!((user.watchlist.len(), user.watchlist_cut), (100, true));

@@ -107,6 +107,8 @@ impl Check<'_> {
         self.refuse_if(buffer > most, "buffer_messages", format!("at most {most}"));
         let crossed = least > location.stored_messages();
         self.refuse_if(crossed, "min_messages", "more than the buffer may hold");
+        let nothing = location.durable && location.stored_messages() == 0;
+        self.refuse_if(nothing, "durable", "what is not stored cannot be durable: it needs a buffer");
     }
 
     fn subscribers(&mut self, location: &LocationSettings) {

@@ -210,6 +210,7 @@ impl Rig {
             peer: &peer,
             listener,
             delivered_ms: connection.delivered_ms,
+            heard_ms: 0,
             encoder: &mut self.encoder,
             keys: &mut self.keys,
             wants_standing: false,
@@ -219,6 +220,7 @@ impl Rig {
             apps: &Default::default(),
             tools: &mut Default::default(),
             actions: &mut actions,
+            sessions: &(),
             figures: &Zeros,
         };
         let session = match &mut connection.session {
@@ -254,6 +256,7 @@ impl Rig {
                 Action::Stand(_) => panic!("nobody wants it here"),
                 Action::Command { key, command, tag } => self.work.push_back((number, tag, key, command)),
                 Action::List { .. } => panic!("the relay lists nothing"),
+                Action::CreateApp { .. } => panic!("the relay makes no apps"),
                 Action::Tell { key, command } => self.work.push_back((usize::MAX, 0, key, command)),
                 Action::Subscribe { key, form, ask, tag } => {
                     assert!(connection.subs.iter().all(|sub| sub.tag != tag), "tag {tag} twice");

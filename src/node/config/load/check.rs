@@ -21,6 +21,7 @@ impl Loader<'_> {
         self.inherit_pings();
         self.locations();
         self.open_publishers();
+        self.durable_in_memory();
         self.apps_of_locations();
     }
 
@@ -270,6 +271,21 @@ impl Loader<'_> {
                 self.wrong(origin, format!("`app` needs the store `{DEFAULT_STORE}`: others are no app's"));
             } else if !self.config.apps.iter().any(|app| app.id == id) {
                 self.wrong(origin, format!("no [[app]] has the id `{id}`"));
+            }
+        }
+    }
+
+    /// Warns when what is to survive the node is kept nowhere.
+    fn durable_in_memory(&mut self) {
+        if self.config.store.data.is_some() {
+            return;
+        }
+        for index in 0..self.config.relay.locations.len() {
+            if self.config.relay.locations[index].durable {
+                let origin = self.location_origin(index, "durable");
+                let message =
+                    "survives nothing while the store is in memory: set `data` in [store], or --data";
+                self.warnings.push(Mistake { origin, message: message.into() });
             }
         }
     }

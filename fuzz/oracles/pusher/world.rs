@@ -1,0 +1,556 @@
+//! A node without sockets: Pusher's sessions, and homes, members and mailboxes of several shards in one thread, wired
+//! as the node wires them. Mail waits until a shard has its turn.
+
+use fanwire::channel::core::Home;
+use fanwire::channel::members::{Form, Member, Members, Subscription};
+use fanwire::channel::notice::Notice;
+use fanwire::channel::{
+    Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, KeyCache, KeyHasher, List, Now,
+    Publication, ReplyTo, Token,
+};
+use fanwire::dialect::app::{App, AppSettings, Apps};
+use fanwire::dialect::encode::Encoder;
+use fanwire::dialect::pusher::{Pusher, Session, Settings};
+use fanwire::dialect::relay::form::Forms;
+use fanwire::dialect::session::Message;
+use fanwire::dialect::{Action, Context, Figures, Tools};
+use fanwire::limits::{HomeLimits, HttpLimits, TICK_MS};
+use fanwire::wire::http::request::{Event, Lines, Reader};
+use fanwire::wire::multipart::Boundary;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// The wall clock at the beginning, Unix seconds.
+pub const SECOND: u64 = 1_795_257_022;
+
+/// The node.
+pub struct World {
+    pusher: Pusher,
+    hasher: KeyHasher,
+    pub apps: Arc<Apps>,
+    pub now: Now,
+    pub shards: Vec<Shard>,
+    /// Every connection there was.
+    pub connections: Vec<Connection>,
+    /// What was counted and logged as refused.
+    pub refused: Vec<(&'static str, String)>,
+    /// What web hooks would tell.
+    pub notices: Vec<Notice>,
+    random: u64,
+}
+
+/// One shard.
+pub struct Shard {
+    pub home: Home,
+    pub members: Members,
+    mail: VecDeque<Work>,
+    work: VecDeque<Work>,
+    encoder: Option<Box<Encoder>>,
+    keys: KeyCache,
+    tools: Tools,
+}
+
+/// What goes through a mailbox, or is left to do.
+enum Work {
+    Command { key: Arc<ChannelKey>, command: Command, from: ReplyTo },
+    List { list: Arc<List>, from: ReplyTo },
+    Deliver { key: Arc<ChannelKey>, publication: Arc<Publication> },
+    Announce { key: Arc<ChannelKey>, announcement: Arc<Announcement> },
+    End { key: Arc<ChannelKey>, reason: Ended },
+    Answer { token: Token, answer: Answer },
+}
+
+/// One connection.
+#[derive(Default)]
+pub struct Connection {
+    pub shard: usize,
+    session: Option<Session>,
+    exchange: u16,
+    pub(super) subs: Vec<(u32, Subscription)>,
+    /// What was put on its wire and not looked at yet.
+    pub(super) out: VecDeque<Vec<u8>>,
+    /// How the last exchange ended.
+    pub end: Option<End>,
+    /// As the session asked, monotonic milliseconds.
+    pub deadline: u64,
+    /// It was made a WebSocket.
+    pub upgraded: bool,
+    /// When a ping or pong of RFC 6455 came last, monotonic milliseconds.
+    pub heard_ms: u64,
+    /// As the client was told.
+    pub socket_id: String,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The connection goes on.
+    Done,
+    /// Closed by the node.
+    Close,
+    /// With this close frame.
+    WebSocket(u16, &'static str),
+    /// The peer is gone.
+    HungUp,
+}
+
+struct Nothing;
+
+impl Figures for Nothing {
+    fn published(&self) -> u64 {
+        0
+    }
+    fn stored(&self) -> u64 {
+        0
+    }
+    fn history_bytes(&self) -> u64 {
+        0
+    }
+    fn history_limit_bytes(&self) -> u64 {
+        0
+    }
+    fn channels(&self) -> u64 {
+        0
+    }
+    fn subscribers(&self) -> u64 {
+        0
+    }
+    fn mailed(&self) -> u64 {
+        0
+    }
+    fn mail_waiting(&self) -> u64 {
+        0
+    }
+}
+
+const NOBODY: Token = Token { slot: u32::MAX, generation: u32::MAX, tag: 0 };
+
+impl World {
+    /// A node of so many shards with these apps.
+    pub fn new(shards: usize, apps: Vec<AppSettings>) -> World {
+        World::with_limits(shards, apps, HomeLimits::default())
+    }
+
+    pub fn with_limits(shards: usize, apps: Vec<AppSettings>, limits: HomeLimits) -> World {
+        let hasher = KeyHasher::new(3);
+        let shard = |_| Shard {
+            home: Home::new(limits),
+            members: Members::default(),
+            mail: VecDeque::new(),
+            work: VecDeque::new(),
+            encoder: Some(Box::new(Encoder::new(Forms::new(Vec::new(), Boundary::new(&[0; 24]))))),
+            keys: KeyCache::default(),
+            tools: Tools::default(),
+        };
+        World {
+            pusher: Pusher::new(Settings::default(), hasher.clone()),
+            hasher,
+            apps: Arc::new(Apps::new(apps).expect("names of their own")),
+            now: Now { mono_ns: 1_000_000_000, unix_ms: SECOND * 1000 },
+            shards: (0..shards).map(shard).collect(),
+            connections: Vec::new(),
+            refused: Vec::new(),
+            notices: Vec::new(),
+            random: 0,
+        }
+    }
+
+    /// The app with this number.
+    pub fn app(&self, number: u32) -> Arc<App> {
+        self.apps.get(number).expect("an app").clone()
+    }
+
+    // ---- what happens ----
+
+    /// A new connection.
+    pub fn accept(&mut self, shard: usize) -> usize {
+        self.connections.push(Connection { shard, ..Connection::default() });
+        self.connections.len() - 1
+    }
+
+    /// A request comes: request line without version, header lines, body. False: the dialect does not know the path.
+    pub fn request(&mut self, number: usize, head: &str, body: &[u8]) -> bool {
+        let mut bytes = Vec::new();
+        let mut lines = head.lines();
+        let first = lines.next().unwrap_or_default();
+        let version = if first.contains(" HTTP/") { "" } else { " HTTP/1.1" };
+        bytes.extend_from_slice(format!("{first}{version}\r\nHost: node\r\n").as_bytes());
+        lines.for_each(|line| bytes.extend_from_slice(format!("{line}\r\n").as_bytes()));
+        if !body.is_empty() {
+            bytes.extend_from_slice(format!("Content-Length: {}\r\n", body.len()).as_bytes());
+        }
+        bytes.extend_from_slice(b"\r\n");
+        bytes.extend_from_slice(body);
+        let (mut reader, mut positions) = (Reader::default(), Lines::default());
+        let step = reader.step(&mut bytes, &mut positions, &HttpLimits::default());
+        let Ok(Some(Event::Request(request))) = step.map(|step| step.event) else { return false };
+        self.connections[number].end = None;
+        let mut started = None;
+        let mut actions = Vec::new();
+        self.with_context(number, &mut actions, |pusher, cx| started = pusher.on_request(cx, &request));
+        let known = started.is_some();
+        self.connections[number].session = started;
+        self.carry_out(number, actions);
+        self.work(self.connections[number].shard);
+        known
+    }
+
+    /// A client opens its WebSocket.
+    pub fn connect(&mut self, shard: usize, key: &str) -> usize {
+        let number = self.accept(shard);
+        let head = format!("GET /app/{key}?protocol=7&client=js&version=8.6.0&flash=false\n{SHAKE}");
+        assert!(self.request(number, &head, b""));
+        number
+    }
+
+    /// A text message of a client.
+    pub fn message(&mut self, number: usize, text: &str) {
+        self.with(number, |pusher, cx, session| pusher.on_message(cx, session, Message::Text(text)));
+    }
+
+    /// A binary one.
+    pub fn binary(&mut self, number: usize, bytes: &[u8]) {
+        self.with(number, |pusher, cx, session| pusher.on_message(cx, session, Message::Binary(bytes)));
+    }
+
+    /// The client is gone.
+    pub fn hang_up(&mut self, number: usize) {
+        self.finish(number, End::HungUp);
+        self.work(self.connections[number].shard);
+    }
+
+    /// The node stops.
+    pub fn drain(&mut self) {
+        for number in 0..self.connections.len() {
+            self.with(number, |pusher, cx, session| pusher.on_drain(cx, session));
+        }
+    }
+
+    /// The apps are other ones from now on.
+    pub fn change_apps(&mut self, apps: Apps) {
+        self.apps = Arc::new(apps);
+        for number in 0..self.connections.len() {
+            self.with(number, |pusher, cx, session| pusher.on_apps(cx, session));
+        }
+    }
+
+    /// Time passes, in ticks as the node has them.
+    pub fn wait_ms(&mut self, ms: u64) {
+        self.now.mono_ns += ms * 1_000_000;
+        self.now.unix_ms += ms;
+        let now_ms = self.now.mono_ms();
+        for number in 0..self.connections.len() {
+            let connection = &mut self.connections[number];
+            if connection.deadline != 0 && connection.deadline.next_multiple_of(TICK_MS) <= now_ms {
+                connection.deadline = 0;
+                self.with(number, |pusher, cx, session| pusher.on_deadline(cx, session));
+            }
+        }
+        for shard in 0..self.shards.len() {
+            let mut effects = Vec::new();
+            self.shards[shard].home.tick(self.now, &mut effects);
+            effects.into_iter().for_each(|effect| self.effect(shard, effect));
+            self.work(shard);
+        }
+    }
+
+    /// Somebody asks a home something beside Pusher, as the relay does, and wants no answer.
+    pub fn tell(&mut self, shard: usize, app: u32, name: &str, command: Command) {
+        let key = ChannelKey::new(&self.hasher, app, b"", name.as_bytes());
+        let from = ReplyTo { shard: shard as u16, token: NOBODY };
+        self.command(shard, key, command, from);
+        self.work(shard);
+    }
+
+    /// A shard reads one mail. False: there was none.
+    pub fn turn(&mut self, shard: usize) -> bool {
+        let Some(mail) = self.shards[shard].mail.pop_front() else { return false };
+        self.handle(shard, mail);
+        self.work(shard);
+        true
+    }
+
+    /// All mail is read.
+    pub fn settle(&mut self) {
+        while (0..self.shards.len()).any(|shard| self.turn(shard)) {}
+    }
+
+    // ---- what a session wants ----
+
+    fn with_context(
+        &mut self,
+        number: usize,
+        actions: &mut Vec<Action>,
+        call: impl FnOnce(&Pusher, &mut Context<'_>),
+    ) {
+        self.random += 1;
+        let shard = self.connections[number].shard;
+        let mut encoder = self.shards[shard].encoder.take().expect("nobody else uses it");
+        let peer = format!("10.0.0.1:{}", 4000 + number);
+        let shards = self.shards.len() as u16;
+        let Shard { keys, tools, .. } = &mut self.shards[shard];
+        let mut cx = Context {
+            now: self.now,
+            random: self.random.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            peer: &peer,
+            listener: 0,
+            delivered_ms: 0,
+            heard_ms: self.connections[number].heard_ms,
+            encoder: &mut encoder,
+            keys,
+            wants_standing: false,
+            shard: shard as u16,
+            shards,
+            slot: number as u32,
+            apps: &self.apps.clone(),
+            tools,
+            actions,
+            figures: &Nothing,
+            sessions: &(),
+        };
+        call(&self.pusher, &mut cx);
+        self.shards[shard].encoder = Some(encoder);
+    }
+
+    fn with(&mut self, number: usize, call: impl FnOnce(&Pusher, &mut Context<'_>, &mut Session)) {
+        self.call(number, call);
+        self.work(self.connections[number].shard);
+    }
+
+    fn call(&mut self, number: usize, call: impl FnOnce(&Pusher, &mut Context<'_>, &mut Session)) {
+        let Some(mut session) = self.connections[number].session.take() else { return };
+        let mut actions = Vec::new();
+        self.with_context(number, &mut actions, |pusher, cx| call(pusher, cx, &mut session));
+        self.connections[number].session = Some(session);
+        self.carry_out(number, actions);
+    }
+
+    fn carry_out(&mut self, number: usize, actions: Vec<Action>) {
+        let shard = self.connections[number].shard;
+        for action in actions {
+            let connection = &mut self.connections[number];
+            let exchange = connection.exchange;
+            let from = |tag: u16| {
+                let tag = u32::from(exchange) << 16 | u32::from(tag);
+                ReplyTo { shard: shard as u16, token: Token { slot: number as u32, generation: 0, tag } }
+            };
+            match action {
+                Action::Send(bytes) | Action::Replay(bytes) => connection.put(&bytes),
+                Action::Done => self.finish(number, End::Done),
+                Action::Close => self.finish(number, End::Close),
+                Action::CloseWebSocket { code, reason } => self.finish(number, End::WebSocket(code, reason)),
+                Action::Upgrade(_) => connection.upgraded = true,
+                Action::Command { key, command, tag } => self.command(shard, key, command, from(tag)),
+                Action::List { list, tag } => {
+                    for to in 0..self.shards.len() {
+                        let mail = Work::List { list: list.clone(), from: from(tag) };
+                        let at = &mut self.shards[to];
+                        if to == shard { at.work.push_back(mail) } else { at.mail.push_back(mail) }
+                    }
+                }
+                Action::Subscribe { key, form, ask, tag } => {
+                    let tag = from(tag).token.tag;
+                    assert!(connection.subs.iter().all(|sub| sub.0 != tag), "tag {tag} is taken");
+                    connection.subs.push((tag, Subscription::asked(key.clone(), form)));
+                    self.command(shard, key, Command::Subscribe(ask), from(tag as u16));
+                }
+                Action::Unsubscribe { tag } => self.leave(number, from(tag).token.tag),
+                Action::Deadline(ms) => connection.deadline = ms,
+                Action::Notify(notice) => self.notices.push(*notice),
+                Action::Refused { label, detail } => self.refused.push((label, detail.into())),
+                other => panic!("not of Pusher: {other:?}"),
+            }
+        }
+    }
+
+    fn leave(&mut self, number: usize, tag: u32) {
+        let shard = self.connections[number].shard;
+        let connection = &mut self.connections[number];
+        let Some((_, sub)) = connection.subs.iter_mut().find(|sub| sub.0 == tag) else { return };
+        let (command, moved) = sub.leave(&mut self.shards[shard].members);
+        let key = sub.key.clone();
+        connection.subs.retain(|sub| !sub.1.is_over());
+        if let Some((member, seat)) = moved {
+            let mut subs = self.connections[member.slot as usize].subs.iter_mut();
+            subs.find(|sub| sub.0 == member.tag).expect("a member").1.moved(seat);
+        }
+        if let Some(command) = command {
+            self.command(shard, key, command, ReplyTo { shard: shard as u16, token: NOBODY });
+        }
+    }
+
+    fn finish(&mut self, number: usize, end: End) {
+        let connection = &mut self.connections[number];
+        assert!(connection.end.replace(end).is_none(), "ended twice");
+        let tags: Vec<u32> = connection.subs.iter().map(|sub| sub.0).collect();
+        connection.session = None;
+        connection.deadline = 0;
+        connection.exchange = connection.exchange.wrapping_add(1);
+        tags.into_iter().for_each(|tag| self.leave(number, tag));
+    }
+
+    // ---- homes and mail ----
+
+    fn command(&mut self, shard: usize, key: Arc<ChannelKey>, command: Command, from: ReplyTo) {
+        let home = key.home(self.shards.len());
+        let work = Work::Command { key, command, from };
+        let at = &mut self.shards[home];
+        if home == shard { at.work.push_back(work) } else { at.mail.push_back(work) }
+    }
+
+    fn work(&mut self, shard: usize) {
+        while let Some(work) = self.shards[shard].work.pop_front() {
+            self.handle(shard, work);
+        }
+    }
+
+    fn handle(&mut self, shard: usize, work: Work) {
+        match work {
+            Work::Command { key, command, from } => {
+                let mut effects = Vec::new();
+                let home = &mut self.shards[shard].home;
+                home.apply(&key, command, from, self.now, Default::default(), &mut effects);
+                effects.into_iter().for_each(|effect| self.effect(shard, effect));
+            }
+            Work::List { list, from } => {
+                let answer = Answer::Channels(self.shards[shard].home.list(&list, self.now));
+                self.effect(shard, Effect::Answer { to: from, answer });
+            }
+            Work::Deliver { key, publication } => self.deliver(shard, &key, &publication),
+            Work::Announce { key, announcement } => self.announce(shard, &key, &announcement),
+            Work::End { key, reason } => self.end(shard, &key, reason),
+            Work::Answer { token, answer } => self.answer(shard, token, answer),
+        }
+    }
+
+    fn effect(&mut self, home: usize, effect: Effect) {
+        let mut shards = Vec::new();
+        let work: Box<dyn Fn() -> Work> = match effect {
+            Effect::Deliver { shards: to, channel: key, publication } => {
+                shards.extend(to.iter());
+                Box::new(move || Work::Deliver { key: key.clone(), publication: publication.clone() })
+            }
+            Effect::Announce { shards: to, channel: key, announcement } => {
+                shards.extend(to.iter());
+                Box::new(move || Work::Announce { key: key.clone(), announcement: announcement.clone() })
+            }
+            Effect::End { shards: to, channel: key, reason } => {
+                shards.extend(to.iter());
+                Box::new(move || Work::End { key: key.clone(), reason })
+            }
+            Effect::Answer { to, answer } => {
+                if to.token != NOBODY {
+                    shards.push(usize::from(to.shard));
+                }
+                Box::new(move || Work::Answer { token: to.token, answer: answer.clone() })
+            }
+            other => panic!("no channel is durable: {other:?}"),
+        };
+        for shard in shards {
+            let at = &mut self.shards[shard];
+            if shard == home { at.work.push_back(work()) } else { at.mail.push_back(work()) }
+        }
+    }
+
+    fn answer(&mut self, shard: usize, token: Token, answer: Answer) {
+        let number = token.slot as usize;
+        let connection = &mut self.connections[number];
+        if let Some((tag, sub)) = connection.subs.iter_mut().find(|sub| sub.0 == token.tag) {
+            let member = Member { slot: token.slot, tag: *tag };
+            let subscribed = if let Answer::Subscribed(s) = &answer { Some(&**s) } else { None };
+            let undo = sub.answered(subscribed, member, &mut self.shards[shard].members);
+            let key = sub.key.clone();
+            connection.subs.retain(|sub| !sub.1.is_over());
+            if let Some(command) = undo {
+                self.command(shard, key, command, ReplyTo { shard: shard as u16, token: NOBODY });
+            }
+        }
+        if self.connections[number].exchange == (token.tag >> 16) as u16 {
+            self.call(number, |pusher, cx, session| pusher.on_answer(cx, session, token.tag as u16, answer));
+        }
+    }
+
+    fn concerns(&self, member: Member) -> bool {
+        self.connections[member.slot as usize].exchange == (member.tag >> 16) as u16
+    }
+
+    fn deliver(&mut self, shard: usize, key: &Arc<ChannelKey>, publication: &Arc<Publication>) {
+        let except = publication.message.except().filter(|id| usize::from(id.shard()) == shard);
+        let except = except.filter(|id| {
+            let connection = self.connections.get(id.slot() as usize);
+            connection.and_then(|c| c.session.as_ref()).and_then(Session::id) == Some(*id)
+        });
+        let mut encoder = self.shards[shard].encoder.take().expect("nobody else uses it");
+        for group in self.shards[shard].members.groups(key).iter().filter(|group| !group.form.is_session()) {
+            let frame = encoder.frame(group.form, Some(key), publication);
+            for member in group.members.iter().filter(|m| except.is_none_or(|id| id.slot() != m.slot)) {
+                self.connections[member.slot as usize].put(&frame);
+            }
+        }
+        self.shards[shard].encoder = Some(encoder);
+    }
+
+    fn announce(&mut self, shard: usize, key: &Arc<ChannelKey>, announcement: &Arc<Announcement>) {
+        let mut told = Vec::new();
+        let mut encoder = self.shards[shard].encoder.take().expect("nobody else uses it");
+        for group in self.shards[shard].members.groups(key) {
+            if group.class != Class::Stream || group.form == Form::SESSION {
+                continue;
+            }
+            if group.form.is_session() {
+                told.extend_from_slice(&group.members);
+            } else if let Some(frame) = encoder.announced(group.form, key, announcement) {
+                for member in &group.members {
+                    self.connections[member.slot as usize].put(&frame);
+                }
+            }
+        }
+        self.shards[shard].encoder = Some(encoder);
+        for member in told {
+            if self.concerns(member) {
+                self.call(member.slot as usize, |pusher, cx, session| {
+                    pusher.on_announcement(cx, session, member.tag as u16, announcement);
+                });
+            }
+        }
+    }
+
+    fn end(&mut self, shard: usize, key: &Arc<ChannelKey>, reason: Ended) {
+        let mut ended = Vec::new();
+        self.shards[shard].members.end(key, &mut ended);
+        for member in &ended {
+            let connection = &mut self.connections[member.slot as usize];
+            connection.subs.retain(|sub| sub.0 != member.tag);
+        }
+        for member in ended {
+            if self.concerns(member) {
+                let tag = member.tag as u16;
+                self.call(member.slot as usize, |pusher, cx, session| {
+                    pusher.on_ended(cx, session, tag, reason);
+                });
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Whether its session goes on.
+    pub fn is_open(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// Whether nothing came since the last look.
+    pub fn is_quiet(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        if self.end.is_none() {
+            self.out.push_back(bytes.to_vec());
+        }
+    }
+}
+
+/// What the handshakes say.
+pub const SHAKE: &str = "Connection: Upgrade\nUpgrade: websocket\nSec-WebSocket-Version: 13\n\
+                         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
