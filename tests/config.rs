@@ -359,7 +359,7 @@ fn development_keys_stay_on_this_machine() {
     let config = accepted("[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"", &[]);
     assert!(!config.development && config.apps.len() == 1);
     let config = accepted("", &[("FANWIRE_APP_KEY", "k"), ("FANWIRE_APP_SECRET", "s")]);
-    assert_eq!((config.apps[0].id.as_str(), config.apps[0].key.as_str()), ("default", "k"));
+    assert_eq!((config.apps[0].id.as_str(), config.apps[0].key.as_str()), ("1", "k"));
     assert!(read("listen = [\"unix:/run/f.sock\", \"[::1]:80\"]").unwrap().config.development);
 }
 
