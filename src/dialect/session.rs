@@ -170,15 +170,6 @@ impl Dialects {
         }
     }
 
-    /// A ping or pong of the WebSocket has come, and was answered if it wants an answer: a sign of life.
-    pub fn on_control(&self, cx: &mut Context<'_>, session: &mut Session) {
-        match session {
-            Session::Pusher(session) => self.pusher.on_control(cx, session),
-            // The carrier asks for them whether their peers are there.
-            Session::Relay(_) | Session::Echo(_) | Session::Pushi(_) | Session::None => {}
-        }
-    }
-
     /// A WebSocket message has arrived.
     pub fn on_message(&self, cx: &mut Context<'_>, session: &mut Session, message: Message<'_>) {
         match session {

@@ -422,23 +422,14 @@ impl Shard {
         }
     }
 
-    fn on_control(&mut self, slot: u32) {
-        let connection = &self.slab[slot];
-        let open = connection.state == State::Open;
-        if open && matches!(&connection.carrier, Carrier::WebSocket(ws) if !ws.closing) {
-            self.with_session(slot, |dialects, context, session| dialects.on_control(context, session));
-        }
-    }
-
     fn on_frame(&mut self, slot: u32, event: Event<'_>) {
         let message = match event {
             Event::Text(text) => Message::Text(text),
             Event::Binary(bytes) => Message::Binary(bytes),
             Event::Ping(payload) => {
-                self.queue_control(slot, frame::encode(Opcode::Pong, false, &[payload]));
-                return self.on_control(slot);
+                return self.queue_control(slot, frame::encode(Opcode::Pong, false, &[payload]));
             }
-            Event::Pong(_) => return self.on_control(slot),
+            Event::Pong(_) => return,
             Event::Close { code, .. } => return self.on_close_frame(slot, code),
         };
         let Carrier::WebSocket(ws) = &self.slab[slot].carrier else { return };

@@ -1,6 +1,6 @@
 //! Plays a sequence of operations, read from bytes, on a node and on the model.
 
-use super::model::{Channel, Client, Published, Sub, User, is_cache};
+use super::model::{Client, Published, Sub, User, is_cache};
 use super::world::{End, World};
 use fanwire::channel::Command;
 use fanwire::dialect::app::{App, AppSettings};

@@ -305,8 +305,8 @@ impl World {
             apps: &self.apps.clone(),
             tools,
             actions,
-            figures: &Nothing,
             sessions: &(),
+            figures: &Nothing,
         };
         call(&self.pusher, &mut cx);
         self.shards[shard].encoder = Some(encoder);

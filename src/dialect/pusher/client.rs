@@ -35,7 +35,7 @@ pub struct Client {
     connected: Connected,
     pub(super) channels: Channels,
     pub(super) user: Option<Box<SignedIn>>,
-    /// When it last sent anything, control frames included, monotonic milliseconds.
+    /// When it last sent anything, monotonic milliseconds.
     heard_ms: u64,
     /// When the node has asked whether it is there; 0 = it has not.
     pinged_ms: u64,
@@ -223,17 +223,12 @@ impl Client {
         close(cx, code);
     }
 
-    /// It has sent anything at all.
-    pub fn on_sign_of_life(&mut self, pusher: &Pusher, cx: &mut Context<'_>) {
+    /// A message.
+    pub fn on_message(&mut self, pusher: &Pusher, cx: &mut Context<'_>, message: Message<'_>) {
         self.heard_ms = cx.now.mono_ms();
         if std::mem::take(&mut self.pinged_ms) != 0 {
             self.set_deadline(pusher, cx);
         }
-    }
-
-    /// A message.
-    pub fn on_message(&mut self, pusher: &Pusher, cx: &mut Context<'_>, message: Message<'_>) {
-        self.on_sign_of_life(pusher, cx);
         let text = match message {
             Message::Text(text) => text,
             Message::Binary(_) => {

@@ -129,13 +129,6 @@ impl Pusher {
         }
     }
 
-    /// A ping or pong of the WebSocket has come.
-    pub fn on_control(&self, cx: &mut Context<'_>, session: &mut Session) {
-        if let State::Client(client) = &mut session.0 {
-            client.on_sign_of_life(self, cx);
-        }
-    }
-
     /// A message of a client.
     pub fn on_message(&self, cx: &mut Context<'_>, session: &mut Session, message: Message<'_>) {
         if let State::Client(client) = &mut session.0 {
