@@ -103,6 +103,9 @@ pub struct Channels {
     pub group: Vec<u8>,
 }
 
+// A store is no hidden side of an app, and no app that there can be.
+const _: () = assert!(limits::RELAY_STORES & HIDDEN_APP == 0 && limits::RELAY_STORES > HIDDEN_APP);
+
 /// What names of channels begin with that other dialects let nobody have without a signature (pusher.md section 5,
 /// pushi.md section 7), or that they keep for themselves.
 const PROTECTED: [&[u8]; 5] = [b"private-", b"presence-", b"personal-", b"peer-", b"#"];
