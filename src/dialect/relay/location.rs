@@ -1,6 +1,6 @@
 //! Locations as compiled: whose path it is, which channels a request means, and under which rules.
 
-use crate::channel::{self, ChannelKey, KeyCache, KeyHasher, Policy, PresenceLimits};
+use crate::channel::{self, ChannelKey, HIDDEN_APP, KeyCache, KeyHasher, Policy, PresenceLimits};
 use crate::dialect::relay::form::Variant;
 use crate::dialect::relay::settings::{
     self, AllowOrigin, ChannelIdOverflow, DEFAULT_STORE, Flavour, LocationMethods, LocationSettings,
