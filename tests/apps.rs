@@ -147,7 +147,7 @@ fn an_app_is_usable_when_the_answer_is_there_and_gone_when_it_is_gone() {
         clients.iter_mut().for_each(|stream| hear(stream, NO_APP));
         let mut late = client(&node, "shop-key");
         hear(&mut late, NO_APP);
-        assert_eq!(control.ids(), ["default"], "round {round}");
+        assert_eq!(control.ids(), ["1"], "round {round}");
     }
 }
 
@@ -164,7 +164,7 @@ fn apps_survive_a_kill() {
     node.child.wait().unwrap();
     drop(node);
     let node = start(&data);
-    assert_eq!(Control::open(&data).ids(), ["default", "a", "b"]);
+    assert_eq!(Control::open(&data).ids(), ["1", "a", "b"]);
     hear(&mut client(&node, "b-key"), WELCOME);
 }
 
@@ -179,13 +179,13 @@ fn requests_that_cannot_be_are_refused_and_change_nothing() {
     assert_eq!(control.refuses(r#"{"command":"add","app":7}"#), "an app needs `id`");
     assert_eq!(control.refuses(r#"{"command":"add","app":{"id":"a","key":"k"}}"#), "an app needs `secret`");
     assert!(control.refuses(&add("a b")).starts_with("`id` is made of letters"));
-    assert_eq!(control.refuses(&add("default")), "another app has the same id or key");
+    assert_eq!(control.refuses(&add("1")), "another app has the same id or key");
     let same_key = r#"{"command":"add","app":{"id":"z","key":"dev-key","secret":"s"}}"#;
     assert_eq!(control.refuses(same_key), "another app has the same id or key");
-    assert!(control.refuses(&remove("default")).contains("configuration"));
+    assert!(control.refuses(&remove("1")).contains("configuration"));
     assert_eq!(control.refuses(&remove("nobody")), "there is no app with this id");
     assert_eq!(control.refuses(r#"{"command":"remove","id":7}"#), "`id` is a string");
-    assert_eq!(control.ids(), ["default"]);
+    assert_eq!(control.ids(), ["1"]);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn the_socket_is_its_owners_and_bounded() {
     assert!(long.ask(&"x".repeat(100_000)).is_none(), "closed");
     // More connections than there are seats; when they are gone, there is room again.
     let mut held: Vec<Control> = (0..8).map(|_| Control::open(&node.data)).collect();
-    held.iter_mut().for_each(|control| assert_eq!(control.ids(), ["default"]));
+    held.iter_mut().for_each(|control| assert_eq!(control.ids(), ["1"]));
     let mut refused = Control::open(&node.data);
     let mut line = String::new();
     refused.0.read_line(&mut line).unwrap();
@@ -232,5 +232,5 @@ fn several_commands_at_once_each_get_their_answer() {
     });
     let mut ids = Control::open(&node.data).ids();
     ids.sort();
-    assert_eq!(ids, ["app-0-9", "app-1-9", "app-2-9", "app-3-9", "app-4-9", "app-5-9", "default"]);
+    assert_eq!(ids, ["1", "app-0-9", "app-1-9", "app-2-9", "app-3-9", "app-4-9", "app-5-9"]);
 }

@@ -163,7 +163,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     ("[[app]]\nid = \"a\"\nkey = \"k\"", "f.toml:1:1: an app needs `secret`"),
     ("[[app]]\nid = \"a/b\"\nkey = \"k\"\nsecret = \"s\"", "f.toml:2:6: `id` is made of letters"),
-    ("[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\nname = \"n\"", "f.toml:5:1: unknown key `name`"),
+    ("[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\ntitle = \"n\"", "f.toml:5:1: unknown key `title`"),
     (
         "[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = 1",
         "f.toml:4:10: `secret` needs a string, found an integer",
@@ -359,7 +359,7 @@ fn development_keys_stay_on_this_machine() {
     let config = accepted("[[app]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"", &[]);
     assert!(!config.development && config.apps.len() == 1);
     let config = accepted("", &[("FANWIRE_APP_KEY", "k"), ("FANWIRE_APP_SECRET", "s")]);
-    assert_eq!((config.apps[0].id.as_str(), config.apps[0].key.as_str()), ("default", "k"));
+    assert_eq!((config.apps[0].id.as_str(), config.apps[0].key.as_str()), ("1", "k"));
     assert!(read("listen = [\"unix:/run/f.sock\", \"[::1]:80\"]").unwrap().config.development);
 }
 
@@ -369,6 +369,7 @@ const WHOLE_APP: &str = r#"
     id = "a"
     key = "k"
     secret = "dev-secret"
+    name = "Shop"
     enabled = false
     client_events = true
     subscription_count = true
@@ -400,6 +401,7 @@ const WHOLE_PUSHER: &str = r#"
 fn an_app_and_pusher_take_every_setting() {
     let config = read(&format!("{WHOLE_APP}{WHOLE_PUSHER}")).unwrap().config;
     let told = AppSettings {
+        name: "Shop".into(),
         enabled: false,
         client_events: true,
         subscription_count: true,

@@ -126,7 +126,7 @@ fn requests_to_the_http_api() {
 
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("order.json");
     std::fs::write(&path, ORDER).unwrap();
-    let file = ["--body", path.to_str().unwrap(), "--url", "https://push.example/", "--app", "default"];
+    let file = ["--body", path.to_str().unwrap(), "--url", "https://push.example/", "--app", "1"];
     let by_file = demo(&[&["api", "post", "/apps/4242/events"][..], &AT, &file].concat());
     assert_eq!(by_file, url.replace("http://127.0.0.1:8080", "https://push.example"));
 
@@ -164,9 +164,7 @@ fn values_are_signed_decoded_and_sent_encoded() {
     let plain = demo(&["api", "GET", "channels", "--query", "filter_by_prefix=a b", AT[0], AT[1]]);
     let encoded = demo(&["api", "GET", "channels", "--query", "filter_by_prefix=a%20b", AT[0], AT[1]]);
     assert_eq!(plain, encoded);
-    assert!(
-        plain.starts_with("http://127.0.0.1:8080/apps/default/channels?filter_by_prefix=a%20b&auth_key=")
-    );
+    assert!(plain.starts_with("http://127.0.0.1:8080/apps/1/channels?filter_by_prefix=a%20b&auth_key="));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 mod crowd;
 mod line;
 #[cfg(test)]
-mod server;
+pub mod server;
 pub mod storm;
 
 use crate::contest::{self, Contender, Plan};

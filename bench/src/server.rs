@@ -239,9 +239,17 @@ mod tests {
         let before = cpu();
         sleep(Duration::from_millis(100));
         assert_eq!(cpu(), before, "paused");
-        server.resume();
+        let guest = server.again("guest");
+        guest.resume();
         sleep(Duration::from_millis(300));
         assert!(cpu() > before, "resumed");
+        guest.pause();
+        sleep(Duration::from_millis(50));
+        let before = cpu();
+        sleep(Duration::from_millis(100));
+        assert_eq!(cpu(), before, "paused under its other name");
+        drop(guest);
+        assert!(std::path::Path::new(&format!("/proc/{}", server.root())).exists(), "a guest ends nothing");
         server.pause();
         let begun = Instant::now();
         drop(server);

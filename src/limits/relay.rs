@@ -1,7 +1,7 @@
 //! Relay locations (dialect/relay/settings).
 
 /// Numbers of stores stand above this, those of apps below.
-pub const RELAY_STORES: u32 = 1 << 30;
+pub const RELAY_STORES: u32 = 1 << 31;
 /// Stored messages per channel when a location says nothing.
 pub const RELAY_BUFFER_MESSAGES: u32 = 100;
 /// Stored messages per channel that a location may ask for.

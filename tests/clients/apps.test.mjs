@@ -90,7 +90,7 @@ fanwireTest('what was added is there after kill -9 right behind the answer, and 
     await subscribed(pusher, channel('private-x'));
     const list = await app(dir, 'list');
     assert.match(list, /^shop +[0-9a-f]{64} +added +1 +max_connections = 3$/m);
-    assert.match(list, /^default +dev-key +configured +0 /m);
+    assert.match(list, /^1 +dev-key +configured +0 /m);
     assert.doesNotMatch(list, /^old /m);
     assert.ok(!list.includes(shop.secret));
     assert.ok((await app(dir, 'list', '--secrets')).includes(shop.secret));
@@ -121,7 +121,7 @@ fanwireTest('without a node the command works on its store, and the node has it 
   await assert.rejects(add(dir, 'other', '--key', 'shop-key'), /another app has the same id or key/);
   await withNode({ dir }, async (server) => {
     await connected(client(server, { app: shop }));
-    await assert.rejects(app(dir, 'remove', 'default'), /stands in the configuration/);
+    await assert.rejects(app(dir, 'remove', '1'), /stands in the configuration/);
     await assert.rejects(app(dir, 'remove', 'nobody'), /no app with this id/);
     await assert.rejects(add(dir, 'a/b'), /`id` is made of letters/);
   });

@@ -10,7 +10,7 @@ import { TARGET, channel, eventually, freePort, start } from '../support/server.
 
 const CHROMIUM = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-const APP = { id: 'default', key: 'dev-key', secret: 'dev-secret' };
+const APP = { id: '1', key: 'dev-key', secret: 'dev-secret' };
 const here = TARGET === 'fanwire' ? test : (name) => test(name, { skip: 'fanwire only: nchan has no page of its own' }, () => {});
 
 const server = useServer({}, { only: true });

@@ -250,7 +250,7 @@ pusherTest('a wrong signature: 401', async () => {
 fanwireTest('a wrong signature is told with what should have been signed', async () => {
   const body = JSON.stringify(event());
   const answer = await post(body, { signature: 'f'.repeat(64) });
-  assert.match(answer.text, /^Invalid signature: you should have sent HmacSHA256Hex\("POST(?:\n|\\n)\/apps\/default\/events(?:\n|\\n)auth_key=dev-key&auth_timestamp=\d+&auth_version=1\.0&body_md5=[0-9a-f]{32}", your_secret_key\), but you sent "f{64}"/);
+  assert.match(answer.text, /^Invalid signature: you should have sent HmacSHA256Hex\("POST(?:\n|\\n)\/apps\/1\/events(?:\n|\\n)auth_key=dev-key&auth_timestamp=\d+&auth_version=1\.0&body_md5=[0-9a-f]{32}", your_secret_key\), but you sent "f{64}"/);
   assert.doesNotMatch(answer.text, new RegExp(APP.secret));
 });
 

@@ -63,7 +63,7 @@ pushiTest('in development anybody may make apps; else nobody but who is told to'
 
 pushiTest('a key of any length is found at the end of a path', async () => {
   const node = await start();
-  const app = { id: 'default', key: 'dev-key', secret: 'dev-secret' };
+  const app = { id: '1', key: 'dev-key', secret: 'dev-secret' };
   try {
     const client = await Client.connect(node, { app });
     const name = channel('private-');

@@ -108,7 +108,7 @@ fn a_node_that_stops_sends_clients_elsewhere() {
     let mut world = node(1);
     let client = world.open(0, 0);
     world.drain();
-    assert!(matches!(world.connections[client].end, Some(End::WebSocket(4200, _))));
+    assert!(matches!(world.connections[client].end, Some(End::WebSocket(1001, _))));
     assert_eq!(world.left(), [0; 5]);
 }
 

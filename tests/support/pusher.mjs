@@ -7,7 +7,7 @@ import { http } from './raw.mjs';
 import { TARGET, eventually, start } from './server.mjs';
 
 /** The app that is there without any configuration. */
-export const APP = { id: 'default', key: 'dev-key', secret: 'dev-secret' };
+export const APP = { id: '1', key: 'dev-key', secret: 'dev-secret' };
 
 /** A second app, for tests that configure their own. */
 export const OTHER = { id: 'other', key: 'other-key', secret: 'other-secret' };

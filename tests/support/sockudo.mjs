@@ -3,7 +3,7 @@
 
 const seconds = (text, otherwise) => (text === undefined ? otherwise : Math.max(1, parseFloat(text)));
 
-export function sockudoConfig({ port, apps = [{ id: 'default', key: 'dev-key', secret: 'dev-secret' }], pusher = {} }) {
+export function sockudoConfig({ port, apps = [{ id: '1', key: 'dev-key', secret: 'dev-secret' }], pusher = {} }) {
   const appToml = (app) => `[[app_manager.array.apps]]
 id = ${JSON.stringify(app.id)}
 key = ${JSON.stringify(app.key)}

@@ -1,4 +1,4 @@
-//! A small Pusher server with presence channels, to test the scenario against: right, or flawed in one way.
+//! A small Pusher server with presence channels, and public ones where nothing happens, to test scenarios against: right, or flawed in one way.
 
 use crate::frame;
 use crate::http;
@@ -123,7 +123,10 @@ impl Node {
 
     fn add(&self, stream: &TcpStream, socket_id: &str, data: &Value) {
         let channel = data["channel"].as_str().unwrap().to_owned();
-        let channel_data = data["channel_data"].as_str().unwrap();
+        let Some(channel_data) = data["channel_data"].as_str() else {
+            let event = "pusher_internal:subscription_succeeded";
+            return tell(stream, &json!({ "event": event, "channel": channel, "data": "{}" }));
+        };
         if data["auth"] != channel_auth(&self.app, socket_id, &channel, Some(channel_data)) {
             let error = json!({ "code": 4009, "message": "Invalid signature" });
             return tell(stream, &json!({ "event": "pusher:error", "data": error }));

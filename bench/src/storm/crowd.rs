@@ -506,6 +506,22 @@ mod tests {
     }
 
     #[test]
+    fn a_dialect_s_clients_are_there_when_they_are_subscribed() {
+        use crate::presence::server::{Flaw, start};
+        use crate::wire::{App, Dialect};
+        let app = App::default();
+        let wire = Wire::of(Dialect::Pusher, "bench", &app);
+        let ask = Ask { path: String::new(), resume: false, wire: Some(wire) };
+        let mut crowd = Crowd::new(start(Flaw::None, &app), 8, 2, 3).unwrap();
+        for _ in 0..2 {
+            let surge = crowd.surge(&ask, &Book::new(7, 64)).unwrap();
+            assert_eq!((surge.latencies.len(), surge.refusals()), (8, 0));
+            crowd.check_nothing_left(&ask, &Book::new(7, 64)).unwrap();
+            crowd.cut();
+        }
+    }
+
+    #[test]
     fn a_replay_with_a_gap_or_a_double_fails_the_run() {
         let ask = Ask { path: "/sub/test".to_owned(), resume: true, wire: None };
         let mut book = Book::new(7, 64);

@@ -576,7 +576,7 @@ impl<'a> Play<'a> {
     fn end(&mut self) {
         if self.published.len() % 2 == 1 {
             self.world.drain();
-            self.clients.iter_mut().for_each(|client| _ = client.excused.insert(4200));
+            self.clients.iter_mut().for_each(|client| _ = client.excused.insert(1001));
             self.observe();
         }
         assert!(self.clients.iter().all(|client| self.world.connections[client.number].is_quiet()));

@@ -23,19 +23,22 @@ pub fn app_key(path_raw: &str) -> Option<Cow<'_, str>> {
 /// # Errors
 /// The code to refuse the client with.
 pub fn protocol(target: &Target<'_>) -> Result<u8, Code> {
-    let Some(text) = target.arg("protocol").filter(|text| !text.is_empty()) else { return Ok(PROTOCOL) };
-    let version: u32 = text.parse().map_err(|_| Code::BadVersion)?;
-    u8::try_from(version)
+    u8::try_from(version(target)?)
         .ok()
         .filter(|version| (PROTOCOL_OLDEST..=PROTOCOL).contains(version))
         .ok_or(Code::UnsupportedProtocol)
 }
 
-/// Whether a client has to get a `pusher:error` before it is closed with a code: that of an old version, whether the
-/// node speaks that or not.
+/// Whether a client has to get a `pusher:error` before it is closed with a code; also if its version is not spoken.
 pub fn wants_error_event(target: &Target<'_>) -> bool {
-    let version = target.arg("protocol").and_then(|text| text.parse::<u32>().ok());
-    version.is_some_and(|version| version < PROTOCOL_CLOSE_CODES)
+    version(target).is_ok_and(|version| version < PROTOCOL_CLOSE_CODES)
+}
+
+fn version(target: &Target<'_>) -> Result<u32, Code> {
+    let Some(text) = target.arg("protocol").filter(|text| !text.is_empty()) else {
+        return Ok(PROTOCOL.into());
+    };
+    text.parse().map_err(|_| Code::BadVersion)
 }
 
 /// The name of a connection, which back ends sign and exclude: `digits.digits` (trap 2).
@@ -105,9 +108,15 @@ mod tests {
         ] {
             assert_eq!(version(query), expected, "{query}");
         }
-        let wants = |query: &str| wants_error_event(&Target::parse(&format!("/app/k{query}")));
-        assert!(wants("?protocol=5") && wants("?protocol=1"));
-        assert!(["", "?protocol=6", "?protocol=7", "?protocol=x"].iter().all(|query| !wants(query)));
+        for (query, expected) in [
+            ("", false),
+            ("?protocol=6", false),
+            ("?protocol=5", true),
+            ("?protocol=3", true),
+            ("?protocol=x", false),
+        ] {
+            assert_eq!(wants_error_event(&Target::parse(&format!("/app/k{query}"))), expected, "{query}");
+        }
     }
 
     #[test]

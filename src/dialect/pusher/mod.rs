@@ -31,11 +31,12 @@ mod signin;
 pub mod webhook;
 
 use crate::channel::{Announcement, Answer, Ended, KeyHasher, SessionId};
-use crate::dialect::Context;
 use crate::dialect::session::Message;
+use crate::dialect::{Action, Context};
 use crate::limits::{PUSHER_ACTIVITY_TIMEOUT_S, PUSHER_PONG_TIMEOUT_MS, PusherLimits};
 use crate::wire::http::request::Request;
 use crate::wire::json;
+use crate::wire::ws::close;
 
 /// What the dialect is told to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,10 +171,12 @@ impl Pusher {
         }
     }
 
-    /// The node stops: clients come back at once, to another node. A back end's request is still answered.
+    /// The node stops. pusher-js comes back after a second; after 4200 it would come at once, and one that finds nobody
+    /// yet (the node is being restarted) waits 15 s before it tries again. A back end's request is still answered.
     pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
         if let State::Client(_) = &session.0 {
-            client::close(cx, codes::Code::Reconnect);
+            let reason = "The server is going away.";
+            cx.act(Action::CloseWebSocket { code: close::GOING_AWAY, reason });
         }
     }
 }

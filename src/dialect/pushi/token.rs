@@ -117,7 +117,7 @@ pub fn policy() -> Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::Position;
+    use crate::channel::{ChannelKey, KeyHasher, Position};
     use proptest::prelude::*;
 
     fn noted(message: Message, at_ms: u64) -> Arc<Publication> {
@@ -147,6 +147,41 @@ mod tests {
         notes.push(noted(token.end(), 20));
         assert_eq!(token.state(&notes, at(20)), State::Unknown);
         assert_eq!(other.state(&notes, at(20)), State::Good);
+    }
+
+    /// What a home still has of a token's set, `later_ms` after everything in `notes` was filed.
+    fn filed(notes: impl IntoIterator<Item = Message>, later_ms: u64) -> Vec<Arc<Publication>> {
+        use crate::channel::command::{Answer, Command, Effect, ReplyTo, ShardSet};
+        let (key, policy) = (ChannelKey::new(&KeyHasher::new(1), 0, b"", b"set"), Arc::new(policy()));
+        let mut home = crate::channel::core::Home::new(Default::default());
+        let mut effects = Vec::new();
+        for message in notes {
+            let command = Command::Publish { message, policy: policy.clone(), create: true };
+            home.apply(&key, command, ReplyTo::default(), at(1), ShardSet::default(), &mut effects);
+        }
+        effects.clear();
+        let ask = super::super::client::glance(&policy, policy.max_messages);
+        let command = Command::Subscribe(Box::new(ask));
+        home.apply(&key, command, ReplyTo::default(), at(1 + later_ms), ShardSet::default(), &mut effects);
+        effects
+            .into_iter()
+            .find_map(|effect| match effect {
+                Effect::Answer { answer: Answer::Subscribed(found), .. } => Some(found.backlog),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn tokens_expire_after_31_days_and_the_oldest_of_a_set_make_room() {
+        let token = Token::new(3, [1, 2, 3, 4]);
+        let day_ms = 24 * 3_600_000;
+        assert_eq!(token.state(&filed([token.note()], 31 * day_ms - 1), at(1)), State::Good);
+        assert_eq!(token.state(&filed([token.note()], 31 * day_ms), at(1)), State::Unknown);
+        let others = |count: u32| (0..count).map(|n| Token::new(3, [1, 2, u64::from(n) << 32, 4]).note());
+        let with = |count| filed(std::iter::once(token.note()).chain(others(count)), 1);
+        assert_eq!(token.state(&with(PUSHI_TOKENS_PER_SET - 1), at(1)), State::Good);
+        assert_eq!(token.state(&with(PUSHI_TOKENS_PER_SET), at(1)), State::Unknown);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Locations as compiled: whose path it is, which channels a request means, and under which rules.
 
-use crate::channel::{self, ChannelKey, KeyCache, KeyHasher, Policy, PresenceLimits};
+use crate::channel::{self, ChannelKey, HIDDEN_APP, KeyCache, KeyHasher, Policy, PresenceLimits};
 use crate::dialect::relay::form::Variant;
 use crate::dialect::relay::settings::{
     self, AllowOrigin, ChannelIdOverflow, DEFAULT_STORE, Flavour, LocationMethods, LocationSettings,
@@ -102,6 +102,9 @@ pub struct Channels {
     /// Their group, empty for none.
     pub group: Vec<u8>,
 }
+
+// A store is no hidden side of an app, and no app that there can be.
+const _: () = assert!(limits::RELAY_STORES & HIDDEN_APP == 0 && limits::RELAY_STORES > HIDDEN_APP);
 
 /// What names of channels begin with that other dialects let nobody have without a signature (pusher.md section 5,
 /// pushi.md section 7), or that they keep for themselves.

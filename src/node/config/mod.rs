@@ -27,6 +27,8 @@ use crate::dialect::relay::settings::RelaySettings;
 use crate::dialect::{pusher, pushi};
 use crate::limits;
 
+/// Id of the development app: PyPI's `pusher` and npm's `forURL` take digits only.
+pub const DEVELOPMENT_ID: &str = "1";
 /// Key of the development app.
 pub const DEVELOPMENT_KEY: &str = "dev-key";
 /// Secret of the development app.
@@ -252,9 +254,12 @@ impl Default for StoreSettings {
     }
 }
 
-/// The app `default` with the well-known keys. Its clients may send events: somebody tries things out.
+/// The app with the well-known keys. Its clients may send events: somebody tries things out.
 pub fn development_app() -> AppSettings {
-    AppSettings { client_events: true, ..AppSettings::new("default", DEVELOPMENT_KEY, DEVELOPMENT_SECRET) }
+    AppSettings {
+        client_events: true,
+        ..AppSettings::new(DEVELOPMENT_ID, DEVELOPMENT_KEY, DEVELOPMENT_SECRET)
+    }
 }
 
 /// Whether anybody can know the keys of an app.

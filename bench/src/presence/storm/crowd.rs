@@ -235,7 +235,7 @@ impl Crowd {
                 seat.send(&seat.request)?;
             }
             self.wait(Duration::from_millis(100), &mut phase)?;
-            watchdog::at(self.done);
+            watchdog::at(phase.lists.0 as usize);
             self.check_progress(&mut progress, &phase, who.len())?;
         }
         phase.stop(&watch)?;
