@@ -10,13 +10,13 @@ fn read(text: &str) -> Result<Loaded, Vec<String>> {
 
 /// Each text is refused with exactly one mistake that begins like this.
 const MISTAKES: &[(&str, &str)] = &[
-    ("[[webhook]]\napp = \"default\"", "f.toml:1:1: a webhook needs `url`"),
+    ("[[webhook]]\napp = \"1\"", "f.toml:1:1: a webhook needs `url`"),
     ("webhook = 1", "f.toml:1:11: `webhook` may stand several times: write [[webhook]]"),
     ("webhook = [1]", "f.toml:1:12: a webhook needs a table, found an integer"),
     ("[[webhook]]\nurl = \"https://a/\"", "f.toml:2:7: https is not supported for hooks"),
     (
-        "[[webhook]]\nurl = \"http://a/\"\napp = \"defalt\"",
-        "f.toml:3:7: there is no app `defalt` (did you mean `default`?)",
+        "[[webhook]]\nurl=\"http://a/\"\napp = \"shpo\"\n[[app]]\nid=\"shop\"\nkey=\"k\"\nsecret=\"s\"",
+        "f.toml:3:7: there is no app `shpo` (did you mean `shop`?)",
     ),
     ("development = false\n[[webhook]]\nurl = \"http://a/\"", "f.toml:2:1: there is no app whose events"),
     (
@@ -72,7 +72,7 @@ fn web_hooks_are_read_with_their_defaults() {
 
 #[test]
 fn what_is_printed_loads_again_to_the_same_values() {
-    let text = "[[webhook]]\nurl=\"http://a/?b\"\nbatch=false\n[[webhook]]\nurl=\"http://c\"\napp=\"default\"\n\
+    let text = "[[webhook]]\nurl=\"http://a/?b\"\nbatch=false\n[[webhook]]\nurl=\"http://c\"\napp=\"1\"\n\
                  events=[\"channel_vacated\"]\nchannel_prefix=\"\\\"\"\nchannel_suffix=\"-\"";
     let loaded = read(text).unwrap();
     let printed = print(&loaded);

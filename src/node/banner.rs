@@ -1,6 +1,6 @@
 //! What a freshly started node says: where it is, and three lines to copy.
 
-use super::config::Config;
+use super::config::{Config, DEVELOPMENT_ID, DEVELOPMENT_KEY, DEVELOPMENT_SECRET};
 use crate::shard::listen::Place;
 use std::fmt::Write;
 
@@ -29,6 +29,7 @@ pub fn text(config: &Config, places: &[Place], driver: &str) -> String {
             out,
             "\n  live page   http://{address}/\n  subscribe   curl -N -H 'Accept: text/event-stream' http://{address}/sub/news\n  \
              publish     curl -d 'hello' http://{address}/pub/news\n  \
+             pusher      app {DEVELOPMENT_ID}, key {DEVELOPMENT_KEY}, secret {DEVELOPMENT_SECRET} (Pushi: the same)\n  \
              load-test   cargo run --release -p fanwire-bench\n\n  \
              Development mode: loopback only, well-known keys. `fanwire check --config FILE` checks a configuration\n  \
              for production; `fanwire doctor` checks this machine.\n"

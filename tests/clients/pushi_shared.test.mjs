@@ -56,6 +56,30 @@ pushiTest('members of a presence channel see each other, whichever protocol they
   await pushi.close();
 });
 
+pushiTest('what is kept for a user is for nobody else: to Pusher a personal channel would be public', async () => {
+  const [name, who] = [channel(), `u${channel()}`];
+  const personal = `personal-${who}`;
+  const rest = await Rest.login(node);
+  await rest.ok('POST', '/subscriptions', { user_id: who, event: name });
+  const pusher = await Peer.open(node, { app: APP });
+  pusher.send('pusher:subscribe', { channel: personal });
+  await pusher.take((frame) => frame.event === 'pusher_internal:subscription_succeeded', 'the subscription');
+  const stream = await open(node, 'GET', `/sub/${personal}`, { headers: { Accept: 'text/event-stream' } });
+  assert.equal((await stream.head()).status, 403);
+  stream.destroy();
+
+  await rest.publish({ data: 'for the user', event: 'secret', channel: name });
+  await rest.publish({ data: 'for the user', event: 'secret', channel: personal });
+  await trigger(node, personal, 'open', 'for all', {}, APP);
+  const frame = await pusher.take(({ channel: at }) => at === personal, 'an event');
+  assert.equal(frame.event, 'open', 'nothing came before it');
+  const client = await Client.connect(node);
+  const { events } = await client.subscribe(personal);
+  assert.deepEqual(events.map((event) => event.data.event), ['secret', 'secret'], 'and the user has what is kept');
+  await client.close();
+  pusher.ws.terminate();
+});
+
 /** A sequence of numbers from a seed. */
 const chance = (seed) => () => {
   seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648;

@@ -12,8 +12,8 @@
 //!
 //! # What is kept where
 //! Events are the stored publications of their channel. A user's are those of the channel `personal-USER`, where each
-//! event of a channel that the user is subscribed to is filed when it is published; those of an app are in a channel of
-//! its hidden side ([`Pushi::hidden`]), which no dialect gives a name to, and so are session tokens.
+//! event of a channel that the user is subscribed to is filed when it is published. Those channels, the events of an app
+//! and session tokens are on the app's hidden side ([`Pushi::hidden`]), where no other dialect comes.
 //!
 //! # Beside other dialects
 //! - Publications of others are events: with the publisher's event name or `message`, their payload as text, and an id
@@ -164,7 +164,11 @@ impl Pushi {
         }
     }
 
+    /// The channel of this name. Personal ones are on the hidden side: to other dialects they would be public.
     fn key(&self, app: &App, name: &str) -> Arc<ChannelKey> {
+        if name::Kind::of(name) == name::Kind::Personal {
+            return self.hidden(app.number, name);
+        }
         ChannelKey::new(&self.hasher, app.number, b"", name.as_bytes())
     }
 

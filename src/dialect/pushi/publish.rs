@@ -86,7 +86,10 @@ impl Pushi {
         earlier: &[(Arc<ChannelKey>, Position)],
         tag: u16,
     ) -> (Arc<ChannelKey>, Sent) {
-        let key = cx.keys.key(&self.hasher, app.number, b"", channel.as_bytes());
+        let key = match name::Kind::of(channel) {
+            name::Kind::Personal => self.key(app, channel),
+            _ => cx.keys.key(&self.hasher, app.number, b"", channel.as_bytes()),
+        };
         // Several events may be published within one call.
         let mut random = Random(cx.random ^ u64::from(tag) << 32);
         let kept = outgoing.persist.then(|| Kept::new([random.next(), random.next()], cx.now.unix_ms));
