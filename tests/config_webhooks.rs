@@ -15,8 +15,8 @@ const MISTAKES: &[(&str, &str)] = &[
     ("webhook = [1]", "f.toml:1:12: a webhook needs a table, found an integer"),
     ("[[webhook]]\nurl = \"https://a/\"", "f.toml:2:7: https is not supported for hooks"),
     (
-        "[[webhook]]\nurl=\"http://a/\"\napp = \"shpo\"\n[[app]]\nid=\"shop\"\nkey=\"k\"\nsecret=\"s\"",
-        "f.toml:3:7: there is no app `shpo` (did you mean `shop`?)",
+        "[[webhook]]\nurl=\"http://a/\"\napp = \"custmers\"\n[[app]]\nid=\"customers\"\nkey=\"k\"\nsecret=\"s\"",
+        "f.toml:3:7: there is no app `custmers` (did you mean `customers`?)",
     ),
     ("development = false\n[[webhook]]\nurl = \"http://a/\"", "f.toml:2:1: there is no app whose events"),
     (
