@@ -1,7 +1,9 @@
 //! The WebSocket handshake of a request, for every dialect.
 
+use crate::dialect::http::{Http, finish};
+use crate::dialect::{Action, Context, SlowConsumer, Upgrade};
 use crate::wire::http::request::Request;
-use crate::wire::http::response::Response;
+use crate::wire::http::response::{self, Response};
 use crate::wire::ws::{deflate, handshake};
 use bytes::Bytes;
 
@@ -33,4 +35,24 @@ pub fn refused(refusal: &handshake::Refusal) -> Response {
     let body = Bytes::from(format!("{}\n", refusal.reason));
     let answer = Response::new(refusal.status).body("text/plain", body);
     if refusal.tell_version { answer.header("Sec-WebSocket-Version", handshake::VERSION) } else { answer }
+}
+
+/// Takes a handshake without subprotocol and extension, or answers why not. Tells whether the connection goes on as a
+/// WebSocket, which is pinged after `ping_interval_ms` (0: never) and closed when the peer does not keep up.
+pub fn open(cx: &mut Context<'_>, request: &Request<'_>, ping_interval_ms: u32) -> bool {
+    let accepted = match negotiate(request, &[], None) {
+        Ok(accepted) => accepted,
+        Err(refusal) => {
+            cx.refused("handshake", refusal.reason);
+            finish(cx, Http::of(request), &refused(&refusal), &[]);
+            return false;
+        }
+    };
+    let mut head = Vec::with_capacity(192);
+    response::put_status_line(&mut head, 101);
+    accepted.write_headers(&[], &mut head);
+    head.extend_from_slice(b"\r\n");
+    cx.send(head);
+    cx.act(Action::Upgrade(Upgrade { deflate: None, ping_interval_ms, slow: SlowConsumer::Close }));
+    true
 }

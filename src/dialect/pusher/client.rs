@@ -18,12 +18,10 @@ use crate::channel::{
     Roster, SessionId, User,
 };
 use crate::dialect::app::{App, Connected};
-use crate::dialect::http::{Http, finish};
 use crate::dialect::session::Message;
-use crate::dialect::{Action, Context, Form, SlowConsumer, Upgrade, upgrade};
+use crate::dialect::{Action, Context, Form, upgrade};
 use crate::limits::{PUSHER_RENEWED_EVENTS, PUSHER_REPEATS_WAITING, PUSHER_ROUND_TRIP_MS, PusherLimits};
 use crate::wire::http::request::Request;
-use crate::wire::http::response;
 use crate::wire::ws::close;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -64,21 +62,10 @@ pub fn send(cx: &mut Context<'_>, write: impl FnOnce(&mut Vec<u8>)) {
 impl Pusher {
     /// A client shakes hands. What is wrong with it is said by a close code, for that is what clients understand.
     pub(super) fn open(&self, cx: &mut Context<'_>, request: &Request<'_>, key: &str) -> State {
-        let accepted = match upgrade::negotiate(request, &[], None) {
-            Ok(accepted) => accepted,
-            Err(refusal) => {
-                cx.refused("handshake", refusal.reason);
-                finish(cx, Http::of(request), &upgrade::refused(&refusal), &[]);
-                return State::Over;
-            }
-        };
-        let mut head = Vec::with_capacity(192);
-        response::put_status_line(&mut head, 101);
-        accepted.write_headers(&[], &mut head);
-        head.extend_from_slice(b"\r\n");
-        cx.send(head);
         // The protocol has pings of its own, which clients written in JavaScript can see.
-        cx.act(Action::Upgrade(Upgrade { deflate: None, ping_interval_ms: 0, slow: SlowConsumer::Close }));
+        if !upgrade::open(cx, request, 0) {
+            return State::Over;
+        }
         let target = request.target_parts();
         let admitted = handshake::protocol(&target).and_then(|_| admit(cx, key));
         match admitted {

@@ -12,14 +12,12 @@ use super::{Pushi, State, form};
 use crate::channel::command::{Class, Command, Start, Subscribe as Ask, Subscribed};
 use crate::channel::{Answer, ChannelKey, Concurrency, Ended, Policy, Publication, Roster, SessionId, User};
 use crate::dialect::app::{App, Connected};
-use crate::dialect::http::{Http, finish};
 use crate::dialect::session::Message;
-use crate::dialect::{Action, Context, Form, SlowConsumer, Upgrade, upgrade};
+use crate::dialect::{Action, Context, Form, upgrade};
 use crate::limits::{
     PUSHI_EVENTS_PER_ANSWER, PUSHI_FRAMES_WAITING, PUSHI_PING_MS, PUSHI_QUESTIONS, PUSHI_WAITING_BYTES,
 };
 use crate::wire::http::request::Request;
-use crate::wire::http::response;
 use crate::wire::ws::close;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -68,22 +66,10 @@ pub(super) enum Question {
 impl Pushi {
     /// A client shakes hands. One that knows no key of ours is told nothing for now (trap 15).
     pub(super) fn open(&self, cx: &mut Context<'_>, request: &Request<'_>) -> State {
-        let accepted = match upgrade::negotiate(request, &[], None) {
-            Ok(accepted) => accepted,
-            Err(refusal) => {
-                cx.refused("handshake", refusal.reason);
-                finish(cx, Http::of(request), &upgrade::refused(&refusal), &[]);
-                return State::Over;
-            }
-        };
-        let mut head = Vec::with_capacity(192);
-        response::put_status_line(&mut head, 101);
-        accepted.write_headers(&[], &mut head);
-        head.extend_from_slice(b"\r\n");
-        cx.send(head);
-        let slow = SlowConsumer::Close;
         // The protocol has no heartbeats; browsers answer these pings by themselves (trap 16).
-        cx.act(Action::Upgrade(Upgrade { deflate: None, ping_interval_ms: PUSHI_PING_MS, slow }));
+        if !upgrade::open(cx, request, PUSHI_PING_MS) {
+            return State::Over;
+        }
         let app = cx.apps.by_key(handshake::app_key(request.target)).filter(|app| app.settings.enabled);
         let connected = match app.map(App::connect) {
             Some(None) => {
