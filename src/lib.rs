@@ -11,6 +11,8 @@
 //! - A **dialect** is one protocol. A **form** is one way to put a publication on the wire; a **frame** is the bytes
 //!   of one publication in one form, shared by every connection that uses the form.
 //! - A **hook** is an HTTP call from the node to a back end.
+//! - An **app** is a tenant with channels of its own; a **user** is who a client of it says it is. A channel is the same
+//!   one in every dialect of its app.
 //!
 //! # Layers
 //! Imports go down only. `tests/house.rs` reads the sources and fails on one that does not.
