@@ -391,7 +391,7 @@ fn policy(settings: &LocationSettings) -> Policy {
         min_messages: settings.min_messages,
         message_timeout_ms: settings.message_timeout_ms,
         channel_timeout_ms: settings.channel_timeout_ms,
-        max_bytes: u64::MAX,
+        max_bytes: if settings.buffer_bytes == 0 { u64::MAX } else { settings.buffer_bytes },
         durable: settings.durable,
         delete_oldest_received: settings.delete_oldest_received,
         group_limits: settings.group_limits.map(group_limits),

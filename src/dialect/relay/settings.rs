@@ -333,6 +333,8 @@ pub struct LocationSettings {
     pub first_message: FirstMessage,
     /// Stored messages per channel, at most. 0 stores none.
     pub buffer_messages: u32,
+    /// Bytes of stored messages per channel, at most, the newest one aside; 0 is any number.
+    pub buffer_bytes: u64,
     /// Stored messages that outlive `message_timeout_ms`.
     pub min_messages: u32,
     /// Age at which stored messages go.
@@ -436,6 +438,7 @@ impl LocationSettings {
             allow_credentials: true,
             first_message: FirstMessage::Oldest,
             buffer_messages: limits::RELAY_BUFFER_MESSAGES,
+            buffer_bytes: 0,
             min_messages: 0,
             message_timeout_ms: limits::RELAY_MESSAGE_TIMEOUT_MS,
             store_messages: true,

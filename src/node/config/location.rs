@@ -51,6 +51,7 @@ keys! {
     allow_credentials: l => Borrowed(&mut l.allow_credentials);
     first_message: l => Borrowed(&mut l.first_message);
     buffer_messages: l => Count(&mut l.buffer_messages, 0..=U32);
+    buffer_bytes: l => Size(&mut l.buffer_bytes, 0..=u64::MAX >> 1);
     min_messages: l => Count(&mut l.min_messages, 0..=U32);
     message_timeout: l => Millis(&mut l.message_timeout_ms, 0..=NODE_DURATION_MS_MAX);
     store_messages: l => Borrowed(&mut l.store_messages);

@@ -123,6 +123,8 @@ fn no_cache_skips_what_is_stored_where_allowed() {
 fn what_is_gone_does_not_stop_anybody() {
     let mut rig = filled(NCHAN, |l| l.buffer_messages = 2);
     assert_eq!(got(&mut rig, "/sub/a", &[("Last-Event-ID", "1795257022:0")]), "m2");
+    let mut small = filled(NCHAN, |l| l.buffer_bytes = 1);
+    assert_eq!(got(&mut small, "/sub/a", &[("Last-Event-ID", "1795257022:0")]), "m3", "the newest stays");
     rig.wait_ms(3_700_000);
     assert_eq!(got(&mut rig, "/sub/a", &[("Last-Event-ID", "1795257022:0")]), "waits", "expired");
     assert_eq!(rig.publish("a", "m4"), 201);
