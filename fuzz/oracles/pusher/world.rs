@@ -355,6 +355,9 @@ impl World {
                 Action::Close => self.finish(number, End::Close),
                 Action::CloseWebSocket { code, reason } => self.finish(number, End::WebSocket(code, reason)),
                 Action::Upgrade(_) => connection.upgraded = true,
+                Action::Command { .. } | Action::Subscribe { .. } if !connection.is_open() => {
+                    panic!("asked after its end: {action:?}");
+                }
                 Action::Command { key, command, tag } => self.command(shard, key, command, from(tag)),
                 Action::Tell { key, command } => {
                     self.command(shard, key, command, ReplyTo { shard: shard as u16, token: NOBODY });

@@ -237,6 +237,9 @@ impl Client {
                 at += 1;
                 continue;
             }
+            if is_over(cx) {
+                return; // by one of those before
+            }
             if let Some(Waiting { text, .. }) = self.waiting.remove(at) {
                 self.waiting_bytes -= text.len();
                 self.on_text(pushi, cx, &text, false);
@@ -438,13 +441,13 @@ impl Client {
         let Some(sub) = self.channels.tagged(tag) else { return };
         sub.from = Some(subscribed.last);
         let (name, role, renewed) = (sub.name().to_owned(), sub.role, sub.renewed);
+        if let Some(users) = &subscribed.users {
+            self.meet_all(pushi, cx, tag, users);
+        }
         match role {
             Role::Asked if !renewed => reply(cx, Reply::Subscribed, &name, subscribed.users.as_ref(), &[]),
             Role::Alias(personal) if !renewed => self.on_alias(pushi, cx, personal),
             _ => {}
-        }
-        if let Some(users) = &subscribed.users {
-            self.meet_all(pushi, cx, tag, users);
         }
         self.go_on(pushi, cx, &name);
     }
@@ -561,6 +564,11 @@ fn bad(cx: &mut Context<'_>, error: BadFrame) {
 
 pub(super) fn not_subscribed(cx: &mut Context<'_>) {
     fail(cx, close::POLICY, "pushi_not_subscribed", "not subscribed");
+}
+
+/// Whether this call has ended the connection: nothing of the client counts from then on.
+fn is_over(cx: &Context<'_>) -> bool {
+    cx.actions.iter().any(|action| matches!(action, Action::CloseWebSocket { .. }))
 }
 
 /// Ends the connection, which is all that can be said (section 3).
