@@ -68,13 +68,13 @@ impl World {
         number
     }
 
-    /// Forgets what is kept for ever: events of these channels and of the app, and a back end's session.
+    /// Forgets what is kept for ever: events of these channels, of the app and of the user `u1`, and a back end's session.
     pub fn forget<'c>(&mut self, token: &str, channels: impl Iterator<Item = &'c str>) {
         let token = Token::parse(token).expect("a token").channel();
         for name in channels {
             self.tell(0, 0, name, Command::Delete);
         }
-        for name in ["pushi-events", &token] {
+        for name in ["pushi-events", "personal-u1", &token] {
             self.tell(0, HIDDEN_APP, name, Command::Delete);
         }
         self.settle();
