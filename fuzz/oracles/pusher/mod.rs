@@ -1,5 +1,6 @@
 //! What the oracles of Pusher and Pushi share: a node without sockets, and the ends of its wires.
 
+mod connection;
 pub mod ends;
 pub mod model;
 mod nobody;

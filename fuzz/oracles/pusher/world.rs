@@ -1,6 +1,7 @@
 //! A node without sockets: sessions of Pusher and, where it is wanted, of Pushi, and homes, members and mailboxes of several shards in one thread, wired
 //! as the node wires them. Mail waits until a shard has its turn.
 
+pub use super::connection::{Connection, End};
 use super::nobody::{Nothing, Others};
 use fanwire::channel::core::Home;
 use fanwire::channel::hook::HookCall;
@@ -88,40 +89,6 @@ enum Work {
         token: Token,
         answer: Answer,
     },
-}
-
-/// One connection.
-#[derive(Default)]
-pub struct Connection {
-    pub shard: usize,
-    pub(super) session: Option<Session>,
-    exchange: u16,
-    pub(super) subs: Vec<(u32, Subscription)>,
-    /// What was put on its wire and not looked at yet.
-    pub(super) out: VecDeque<Vec<u8>>,
-    /// How the last exchange ended.
-    pub end: Option<End>,
-    /// As the session asked, monotonic milliseconds.
-    pub deadline: u64,
-    /// It was made a WebSocket.
-    pub upgraded: bool,
-    /// When a ping or pong of RFC 6455 came last, monotonic milliseconds.
-    pub heard_ms: u64,
-    /// As the client was told.
-    pub socket_id: String,
-}
-
-/// How an exchange ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The connection goes on.
-    Done,
-    /// Closed by the node.
-    Close,
-    /// With this close frame.
-    WebSocket(u16, &'static str),
-    /// The peer is gone.
-    HungUp,
 }
 
 const NOBODY: Token = Token { slot: u32::MAX, generation: u32::MAX, tag: 0 };
@@ -527,11 +494,14 @@ impl World {
         let mut by_session = Vec::new();
         for group in self.shards[shard].members.groups(key) {
             let members = group.members.iter().filter(|m| except.is_none_or(|id| id.slot() != m.slot));
-            if encode::is_by_session(group.form, publication) {
-                by_session.extend(members.filter(|_| group.class == Class::Stream).copied());
+            let is_session = group.form.is_session();
+            let frame = (!is_session).then(|| encoder.frame(group.form, Some(key), publication));
+            let Some(frame) = frame.filter(|frame| !frame.is_empty()) else {
+                if group.class == Class::Stream && encode::is_by_session(group.form, publication) {
+                    by_session.extend(members.copied());
+                }
                 continue;
-            }
-            let frame = encoder.frame(group.form, Some(key), publication);
+            };
             members.for_each(|member| self.connections[member.slot as usize].put(&frame));
         }
         self.shards[shard].encoder = Some(encoder);
@@ -584,24 +554,6 @@ impl World {
                     dialects.on_ended(cx, session, tag, reason);
                 });
             }
-        }
-    }
-}
-
-impl Connection {
-    /// Whether its session goes on.
-    pub fn is_open(&self) -> bool {
-        self.end.is_none()
-    }
-
-    /// Whether nothing came since the last look.
-    pub fn is_quiet(&self) -> bool {
-        self.out.is_empty()
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        if self.end.is_none() {
-            self.out.push_back(bytes.to_vec());
         }
     }
 }

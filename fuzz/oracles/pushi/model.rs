@@ -13,7 +13,8 @@ pub struct Wanted {
 /// An answer that a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    Subscribed,
+    /// As whom, where it is a member.
+    Subscribed(Option<&'static str>),
     Unsubscribed,
     Latest,
 }
@@ -30,8 +31,10 @@ pub struct Client {
     pub channels: BTreeMap<&'static str, Wanted>,
     /// Answers to come, by channel.
     pub owed: BTreeMap<String, VecDeque<Reply>>,
-    /// Users of the channels, as far as it was told.
+    /// Users of the channels, as far as it was told; of those that it is a member of, always.
     pub views: BTreeMap<String, BTreeSet<String>>,
+    /// Channels of which it is a member, as it was told.
+    pub memberships: BTreeSet<String>,
     /// Events that it got, by number and channel.
     pub seen: BTreeSet<(usize, String)>,
     /// What the last `latest` said: numbers, newest first.
@@ -67,27 +70,35 @@ impl Client {
     }
 
     /// It was answered about a channel.
-    pub fn on_reply(&mut self, channel: &str, reply: Reply, data: &Value) {
+    pub fn on_reply(&mut self, channel: &str, reply: &str, data: &Value) {
         let owed = self.owed.get_mut(channel).and_then(VecDeque::pop_front);
-        assert!(owed == Some(reply) || self.doomed, "{reply:?} of {channel}, but {owed:?} is due");
+        let Some(owed) = owed else { panic!("{reply} of {channel}, which it has not asked for") };
         assert_eq!(data["name"], channel);
         let members = data["members"].as_object().expect("members");
         for (id, member) in members {
             assert_eq!(member["user_id"], **id, "the data of a member is that member's");
         }
-        match reply {
-            Reply::Subscribed => {
+        match (owed, reply) {
+            (Reply::Subscribed(user), "subscription_succeeded") => {
                 self.views.insert(channel.to_owned(), members.keys().cloned().collect());
                 assert_eq!(data["events"], Value::Array(Vec::new()));
+                assert!(user.is_none_or(|user| members.contains_key(user)), "it is there itself");
+                self.memberships.remove(channel);
+                self.memberships.extend(user.map(|_| channel.to_owned()));
             }
-            Reply::Unsubscribed => _ = self.views.remove(channel),
-            Reply::Latest => {}
+            (Reply::Unsubscribed, "unsubscription_succeeded") => {
+                self.views.remove(channel);
+                self.memberships.remove(channel);
+            }
+            (Reply::Latest, "latest") => {}
+            _ => panic!("{reply} of {channel}, but {owed:?} is due"),
         }
     }
 
     /// A member has come or gone.
     pub fn on_member(&mut self, channel: &str, is_added: bool, user: &str) {
-        let view = self.views.get_mut(channel).expect("only members are told");
+        assert!(self.memberships.contains(channel), "only members are told");
+        let view = self.views.get_mut(channel).expect("a list of members");
         let is_news = if is_added { view.insert(user.to_owned()) } else { view.remove(user) };
         assert!(is_news, "{user} was told of before in {channel}: {is_added}");
     }

@@ -8,8 +8,18 @@ use super::model::{Client, Event, Reply, Wanted};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// In the last one all members want channels with each of the others, in the one before some do.
-const CHANNELS: [&str; 6] = ["news", "global", "private-a", "presence-a", "presence-some", "presence-all"];
+/// In the last one, which is chosen most often, all members want channels with each of the others, in the one before some
+/// do.
+const CHANNELS: [&str; 8] = [
+    "news",
+    "global",
+    "private-a",
+    "presence-a",
+    "presence-some",
+    "presence-all",
+    "presence-all",
+    "presence-all",
+];
 const USERS: [&str; 3] = ["u1", "u2", "u3"];
 /// Clients at once.
 const CLIENTS: usize = 6;
@@ -59,12 +69,7 @@ impl Play<'_> {
             27 => self.latest(),
             28 => self.misbehave(),
             29 => self.hang_up(),
-            30 => self.quiet(),
-            _ => {
-                self.quiet();
-                self.pair_event();
-                self.quiet();
-            }
+            _ => self.pair_events(),
         }
     }
 
@@ -100,7 +105,7 @@ impl Play<'_> {
             "presence-some" => json!({"peer": about > 4, "user_id": user}),
             _ => json!({"user_id": user, "name": "\u{e9}\"\\"}),
         });
-        self.change(at, channel, Some(Wanted { user }), Reply::Subscribed);
+        self.change(at, channel, Some(Wanted { user }), Reply::Subscribed(user));
         self.world.join(self.clients[at].number, channel, data);
     }
 
@@ -140,7 +145,8 @@ impl Play<'_> {
 
     fn back_end_event(&mut self) {
         let count = 1 + self.choices.below(3);
-        let mut channels: Vec<String> = (0..count).map(|_| self.choices.pick(&CHANNELS).to_owned()).collect();
+        let mut channels: Vec<String> =
+            (0..count).map(|_| self.choices.pick(&CHANNELS[..6]).to_owned()).collect();
         let named = channels.clone();
         channels.dedup();
         if channels.len() == 3 && channels[0] == channels[2] {
@@ -191,6 +197,7 @@ impl Play<'_> {
         let channel = self.choices.pick(&CHANNELS);
         let number = self.clients[at].number;
         if self.clients[at].channels.contains_key(channel) {
+            self.change(at, channel, None, Reply::Unsubscribed);
             self.world.command_of(number, "pusher:unsubscribe", channel);
         }
         self.give_up(at);
@@ -221,10 +228,17 @@ impl Play<'_> {
         }
     }
 
-    /// All is quiet: an event of two users of a presence channel.
-    fn pair_event(&mut self) {
-        let presence = self.choices.pick(&["presence-some", "presence-all"]);
-        let (a, b) = self.choices.pick(&[("u1", "u2"), ("u1", "u3"), ("u2", "u3")]);
+    /// When all is quiet: events of each two users of a presence channel.
+    fn pair_events(&mut self) {
+        self.quiet();
+        let presence = self.choices.pick(&["presence-all", "presence-all", "presence-some"]);
+        for (a, b) in [("u1", "u2"), ("u1", "u3"), ("u2", "u3")] {
+            self.pair_event(presence, a, b);
+            self.quiet();
+        }
+    }
+
+    fn pair_event(&mut self, presence: &str, a: &str, b: &str) {
         let pair = format!("peer-{}:{a}&{b}", &presence["presence-".len()..]);
         let user = |client: &Client| client.channels.get(presence).and_then(|wanted| wanted.user);
         let is_here = |who: &str| self.clients.iter().any(|c| c.is_well() && user(c) == Some(who));
@@ -274,17 +288,13 @@ impl Play<'_> {
         assert!(frame["data"].is_string(), "{frame}");
         let client = &mut self.clients[at];
         match frame["event"].as_str().expect("a name") {
-            "pusher_internal:subscription_succeeded" => {
-                client.on_reply(channel, Reply::Subscribed, &inner(frame));
-            }
-            "pusher_internal:unsubscription_succeeded" => {
-                client.on_reply(channel, Reply::Unsubscribed, &inner(frame));
-            }
-            "pusher_internal:latest" => {
-                let data = inner(frame);
-                client.on_reply(channel, Reply::Latest, &data);
-                let kept = self.kept(channel, &data["events"]);
-                self.clients[at].latest = Some(kept);
+            name if name.starts_with("pusher_internal:") => {
+                let (data, reply) = (inner(frame), &name["pusher_internal:".len()..]);
+                client.on_reply(channel, reply, &data);
+                if reply == "latest" {
+                    let kept = self.kept(channel, &data["events"]);
+                    self.clients[at].latest = Some(kept);
+                }
             }
             name @ ("pusher:member_added" | "pusher:member_removed") => {
                 assert_eq!(frame["member"], frame["data"]);
