@@ -1,5 +1,5 @@
 //! What back ends ask of Pushi: a line with method and target, and the body behind it. `SID` in the line stands for a
-//! session token, so that the inside is reached; with a flag the body is a form.
+//! session token, so that the inside is reached; flags say that the body is a form, and that there is an event.
 
 use super::input::Input;
 use super::pusher::world::{End, World};
@@ -18,10 +18,14 @@ pub fn check(data: &[u8]) {
     let settings = AppSettings { max_events_per_s: input.pick(0, &[0, 2]), ..app() };
     let mut world = World::with_pushi(1 + usize::from(input.flag(1)), vec![settings]);
     let token = world.login();
+    let event = input.flag(3).then(|| ("/events", json!({"data": {"x": 1}, "channel": "a", "extra": "é"})));
     for (path, body) in [
         ("/subscriptions", json!({"user_id": "u1", "event": "a"})),
         ("/webs", json!({"url": "http://127.0.0.1:9/hook", "event": "a"})),
-    ] {
+    ]
+    .into_iter()
+    .chain(event)
+    {
         let number = world.publish(0, path, &token, &body);
         world.settle();
         assert_eq!(world.answered(number).0, 200);
@@ -50,7 +54,9 @@ pub fn check(data: &[u8]) {
     let number = world.accept(0);
     if world.request(number, &format!("{method} {target}\nContent-Type: {kind}{origin}"), body) {
         world.settle();
-        answer(&mut world, number, method, &token);
+        let is_limited = world.app(0).settings.max_events_per_s > 0;
+        let status = answer(&mut world, number, method, &token);
+        assert!(status != 503 || is_limited, "{:?}", world.refused);
     }
     for &client in &clients {
         events(&mut world, client);
@@ -96,7 +102,7 @@ fn parse(method: &str, target: &str, body: &[u8]) {
 }
 
 /// One whole answer with a status that the interface has.
-fn answer(world: &mut World, number: usize, method: &str, token: &str) {
+fn answer(world: &mut World, number: usize, method: &str, token: &str) -> u16 {
     assert_eq!(world.connections[number].end, Some(End::Done), "answered, and the connection goes on");
     let raw = world.take_raw(number);
     let at = raw.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
@@ -105,7 +111,7 @@ fn answer(world: &mut World, number: usize, method: &str, token: &str) {
     assert!([200, 202, 204, 400, 401, 403, 404, 413, 429, 500, 503].contains(&status), "{head}");
     if method == "HEAD" || status == 204 {
         assert!(body.is_empty());
-        return;
+        return status;
     }
     let length = format!("Content-Length: {}\r\n", body.len());
     assert!(format!("{head}\r\n").contains(&length), "{head}");
@@ -120,6 +126,7 @@ fn answer(world: &mut World, number: usize, method: &str, token: &str) {
             );
         }
     }
+    status
 }
 
 /// What comes to clients is what the protocol has.
