@@ -137,7 +137,7 @@ impl Play<'_> {
         let (echo, persist) = (self.choices.below(2) == 1, self.choices.below(3) > 0);
         let id = self.event(vec![channel.to_owned()], persist, Some(at), echo);
         let mut frame = json!({"event": "e", "channel": channel, "data": id.to_string(), "echo": echo});
-        if !persist || id % 2 == 0 {
+        if !persist || id.is_multiple_of(2) {
             frame["persist"] = json!(persist); // what is not said is true
         }
         self.world.message(self.clients[at].number, &frame.to_string());
@@ -160,7 +160,7 @@ impl Play<'_> {
         let id = self.event(channels, persist, None, false);
         let channel = if let [one] = &named[..] { json!(one) } else { json!(named) };
         let body = json!({"event": "e", "channel": channel, "data": id.to_string(), "persist": persist});
-        let path = if id % 3 == 0 { "/apps/1/events" } else { "/events" };
+        let path = if id.is_multiple_of(3) { "/apps/1/events" } else { "/events" };
         let shard = self.choices.below(self.world.shards.len());
         self.asked.push(self.world.publish(shard, path, &self.token, &body));
     }
