@@ -39,6 +39,8 @@ pub const PUSHER_PONG_TIMEOUT_MS: u64 = 30_000;
 /// The node asks after one and a half times the activity timeout and this much, milliseconds: later than a client that
 /// is well has asked by itself.
 pub const PUSHER_ROUND_TRIP_MS: u64 = 10_000;
+/// A list of members up to this length is kept with its frame until the next one is told, bytes; one per shard.
+pub const PUSHER_LIST_KEEP_BYTES: usize = 1024 * 1024;
 /// Channels of an app that the list of occupied channels tells of, per shard.
 pub const PUSHER_CHANNELS_LISTED: usize = 100_000;
 /// Time after which a request refused for its rate, or because the node is busy, may come again, seconds.

@@ -11,6 +11,14 @@ async function room(name, count = 2, where = server) {
   const peers = await Promise.all(Array.from({ length: count }, () => Peer.open(where)));
   for (const [at, peer] of peers.entries()) await peer.subscribe(name, { user: user(`u${at}`) });
   await subscriptions(where, name, count);
+  if (name.startsWith('presence-')) {
+    // Those who came first are told of those who came later, in their own time.
+    for (const [at, peer] of peers.entries()) {
+      for (let later = at + 1; later < count; later += 1) {
+        await peer.take((frame) => frame.event === 'pusher_internal:member_added', 'a member');
+      }
+    }
+  }
   for (const peer of peers) peer.drain();
   return peers;
 }

@@ -20,7 +20,9 @@ use crate::channel::{
 use crate::dialect::app::{App, Connected};
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context, Form, upgrade};
-use crate::limits::{PUSHER_RENEWED_EVENTS, PUSHER_REPEATS_WAITING, PUSHER_ROUND_TRIP_MS, PusherLimits};
+use crate::limits::{
+    PUSHER_LIST_KEEP_BYTES, PUSHER_RENEWED_EVENTS, PUSHER_REPEATS_WAITING, PUSHER_ROUND_TRIP_MS, PusherLimits,
+};
 use crate::wire::http::request::Request;
 use crate::wire::ws::close;
 use bytes::Bytes;
@@ -225,7 +227,7 @@ impl Client {
             }
         };
         let mut tools = cx.tools.pusher.take().unwrap_or_default();
-        let Tools { parser, reader } = &mut *tools;
+        let Tools { parser, reader, .. } = &mut *tools;
         let limits = pusher.limits(self.app());
         match parser.parse(text, &limits) {
             Ok(Frame::Ping) => send(cx, event::pong),
@@ -511,21 +513,29 @@ pub(super) fn listen(policy: &Arc<Policy>, user: Option<Arc<User>>) -> Ask {
     }
 }
 
-/// The frame that tells that a subscription stands; on presence channels with those who are there.
+/// The frame that tells that a subscription stands; on presence channels with those who are there. As long as nobody
+/// comes or goes, all who ask get the same one: a long list is written once.
 fn success(cx: &mut Context<'_>, name: &str, users: Option<&Roster>) -> Bytes {
     let scratch = &mut cx.encoder.scratch;
     scratch.clear();
-    match users {
-        None => event::subscription_succeeded(scratch, name),
-        Some(users) => {
-            let members = users.iter().filter_map(|user| {
-                let info = std::str::from_utf8(&user.info).ok().filter(|info| !info.is_empty());
-                Some((std::str::from_utf8(&user.id).ok()?, info))
-            });
-            event::presence_succeeded(scratch, name, members);
-        }
+    let Some(users) = users else {
+        event::subscription_succeeded(scratch, name);
+        return form::text(scratch);
+    };
+    let tools = cx.tools.pusher.get_or_insert_default();
+    if let Some((of, frame)) = &tools.list
+        && of.is(users)
+    {
+        return frame.clone();
     }
-    form::text(scratch)
+    let members = users.iter().filter_map(|user| {
+        let info = std::str::from_utf8(&user.info).ok().filter(|info| !info.is_empty());
+        Some((std::str::from_utf8(&user.id).ok()?, info))
+    });
+    event::presence_succeeded(scratch, name, members);
+    let frame = form::text(scratch);
+    tools.list = Some((users.clone(), frame.clone())).filter(|_| frame.len() <= PUSHER_LIST_KEEP_BYTES);
+    frame
 }
 
 /// Tells that a subscription is refused; the connection stays.

@@ -30,13 +30,14 @@ pub mod refusal;
 mod signin;
 pub mod webhook;
 
-use crate::channel::{Announcement, Answer, Ended, KeyHasher, SessionId};
+use crate::channel::{Announcement, Answer, Ended, KeyHasher, Roster, SessionId};
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context};
 use crate::limits::{PUSHER_ACTIVITY_TIMEOUT_S, PUSHER_PONG_TIMEOUT_MS, PusherLimits};
 use crate::wire::http::request::Request;
 use crate::wire::json;
 use crate::wire::ws::close;
+use bytes::Bytes;
 
 /// What the dialect is told to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct Pusher {
 pub struct Tools {
     parser: frame::Parser,
     reader: json::Reader,
+    /// The last list of members that somebody was told, and its frame.
+    list: Option<(Roster, Bytes)>,
 }
 
 /// A client's connection, or a request of a back end.
