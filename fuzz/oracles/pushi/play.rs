@@ -21,6 +21,11 @@ const CHANNELS: [&str; 8] = [
     "presence-all",
 ];
 const USERS: [&str; 3] = ["u1", "u2", "u3"];
+/// The channel that stands for all channels of a user, and those.
+const PERSONAL: &str = "personal-u1";
+const ALIASES: [&str; 2] = ["news", "private-a"];
+/// Events that are told of a user.
+const TOLD: usize = 10;
 /// Clients at once.
 const CLIENTS: usize = 6;
 /// Of everything that ends a connection.
@@ -44,6 +49,10 @@ pub fn play(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let mut world = World::with_pushi(1 + choices.below(3), vec![app()]);
     let token = world.login();
+    for name in ALIASES {
+        world.publish(0, "/subscriptions", &token, &json!({"user_id": "u1", "event": name}));
+        world.settle();
+    }
     let (clients, events, asked) = (Vec::new(), Vec::new(), Vec::new());
     let mut play = Play { choices, world, token, clients, events, quiet_events: 0, asked };
     while !play.choices.is_over() {
@@ -63,7 +72,8 @@ impl Play<'_> {
             }
             8..11 => self.connect(),
             11..17 => self.subscribe(),
-            17..20 => self.unsubscribe(),
+            17..19 => self.unsubscribe(),
+            19 => self.personal(),
             20..24 => self.client_event(),
             24..27 => self.back_end_event(),
             27 => self.latest(),
@@ -114,6 +124,25 @@ impl Play<'_> {
         let Some(channel) = self.channel_of(at) else { return };
         self.change(at, channel, None, Reply::Unsubscribed);
         self.world.command_of(self.clients[at].number, "pusher:unsubscribe", channel);
+    }
+
+    /// A client comes to all channels of a user, or leaves them.
+    fn personal(&mut self) {
+        let Some(at) = self.client() else { return };
+        let is_in_all = ALIASES.iter().all(|name| self.clients[at].channels.contains_key(name));
+        let leaves = is_in_all && self.choices.below(2) == 1;
+        let reply = if leaves { Reply::Unsubscribed } else { Reply::Subscribed(None) };
+        self.clients[at].owed.entry(PERSONAL.to_owned()).or_default().push_back(reply);
+        for name in ALIASES {
+            self.events[self.quiet_events..].iter_mut().for_each(|event| event.is_doubtful(at, Some(name)));
+            let channels = &mut self.clients[at].channels;
+            let _ = if leaves { channels.remove(name) } else { channels.insert(name, Wanted { user: None }) };
+        }
+        let number = self.clients[at].number;
+        match leaves {
+            true => self.world.command_of(number, "pusher:unsubscribe", PERSONAL),
+            false => self.world.join(number, PERSONAL, None),
+        }
     }
 
     /// A client changes its mind about a channel: what it gets of events on their way is no more certain.
@@ -169,7 +198,7 @@ impl Play<'_> {
     fn event(&mut self, channels: Vec<String>, persist: bool, sender: Option<usize>, echo: bool) -> usize {
         let mut due = BTreeMap::new();
         for (at, client) in self.clients.iter().enumerate().filter(|(_, client)| client.is_well()) {
-            if channels.iter().all(|channel| client.is_settled(channel)) {
+            if client.is_settled(PERSONAL) && channels.iter().all(|channel| client.is_settled(channel)) {
                 let first = channels.iter().find(|channel| client.channels.contains_key(channel.as_str()));
                 due.insert(at, first.filter(|_| echo || sender != Some(at)).cloned());
             }
@@ -291,7 +320,10 @@ impl Play<'_> {
             name if name.starts_with("pusher_internal:") => {
                 let (data, reply) = (inner(frame), &name["pusher_internal:".len()..]);
                 client.on_reply(channel, reply, &data);
-                if reply == "latest" {
+                if channel == PERSONAL {
+                    assert_eq!(data["alias"], json!(ALIASES));
+                    self.filed(&data["events"]);
+                } else if reply == "latest" {
                     let kept = self.kept(channel, &data["events"]);
                     self.clients[at].latest = Some(kept);
                 }
@@ -342,6 +374,27 @@ impl Play<'_> {
             numbers.push(id);
         }
         numbers
+    }
+
+    /// What is told of a user's events is the newest of what there is, each event once.
+    fn filed(&mut self, events: &Value) {
+        let mut told = BTreeSet::new();
+        for kept in events.as_array().expect("a list") {
+            let channel = kept["channel"].as_str().expect("a name").to_owned();
+            let id: usize =
+                kept["data"]["data"].as_str().and_then(|data| data.parse().ok()).expect("a number");
+            let event = &self.events[id];
+            assert!(event.persist && event.channels.contains(&channel) && ALIASES.contains(&&*channel));
+            assert!(told.insert(id), "event {id} is told twice");
+            self.identify(id, &channel, kept);
+        }
+        assert!(told.len() <= TOLD);
+        let before = self.events[..self.quiet_events].iter().enumerate().filter(|(_, event)| {
+            let is_users = event.channels.iter().any(|name| ALIASES.contains(&name.as_str()));
+            event.persist && event.certain && is_users
+        });
+        let missing = before.filter(|(id, _)| !told.contains(id)).count();
+        assert!(missing == 0 || told.len() == TOLD, "{missing} events are missing");
     }
 
     /// All mail is read: everybody has been answered, knows who is there, and has got what was due.
