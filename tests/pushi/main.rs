@@ -8,6 +8,8 @@ mod pusher;
 #[path = "../../fuzz/oracles/pushi/mod.rs"]
 mod pushi;
 
+mod findings;
+
 use pushi::play::play;
 use std::panic::catch_unwind;
 
