@@ -66,4 +66,7 @@ targets! {
     pusher_api
     sign
     pusher_session
+    pushi_frame
+    pushi_api
+    pushi_session
 }

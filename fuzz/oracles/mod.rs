@@ -11,6 +11,10 @@ pub mod pusher;
 pub mod pusher_api;
 pub mod pusher_frame;
 pub mod pusher_session;
+pub mod pushi;
+pub mod pushi_api;
+pub mod pushi_frame;
+pub mod pushi_session;
 pub mod relay_headers;
 pub mod relay_ids;
 pub mod sign;
@@ -21,7 +25,7 @@ pub mod ws_reader;
 pub type Oracle = fn(&[u8]);
 
 /// Every target: its name, which is that of its seed folder, and its oracle.
-pub const TARGETS: [(&str, Oracle); 10] = [
+pub const TARGETS: [(&str, Oracle); 13] = [
     ("ws_reader", ws_reader::check),
     ("ws_deflate", ws_deflate::check),
     ("http_request", http_request::check),
@@ -32,4 +36,7 @@ pub const TARGETS: [(&str, Oracle); 10] = [
     ("pusher_api", pusher_api::check),
     ("sign", sign::check),
     ("pusher_session", pusher_session::check),
+    ("pushi_frame", pushi_frame::check),
+    ("pushi_api", pushi_api::check),
+    ("pushi_session", pushi_session::check),
 ];

@@ -1,6 +1,8 @@
-//! What the oracles of the Pusher dialect share: a node without sockets, and the ends of its wires.
+//! What the oracles of Pusher and Pushi share: a node without sockets, and the ends of its wires.
 
+mod connection;
 pub mod ends;
 pub mod model;
+mod nobody;
 pub mod play;
 pub mod world;

@@ -30,20 +30,20 @@ const EVENTS: usize = 80;
 const AUTHORIZE_MS: u64 = 5_000;
 
 /// Reads what to do from bytes; all is 0 behind their end.
-pub struct Choices<'a>(&'a [u8]);
+pub struct Choices<'a>(pub &'a [u8]);
 
 impl Choices<'_> {
-    fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         self.0.is_empty()
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         let Some((&first, rest)) = self.0.split_first() else { return 0 };
         self.0 = rest;
         usize::from(first) % bound
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 }

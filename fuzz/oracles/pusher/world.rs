@@ -1,19 +1,25 @@
-//! A node without sockets: Pusher's sessions, and homes, members and mailboxes of several shards in one thread, wired
+//! A node without sockets: sessions of Pusher and, where it is wanted, of Pushi, and homes, members and mailboxes of several shards in one thread, wired
 //! as the node wires them. Mail waits until a shard has its turn.
 
+pub use super::connection::{Connection, End};
+use super::nobody::{Nothing, Others};
 use fanwire::channel::core::Home;
+use fanwire::channel::hook::HookCall;
 use fanwire::channel::members::{Form, Member, Members, Subscription};
 use fanwire::channel::notice::Notice;
 use fanwire::channel::{
     Announcement, Answer, ChannelKey, Class, Command, Effect, Ended, KeyCache, KeyHasher, List, Now,
-    Publication, ReplyTo, Token,
+    Publication, ReplyTo, Token, store,
 };
 use fanwire::dialect::app::{App, AppSettings, Apps};
-use fanwire::dialect::encode::Encoder;
-use fanwire::dialect::pusher::{Pusher, Session, Settings};
+use fanwire::dialect::encode::{self, Encoder};
+use fanwire::dialect::pusher::{self, Pusher};
+use fanwire::dialect::pushi::{self, Pushi};
+use fanwire::dialect::relay::Relay;
 use fanwire::dialect::relay::form::Forms;
-use fanwire::dialect::session::Message;
-use fanwire::dialect::{Action, Context, Figures, Tools};
+use fanwire::dialect::relay::settings::RelaySettings;
+use fanwire::dialect::session::{Dialects, Message, Session};
+use fanwire::dialect::{Action, Context, Tools};
 use fanwire::limits::{HomeLimits, HttpLimits, TICK_MS};
 use fanwire::wire::http::request::{Event, Lines, Reader};
 use fanwire::wire::multipart::Boundary;
@@ -25,7 +31,7 @@ pub const SECOND: u64 = 1_795_257_022;
 
 /// The node.
 pub struct World {
-    pusher: Pusher,
+    pub dialects: Dialects,
     hasher: KeyHasher,
     pub apps: Arc<Apps>,
     pub now: Now,
@@ -36,6 +42,8 @@ pub struct World {
     pub refused: Vec<(&'static str, String)>,
     /// What web hooks would tell.
     pub notices: Vec<Notice>,
+    /// Calls to back ends that nobody waits for.
+    pub hooks: Vec<HookCall>,
     random: u64,
 }
 
@@ -52,75 +60,35 @@ pub struct Shard {
 
 /// What goes through a mailbox, or is left to do.
 enum Work {
-    Command { key: Arc<ChannelKey>, command: Command, from: ReplyTo },
-    List { list: Arc<List>, from: ReplyTo },
-    Deliver { key: Arc<ChannelKey>, publication: Arc<Publication> },
-    Announce { key: Arc<ChannelKey>, announcement: Arc<Announcement> },
-    End { key: Arc<ChannelKey>, reason: Ended },
-    Answer { token: Token, answer: Answer },
-}
-
-/// One connection.
-#[derive(Default)]
-pub struct Connection {
-    pub shard: usize,
-    session: Option<Session>,
-    exchange: u16,
-    pub(super) subs: Vec<(u32, Subscription)>,
-    /// What was put on its wire and not looked at yet.
-    pub(super) out: VecDeque<Vec<u8>>,
-    /// How the last exchange ended.
-    pub end: Option<End>,
-    /// As the session asked, monotonic milliseconds.
-    pub deadline: u64,
-    /// It was made a WebSocket.
-    pub upgraded: bool,
-    /// When a ping or pong of RFC 6455 came last, monotonic milliseconds.
-    pub heard_ms: u64,
-    /// As the client was told.
-    pub socket_id: String,
-}
-
-/// How an exchange ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The connection goes on.
-    Done,
-    /// Closed by the node.
-    Close,
-    /// With this close frame.
-    WebSocket(u16, &'static str),
-    /// The peer is gone.
-    HungUp,
-}
-
-struct Nothing;
-
-impl Figures for Nothing {
-    fn published(&self) -> u64 {
-        0
-    }
-    fn stored(&self) -> u64 {
-        0
-    }
-    fn history_bytes(&self) -> u64 {
-        0
-    }
-    fn history_limit_bytes(&self) -> u64 {
-        0
-    }
-    fn channels(&self) -> u64 {
-        0
-    }
-    fn subscribers(&self) -> u64 {
-        0
-    }
-    fn mailed(&self) -> u64 {
-        0
-    }
-    fn mail_waiting(&self) -> u64 {
-        0
-    }
+    Command {
+        key: Arc<ChannelKey>,
+        command: Command,
+        from: ReplyTo,
+    },
+    List {
+        list: Arc<List>,
+        from: ReplyTo,
+    },
+    Deliver {
+        key: Arc<ChannelKey>,
+        publication: Arc<Publication>,
+    },
+    Announce {
+        key: Arc<ChannelKey>,
+        announcement: Arc<Announcement>,
+    },
+    End {
+        key: Arc<ChannelKey>,
+        reason: Ended,
+    },
+    /// The store has done a job, which it always does.
+    Stored {
+        token: Token,
+    },
+    Answer {
+        token: Token,
+        answer: Answer,
+    },
 }
 
 const NOBODY: Token = Token { slot: u32::MAX, generation: u32::MAX, tag: 0 };
@@ -143,7 +111,7 @@ impl World {
             tools: Tools::default(),
         };
         World {
-            pusher: Pusher::new(Settings::default(), hasher.clone()),
+            dialects: dialects(&hasher, false),
             hasher,
             apps: Arc::new(Apps::new(apps).expect("names of their own")),
             now: Now { mono_ns: 1_000_000_000, unix_ms: SECOND * 1000 },
@@ -151,8 +119,15 @@ impl World {
             connections: Vec::new(),
             refused: Vec::new(),
             notices: Vec::new(),
+            hooks: Vec::new(),
             random: 0,
         }
+    }
+
+    /// A node that speaks Pushi, too.
+    pub fn with_pushi(shards: usize, apps: Vec<AppSettings>) -> World {
+        let world = World::new(shards, apps);
+        World { dialects: dialects(&world.hasher, true), ..world }
     }
 
     /// The app with this number.
@@ -185,11 +160,16 @@ impl World {
         let step = reader.step(&mut bytes, &mut positions, &HttpLimits::default());
         let Ok(Some(Event::Request(request))) = step.map(|step| step.event) else { return false };
         self.connections[number].end = None;
-        let mut started = None;
+        let (mut started, mut known) = (Session::None, false);
         let mut actions = Vec::new();
-        self.with_context(number, &mut actions, |pusher, cx| started = pusher.on_request(cx, &request));
-        let known = started.is_some();
-        self.connections[number].session = started;
+        self.with_context(number, &mut actions, |dialects, cx| {
+            known = dialects.on_request(cx, &mut started, &request);
+        });
+        if let [Action::Move { shard }] = actions[..] {
+            self.connections[number].shard = usize::from(shard);
+            return self.request(number, head, body);
+        }
+        self.connections[number].session = known.then_some(started);
         self.carry_out(number, actions);
         self.work(self.connections[number].shard);
         known
@@ -205,12 +185,12 @@ impl World {
 
     /// A text message of a client.
     pub fn message(&mut self, number: usize, text: &str) {
-        self.with(number, |pusher, cx, session| pusher.on_message(cx, session, Message::Text(text)));
+        self.with(number, |dialects, cx, session| dialects.on_message(cx, session, Message::Text(text)));
     }
 
     /// A binary one.
     pub fn binary(&mut self, number: usize, bytes: &[u8]) {
-        self.with(number, |pusher, cx, session| pusher.on_message(cx, session, Message::Binary(bytes)));
+        self.with(number, |dialects, cx, session| dialects.on_message(cx, session, Message::Binary(bytes)));
     }
 
     /// The client is gone.
@@ -222,7 +202,7 @@ impl World {
     /// The node stops.
     pub fn drain(&mut self) {
         for number in 0..self.connections.len() {
-            self.with(number, |pusher, cx, session| pusher.on_drain(cx, session));
+            self.with(number, |dialects, cx, session| dialects.on_drain(cx, session));
         }
     }
 
@@ -230,7 +210,7 @@ impl World {
     pub fn change_apps(&mut self, apps: Apps) {
         self.apps = Arc::new(apps);
         for number in 0..self.connections.len() {
-            self.with(number, |pusher, cx, session| pusher.on_apps(cx, session));
+            self.with(number, |dialects, cx, session| dialects.on_apps(cx, session));
         }
     }
 
@@ -243,7 +223,7 @@ impl World {
             let connection = &mut self.connections[number];
             if connection.deadline != 0 && connection.deadline.next_multiple_of(TICK_MS) <= now_ms {
                 connection.deadline = 0;
-                self.with(number, |pusher, cx, session| pusher.on_deadline(cx, session));
+                self.with(number, |dialects, cx, session| dialects.on_deadline(cx, session));
             }
         }
         for shard in 0..self.shards.len() {
@@ -281,7 +261,7 @@ impl World {
         &mut self,
         number: usize,
         actions: &mut Vec<Action>,
-        call: impl FnOnce(&Pusher, &mut Context<'_>),
+        call: impl FnOnce(&Dialects, &mut Context<'_>),
     ) {
         self.random += 1;
         let shard = self.connections[number].shard;
@@ -305,22 +285,22 @@ impl World {
             apps: &self.apps.clone(),
             tools,
             actions,
-            sessions: &(),
+            sessions: &Others { shard, connections: &self.connections },
             figures: &Nothing,
         };
-        call(&self.pusher, &mut cx);
+        call(&self.dialects, &mut cx);
         self.shards[shard].encoder = Some(encoder);
     }
 
-    fn with(&mut self, number: usize, call: impl FnOnce(&Pusher, &mut Context<'_>, &mut Session)) {
+    fn with(&mut self, number: usize, call: impl FnOnce(&Dialects, &mut Context<'_>, &mut Session)) {
         self.call(number, call);
         self.work(self.connections[number].shard);
     }
 
-    fn call(&mut self, number: usize, call: impl FnOnce(&Pusher, &mut Context<'_>, &mut Session)) {
+    fn call(&mut self, number: usize, call: impl FnOnce(&Dialects, &mut Context<'_>, &mut Session)) {
         let Some(mut session) = self.connections[number].session.take() else { return };
         let mut actions = Vec::new();
-        self.with_context(number, &mut actions, |pusher, cx| call(pusher, cx, &mut session));
+        self.with_context(number, &mut actions, |dialects, cx| call(dialects, cx, &mut session));
         self.connections[number].session = Some(session);
         self.carry_out(number, actions);
     }
@@ -335,12 +315,26 @@ impl World {
                 ReplyTo { shard: shard as u16, token: Token { slot: number as u32, generation: 0, tag } }
             };
             match action {
-                Action::Send(bytes) | Action::Replay(bytes) => connection.put(&bytes),
+                Action::Send(bytes) | Action::Deliver(bytes) | Action::Replay(bytes) => {
+                    connection.put(&bytes)
+                }
                 Action::Done => self.finish(number, End::Done),
                 Action::Close => self.finish(number, End::Close),
                 Action::CloseWebSocket { code, reason } => self.finish(number, End::WebSocket(code, reason)),
                 Action::Upgrade(_) => connection.upgraded = true,
+                Action::Command { .. } | Action::Subscribe { .. } if !connection.is_open() => {
+                    panic!("asked after its end: {action:?}");
+                }
                 Action::Command { key, command, tag } => self.command(shard, key, command, from(tag)),
+                Action::Tell { key, command } => {
+                    self.command(shard, key, command, ReplyTo { shard: shard as u16, token: NOBODY });
+                }
+                Action::Store { tag: None, .. } => {}
+                Action::Store { tag: Some(tag), .. } => {
+                    // It takes its time: others are served before.
+                    self.shards[shard].mail.push_back(Work::Stored { token: from(tag).token });
+                }
+                Action::Hook { call, tag: None } => self.hooks.push(*call),
                 Action::List { list, tag } => {
                     for to in 0..self.shards.len() {
                         let mail = Work::List { list: list.clone(), from: from(tag) };
@@ -358,7 +352,7 @@ impl World {
                 Action::Deadline(ms) => connection.deadline = ms,
                 Action::Notify(notice) => self.notices.push(*notice),
                 Action::Refused { label, detail } => self.refused.push((label, detail.into())),
-                other => panic!("not of Pusher: {other:?}"),
+                other => panic!("not of these dialects: {other:?}"),
             }
         }
     }
@@ -383,7 +377,13 @@ impl World {
         let connection = &mut self.connections[number];
         assert!(connection.end.replace(end).is_none(), "ended twice");
         let tags: Vec<u32> = connection.subs.iter().map(|sub| sub.0).collect();
-        connection.session = None;
+        // What it leaves behind goes its way, but nothing goes to the peer.
+        if let Some(mut session) = connection.session.take() {
+            let mut actions = Vec::new();
+            self.with_context(number, &mut actions, |dialects, cx| dialects.on_closed(cx, &mut session));
+            self.carry_out(number, actions);
+        }
+        let connection = &mut self.connections[number];
         connection.deadline = 0;
         connection.exchange = connection.exchange.wrapping_add(1);
         tags.into_iter().for_each(|tag| self.leave(number, tag));
@@ -419,6 +419,14 @@ impl World {
             Work::Deliver { key, publication } => self.deliver(shard, &key, &publication),
             Work::Announce { key, announcement } => self.announce(shard, &key, &announcement),
             Work::End { key, reason } => self.end(shard, &key, reason),
+            Work::Stored { token } => {
+                let number = token.slot as usize;
+                if self.connections[number].exchange == (token.tag >> 16) as u16 {
+                    self.call(number, |dialects, cx, session| {
+                        dialects.on_stored(cx, session, token.tag as u16, Ok(store::Answer::Done));
+                    });
+                }
+            }
             Work::Answer { token, answer } => self.answer(shard, token, answer),
         }
     }
@@ -466,7 +474,9 @@ impl World {
             }
         }
         if self.connections[number].exchange == (token.tag >> 16) as u16 {
-            self.call(number, |pusher, cx, session| pusher.on_answer(cx, session, token.tag as u16, answer));
+            self.call(number, |dialects, cx, session| {
+                dialects.on_answer(cx, session, token.tag as u16, answer)
+            });
         }
     }
 
@@ -481,13 +491,25 @@ impl World {
             connection.and_then(|c| c.session.as_ref()).and_then(Session::id) == Some(*id)
         });
         let mut encoder = self.shards[shard].encoder.take().expect("nobody else uses it");
-        for group in self.shards[shard].members.groups(key).iter().filter(|group| !group.form.is_session()) {
-            let frame = encoder.frame(group.form, Some(key), publication);
-            for member in group.members.iter().filter(|m| except.is_none_or(|id| id.slot() != m.slot)) {
-                self.connections[member.slot as usize].put(&frame);
-            }
+        let mut by_session = Vec::new();
+        for group in self.shards[shard].members.groups(key) {
+            let members = group.members.iter().filter(|m| except.is_none_or(|id| id.slot() != m.slot));
+            let is_session = group.form.is_session();
+            let frame = (!is_session).then(|| encoder.frame(group.form, Some(key), publication));
+            let Some(frame) = frame.filter(|frame| !frame.is_empty()) else {
+                if group.class == Class::Stream && encode::is_by_session(group.form, publication) {
+                    by_session.extend(members.copied());
+                }
+                continue;
+            };
+            members.for_each(|member| self.connections[member.slot as usize].put(&frame));
         }
         self.shards[shard].encoder = Some(encoder);
+        for member in by_session.into_iter().filter(|member| self.concerns(*member)).collect::<Vec<_>>() {
+            self.call(member.slot as usize, |dialects, cx, session| {
+                dialects.on_publication(cx, session, member.tag as u16, publication);
+            });
+        }
     }
 
     fn announce(&mut self, shard: usize, key: &Arc<ChannelKey>, announcement: &Arc<Announcement>) {
@@ -503,13 +525,16 @@ impl World {
                 for member in &group.members {
                     self.connections[member.slot as usize].put(&frame);
                 }
+                if encode::is_told_too(group.form, announcement) {
+                    told.extend_from_slice(&group.members);
+                }
             }
         }
         self.shards[shard].encoder = Some(encoder);
         for member in told {
             if self.concerns(member) {
-                self.call(member.slot as usize, |pusher, cx, session| {
-                    pusher.on_announcement(cx, session, member.tag as u16, announcement);
+                self.call(member.slot as usize, |dialects, cx, session| {
+                    dialects.on_announcement(cx, session, member.tag as u16, announcement);
                 });
             }
         }
@@ -525,29 +550,23 @@ impl World {
         for member in ended {
             if self.concerns(member) {
                 let tag = member.tag as u16;
-                self.call(member.slot as usize, |pusher, cx, session| {
-                    pusher.on_ended(cx, session, tag, reason);
+                self.call(member.slot as usize, |dialects, cx, session| {
+                    dialects.on_ended(cx, session, tag, reason);
                 });
             }
         }
     }
 }
 
-impl Connection {
-    /// Whether its session goes on.
-    pub fn is_open(&self) -> bool {
-        self.end.is_none()
-    }
-
-    /// Whether nothing came since the last look.
-    pub fn is_quiet(&self) -> bool {
-        self.out.is_empty()
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        if self.end.is_none() {
-            self.out.push_back(bytes.to_vec());
-        }
+/// Pusher, and Pushi if it is wanted; no relay.
+fn dialects(hasher: &KeyHasher, with_pushi: bool) -> Dialects {
+    let relay = RelaySettings { locations: Vec::new() };
+    let pushi = pushi::Settings { enabled: with_pushi, ..pushi::Settings::default() };
+    Dialects {
+        relay: Relay::new(&relay, &[], &[], hasher.clone(), &[0; 24]).expect("no mistakes"),
+        echo: None,
+        pusher: Pusher::new(pusher::Settings::default(), hasher.clone()),
+        pushi: Pushi::new(pushi, hasher.clone(), [7; 32]),
     }
 }
 

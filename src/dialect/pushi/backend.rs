@@ -12,7 +12,7 @@ use super::route::{self, Action as Asks, Route, route};
 use super::token::{self, Token};
 use super::{APP_EVENTS, Pushi, State, form};
 use crate::channel::store::Outcome;
-use crate::channel::{ChannelKey, Position, Publication, SessionId};
+use crate::channel::{ChannelKey, Position, Publication, Refusal, SessionId};
 use crate::dialect::app::{App, AppRefusal, AppSettings};
 use crate::dialect::http::{Http, finish};
 use crate::dialect::session::Session as AnySession;
@@ -392,6 +392,10 @@ impl Exchange {
                 }
                 publishing.on_answer(pushi, cx, tag, None);
                 Ok(publishing.go_on())
+            }
+            (Step::Events(_), Home::Refused(Refusal::NotFound)) => {
+                // Nothing was published in this app yet.
+                Ok(Next::Answer(Answer::list("events", std::iter::empty::<&[u8]>())))
             }
             (_, Home::Refused(refusal)) => busy(refusal.label()),
             (Step::Login(token), _) => Ok(Next::Answer(Answer::login(&token.text, cx.now.unix_s()))),

@@ -50,6 +50,12 @@ struct Waiting {
     text: Box<str>,
 }
 
+impl Waiting {
+    fn is_personal(&self) -> bool {
+        Kind::of(&self.channel) == Kind::Personal
+    }
+}
+
 /// What a home was asked.
 #[derive(Debug)]
 pub(super) enum Question {
@@ -162,7 +168,11 @@ impl Client {
             Err(error) => bad(cx, error),
             Ok(frame) => {
                 let is_change = matches!(frame, Frame::Subscribe(_) | Frame::Unsubscribe { .. });
-                let before = |name: &str| self.waiting.iter().any(|waiting| *waiting.channel == *name);
+                let before = |name: &str| {
+                    let is_after = |waiting: &Waiting| *waiting.channel == *name || waiting.is_personal();
+                    let is_personal = Kind::of(name) == Kind::Personal;
+                    is_personal && !self.waiting.is_empty() || self.waiting.iter().any(is_after)
+                };
                 let waits = |name: &str| may_wait && (before(name) || self.is_busy(pushi, name, is_change));
                 match frame.channel().filter(|name| waits(name)) {
                     Some(channel) => self.put_off(cx, channel, is_change, text),
@@ -211,8 +221,10 @@ impl Client {
                 || !self.questions.is_empty() && asked(name)
         };
         let aliases = || name::personal_user(name).map(|user| self.aliases(pushi, user)).unwrap_or_default();
+        let stands_for = |personal: &Personal| personal.alias.iter().any(|alias| alias == name);
         pending(name)
-            || self.personals.iter().any(|personal| personal.name == name)
+            || self.personals.iter().any(stands_for)
+            || Kind::of(name) == Kind::Personal && !self.personals.is_empty()
             || aliases().iter().any(|alias| pending(alias))
     }
 
@@ -224,18 +236,28 @@ impl Client {
         self.waiting.push_back(Waiting { channel: channel.into(), is_change, text: text.into() });
     }
 
-    /// Something about this channel was answered: goes on with what has waited for that, in its order.
+    /// Something about this channel was answered: goes on with what has waited for that, in its order. A personal channel
+    /// stands for others, which its user's registrations say anew each time: its frames wait for all before them, and
+    /// all behind wait for them.
     pub(super) fn go_on(&mut self, pushi: &Pushi, cx: &mut Context<'_>, answered: &str) {
-        let may_go = |channel: &str| channel == answered || Kind::of(channel) == Kind::Personal;
+        let all_may_go = Kind::of(answered) == Kind::Personal;
         let (mut at, mut held) = (0, Vec::new());
         while let Some(waiting) = self.waiting.get(at) {
             let channel = &waiting.channel;
-            if !may_go(channel) || held.contains(channel) || self.is_busy(pushi, channel, waiting.is_change) {
-                if may_go(channel) && !held.contains(channel) {
+            let may_go = all_may_go || **channel == *answered || waiting.is_personal();
+            let is_held = held.contains(channel) || at > 0 && waiting.is_personal();
+            if !may_go || is_held || self.is_busy(pushi, channel, waiting.is_change) {
+                if waiting.is_personal() {
+                    return;
+                }
+                if may_go && !is_held {
                     held.push(channel.clone());
                 }
                 at += 1;
                 continue;
+            }
+            if is_over(cx) {
+                return; // by one of those before
             }
             if let Some(Waiting { text, .. }) = self.waiting.remove(at) {
                 self.waiting_bytes -= text.len();
@@ -438,13 +460,13 @@ impl Client {
         let Some(sub) = self.channels.tagged(tag) else { return };
         sub.from = Some(subscribed.last);
         let (name, role, renewed) = (sub.name().to_owned(), sub.role, sub.renewed);
+        if let Some(users) = &subscribed.users {
+            self.meet_all(pushi, cx, tag, users);
+        }
         match role {
             Role::Asked if !renewed => reply(cx, Reply::Subscribed, &name, subscribed.users.as_ref(), &[]),
             Role::Alias(personal) if !renewed => self.on_alias(pushi, cx, personal),
             _ => {}
-        }
-        if let Some(users) = &subscribed.users {
-            self.meet_all(pushi, cx, tag, users);
         }
         self.go_on(pushi, cx, &name);
     }
@@ -561,6 +583,11 @@ fn bad(cx: &mut Context<'_>, error: BadFrame) {
 
 pub(super) fn not_subscribed(cx: &mut Context<'_>) {
     fail(cx, close::POLICY, "pushi_not_subscribed", "not subscribed");
+}
+
+/// Whether this call has ended the connection: nothing of the client counts from then on.
+fn is_over(cx: &Context<'_>) -> bool {
+    cx.actions.iter().any(|action| matches!(action, Action::CloseWebSocket { .. }))
 }
 
 /// Ends the connection, which is all that can be said (section 3).

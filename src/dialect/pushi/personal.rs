@@ -21,7 +21,8 @@ pub struct Personal {
     /// The channel's name.
     pub name: String,
     which: Reply,
-    alias: Vec<String>,
+    /// Channels that it stands for.
+    pub alias: Vec<String>,
     events: Vec<Vec<u8>>,
     /// Answers that are still to come: of each alias, and of the user's events.
     left: usize,
