@@ -1,6 +1,7 @@
 // Pushi clients: handshake, the five kinds of channels but presence, events, history (pushi.md sections 2 to 6).
 import assert from 'node:assert/strict';
 import { APP, Client, OTHER, Rest, channel, pushiTest, sign, usePushi } from '../support/pushi.mjs';
+import { eventually } from '../support/server.mjs';
 
 const node = usePushi({ shards: 3 });
 const EMPTY = { members: {}, alias: [], events: [] };
@@ -225,6 +226,9 @@ pushiTest('a channel that was deleted under its client goes on as a new one', as
   const name = channel();
   await client.subscribe(name);
   assert.equal((await node.request('DELETE', `/pub/${name}`)).status, 200);
+  // The client's shard may hear of it after who deleted it.
+  const there = async () => (await node.request('GET', `/pub/${name}`)).text.includes('active subscribers: 1');
+  await eventually(there, 'subscribed anew');
   client.send('message', 'x', { channel: name, echo: true });
   await client.event({ channel: name, event: 'message', data: 'x' });
   assert.equal((await client.latest(name)).events.length, 1);
