@@ -485,9 +485,9 @@ mod tests {
             app: app.clone(),
         };
         let mut crowd = Crowd::new(start(flaw, &app), shape)?;
-        // The server of the tests has threads of its own, whose words may take a moment.
+        // The server of the tests has threads of its own, whose words may take a moment, and more on a busy machine.
         let settle = |crowd: &mut Crowd| {
-            sleep(Duration::from_millis(30));
+            sleep(Duration::from_millis(300));
             crowd.read_all()
         };
         let mut phases = None;
