@@ -26,6 +26,7 @@ use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
+use crate::shard::door::Door;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
@@ -145,6 +146,7 @@ impl Node {
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
+        let doors = doors(config);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         for (id, receiver) in receivers.into_iter().enumerate() {
             let (handle, kind) = crate::shard::start(ShardConfig {
@@ -164,6 +166,7 @@ impl Node {
                 registrar: Arc::new(registry.clone()),
                 node: counters.clone(),
                 limits,
+                doors: doors.clone(),
                 clock,
                 seed: seed.rotate_left(17),
             })?;
@@ -223,7 +226,8 @@ fn remove_sockets(places: &[Place]) {
 fn bind_all(config: &Config) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String> {
     let mut places = Vec::new();
     let mut per_shard: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
-    for (index, address) in config.listen.iter().chain(&config.internal_listen).enumerate() {
+    for (index, listen) in config.listen.iter().chain(&config.internal_listen).enumerate() {
+        let address = &listen.address;
         let place = match address {
             ListenAddress::Tcp(address) => Place::Ip(*address),
             ListenAddress::Unix(path) => Place::Unix(path.clone()),
@@ -250,6 +254,12 @@ fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place
             result => return result,
         }
     }
+}
+
+/// What each listener asks of its connections, by its number.
+fn doors(config: &Config) -> Arc<[Door]> {
+    let all = config.listen.iter().chain(&config.internal_listen);
+    all.map(|listen| Door { proxy_protocol: listen.door.proxy_protocol }).collect()
 }
 
 fn internal(config: &Config) -> Vec<u16> {
@@ -339,7 +349,7 @@ fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String
 
 fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -> Result<Dialects, String> {
     let names: Vec<String> =
-        config.listen.iter().chain(&config.internal_listen).map(ToString::to_string).collect();
+        config.listen.iter().chain(&config.internal_listen).map(|l| l.address.to_string()).collect();
     debug_assert_eq!(names.len(), places.len());
     let public = config.listen.len();
     let listeners: Vec<(&str, bool)> =

@@ -3,6 +3,7 @@
 use super::accept::{Addresses, spare_fd};
 use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
+use super::door::Door;
 use super::flush::Gather;
 use super::listen::Listener;
 use super::mailbox::{Bell, Mail, Post};
@@ -162,6 +163,8 @@ pub struct ShardConfig {
     pub node: NodeCounters,
     /// Bounds.
     pub limits: ShardLimits,
+    /// What each listener asks for, by its number.
+    pub doors: Arc<[Door]>,
     /// The clock.
     pub clock: Clock,
     /// For everything random in it.
@@ -249,6 +252,7 @@ impl Shard {
             keeper: config.keeper,
             registrar: config.registrar,
             next_sweep_ms: 0,
+            doors: config.doors,
             counters,
             node: config.node,
             limits: config.limits,

@@ -1,7 +1,7 @@
 //! The keys of the node itself. The same table reads the file, the environment and the flags, and prints.
 
 use super::value::{Choice, Count, Input, Millis, Refusal, Seconds, Setting, Size, quote_all};
-use super::{Config, Driver, ListenAddress, LogFormat};
+use super::{Config, Driver, Listen, LogFormat};
 use crate::limits::{self, NODE_COUNT_MAX, NODE_DURATION_MS_MAX, NODE_SIZE_BYTES_MAX};
 
 /// One key outside of locations and apps.
@@ -109,7 +109,7 @@ impl<T: Setting> Setting for Borrowed<'_, T> {
 }
 
 /// Addresses to listen on, at least so many.
-struct Addresses<'a>(&'a mut Vec<ListenAddress>, usize);
+struct Addresses<'a>(&'a mut Vec<Listen>, usize);
 
 impl Setting for Addresses<'_> {
     fn set(&mut self, input: Input<'_>) -> Result<(), Refusal> {
@@ -119,11 +119,11 @@ impl Setting for Addresses<'_> {
         }
         let mut addresses = Vec::with_capacity(elements.len());
         for element in elements {
-            match element.text()?.parse::<ListenAddress>() {
-                Ok(address) if addresses.contains(&address) => {
-                    return element.refuse(format!("`{address}` is listed twice"));
+            match element.text()?.parse::<Listen>() {
+                Ok(listen) if addresses.iter().any(|other: &Listen| other.address == listen.address) => {
+                    return element.refuse(format!("`{}` is listed twice", listen.address));
                 }
-                Ok(address) => addresses.push(address),
+                Ok(listen) => addresses.push(listen),
                 Err(message) => return element.refuse(message),
             }
         }
@@ -132,7 +132,7 @@ impl Setting for Addresses<'_> {
     }
 
     fn show(&self) -> Option<String> {
-        Some(quote_all(self.0.iter().map(ListenAddress::to_string)))
+        Some(quote_all(self.0.iter().map(Listen::to_string)))
     }
 }
 
