@@ -9,6 +9,7 @@ use super::mailbox::{Bell, Mail, Post};
 use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
+use super::simulated;
 use super::wheel::Wheel;
 use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
@@ -123,6 +124,9 @@ impl Clock {
 
     /// Both times now.
     pub fn now(&self) -> Now {
+        if let Some(now) = simulated::now() {
+            return now;
+        }
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Now { mono_ns: self.mono_ns(Instant::now()), unix_ms: unix.as_millis() as u64 }
     }
@@ -229,6 +233,12 @@ impl Shard {
         for listener in &config.listeners {
             net.listen(listener.fd.as_raw_fd(), listener.index).map_err(|e| format!("cannot listen: {e}"))?;
         }
+        let bell = config.bell.clone();
+        Ok((runtime, Shard::assemble(config, net, kind), bell, kind))
+    }
+
+    /// A shard on this net.
+    pub(super) fn assemble(config: ShardConfig, net: Net, kind: NetKind) -> Shard {
         let counters: Arc<Counters> = config.node.shards[config.id as usize].clone();
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
@@ -285,7 +295,7 @@ impl Shard {
             next_unix_shard: 0,
         };
         shard.follow_apps();
-        Ok((runtime, shard, config.bell, kind))
+        shard
     }
 
     /// The drain task: turns until there is nothing to do, sleeps until there is.
@@ -335,7 +345,7 @@ impl Shard {
         info!(shard = self.id, "shard ended");
     }
 
-    fn has_more(&mut self) -> bool {
+    pub(super) fn has_more(&mut self) -> bool {
         !self.again.is_empty()
             || !self.dirty.is_empty()
             || !self.work.is_empty()
@@ -344,7 +354,7 @@ impl Shard {
     }
 
     /// One turn of the loop.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
         let mut events = std::mem::take(&mut self.events);
