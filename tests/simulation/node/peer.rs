@@ -104,15 +104,22 @@ impl Peer {
                 let step = reader.step(&mut rest, &WsLimits::default(), None).expect("frames that are none");
                 let consumed = step.consumed;
                 let more = step.event.is_some();
+                let mut goodbye = false;
                 match step.event {
                     Some(Event::Text(text)) => got.push(Got::Text(text.to_owned())),
                     Some(Event::Ping(payload)) => {
                         kernel.write(self.fd, &encode_masked(Opcode::Pong, true, false, [4, 3, 2, 1], payload));
                     }
-                    Some(Event::Close { .. }) => got.push(Got::Close),
+                    Some(Event::Close { .. }) => {
+                        got.push(Got::Close);
+                        goodbye = !self.finished;
+                    }
                     Some(Event::Binary(_) | Event::Pong(_)) | None => {}
                 }
                 self.buffer = rest[consumed..].to_vec();
+                if goodbye {
+                    self.close(kernel);
+                }
                 more
             }
         }
