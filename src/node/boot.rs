@@ -279,7 +279,7 @@ impl Node {
                 doors: doors.clone(),
                 clock,
                 seed: seed.rotate_left(17),
-                go: told,
+                go: Some(told),
             })?;
             info!(shard = id, driver = kind.name(), "shard started");
             running.push(handle);

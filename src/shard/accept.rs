@@ -3,7 +3,9 @@
 use super::Shard;
 use super::counters;
 use super::mailbox::{Adopted, Mail};
+use super::simulated::{self, Socket};
 use crate::limits::SHED_PER_TICK;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -23,8 +25,8 @@ impl fmt::Display for LazyPeer {
 }
 
 fn peer_address(fd: RawFd) -> Option<SocketAddr> {
-    if fd < 0 {
-        return None;
+    if fd < 0 || simulated::is_on() {
+        return simulated::peer(fd);
     }
     // SAFETY: the caller's descriptor is open, and it is borrowed for this call only.
     let stream = unsafe { std::mem::ManuallyDrop::new(std::net::TcpStream::from_raw_fd(fd)) };
@@ -78,7 +80,7 @@ impl Shard {
     /// A connection came in by `listener`.
     pub(super) fn on_accepted(&mut self, listener: u16, fd: RawFd) {
         // SAFETY: the net layer hands the new descriptor over; nobody else has it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = unsafe { Socket::from_raw_fd(fd) };
         self.counters.accepted.add(1);
         // Other shards count on between both sums.
         let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
@@ -116,7 +118,7 @@ impl Shard {
     }
 
     /// Gives a connection a slot.
-    fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32) -> Option<u32> {
+    fn settle(&mut self, fd: Socket, listener: u16, address: u32) -> Option<u32> {
         let raw = fd.into_raw_fd();
         let key = self.slab.insert(raw, listener);
         self.counters.sockets.add(1);
@@ -163,12 +165,16 @@ impl Shard {
     }
 
     /// Answers 503 and closes, without a slot.
-    fn shed(&mut self, fd: OwnedFd, label: &'static str) {
+    fn shed(&mut self, fd: Socket, label: &'static str) {
         const ANSWER: &[u8] =
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         self.counters.closed.add(1);
         self.counters.refuse(label);
         warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        if simulated::is_on() {
+            simulated::send(fd.as_raw_fd(), [Bytes::from_static(ANSWER)].iter());
+            return;
+        }
         // SAFETY: sends from a static buffer on a descriptor we own; whatever comes of it, the socket is closed.
         unsafe {
             libc::send(
@@ -212,7 +218,7 @@ impl Shard {
             if accepted >= 0 {
                 self.counters.accepted.add(1);
                 // SAFETY: the kernel has just handed us this descriptor.
-                self.shed(unsafe { OwnedFd::from_raw_fd(accepted) }, "file_descriptors");
+                self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors");
             }
             self.spare_fd = spare_fd(&fd);
             if accepted < 0 {

@@ -7,6 +7,7 @@ use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
 use crate::dialect::app::{App, AppRefusal, Apps};
 use crate::limits::MAILBOX_RESERVE_PART;
+use crate::shard::simulated::Socket;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
 use std::io;
@@ -126,7 +127,7 @@ pub type Successor = std::sync::mpsc::Sender<Adopted>;
 #[derive(Debug)]
 pub struct Adopted {
     /// The socket.
-    pub fd: OwnedFd,
+    pub fd: Socket,
     /// The listener it came in by.
     pub listener: u16,
     /// Bytes that were read but not used: first of all the request that made it move.
@@ -342,6 +343,11 @@ impl Post {
                 }
             }
         }
+    }
+
+    /// Mails that did not fit and wait to be sent.
+    pub fn overflowed(&self) -> usize {
+        self.overflow.iter().map(VecDeque::len).sum()
     }
 
     /// Whether something still waits to be sent.

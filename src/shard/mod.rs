@@ -25,6 +25,7 @@ pub mod read;
 pub mod repeat;
 pub mod rt;
 pub mod run;
+pub mod simulated;
 mod store;
 pub mod tick;
 pub mod turn;
