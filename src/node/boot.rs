@@ -11,7 +11,7 @@ use super::pages::{NodePages, PagesConfig};
 use super::reload::reload;
 use super::successor::{Inherited, Predecessor};
 use super::systemd::{self, Notify};
-use super::upgrade::{self, Failure, Heir, Program};
+use super::upgrade::{self, Failure, Heir, PlaceName, Program};
 use super::watch::Watch;
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
@@ -27,10 +27,11 @@ use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
     PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
 };
-use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
+use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
+use crate::shard::door::Door;
 use crate::shard::inherit;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
@@ -68,7 +69,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     let succeeds = predecessor.is_some();
     if let Some(predecessor) = predecessor {
         predecessor.ready()?;
-        node.succeed(predecessor, inherited)?;
+        node.succeed(config, predecessor, inherited)?;
     }
     node.serve(config, &notify)?;
     info!(files, shards = config.shards, driver = node.driver, "node started");
@@ -172,7 +173,7 @@ pub(super) struct Node {
     counters: NodeCounters,
     clock: Clock,
     /// Each listening socket with number and name of its place.
-    pub(super) listening: Vec<(u16, String, Arc<OwnedFd>)>,
+    pub(super) listening: Vec<(u16, PlaceName, Arc<OwnedFd>)>,
     /// Lets each shard turn.
     go: Vec<Sender<()>>,
     pub(super) lifecycle: Lifecycle,
@@ -227,8 +228,9 @@ impl Node {
             predecessor.prepared()?;
         }
         let (store, found) = open_store(config, addresses.clone())?;
-        let hooks = start_hooks(config, addresses.clone())?;
-        let webhooks = webhooks::start(config, seed)?;
+        let trust = trust(config)?;
+        let hooks = start_hooks(config, trust.clone(), addresses.clone())?;
+        let webhooks = webhooks::start(config, trust, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
@@ -251,6 +253,7 @@ impl Node {
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
+        let doors = doors(config);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         let mut go = Vec::with_capacity(shards);
         for (id, receiver) in receivers.into_iter().enumerate() {
@@ -273,6 +276,7 @@ impl Node {
                 registrar: Arc::new(registry.clone()),
                 node: counters.clone(),
                 limits,
+                doors: doors.clone(),
                 clock,
                 seed: seed.rotate_left(17),
                 go: told,
@@ -306,13 +310,8 @@ impl Node {
     }
 
     /// Takes connections of the process before this one from now on.
-    fn succeed(&self, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
-        let mut places = Vec::new();
-        for (index, name, _) in &self.listening {
-            if usize::from(*index) == places.len() {
-                places.push(name.clone());
-            }
-        }
+    fn succeed(&self, config: &Config, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
+        let places: Vec<PlaceName> = place_names(config).collect();
         let addresses = self.addresses.clone();
         let adopt = move || predecessor.adopt(&places, &addresses, &left);
         let thread = thread::Builder::new().name("successor".into()).spawn(adopt);
@@ -412,7 +411,8 @@ fn remove_sockets(places: &[Place]) {
 fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String> {
     let mut places = Vec::new();
     let mut per_shard: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
-    for (index, address) in config.listen.iter().chain(&config.internal_listen).enumerate() {
+    for (index, listen) in config.listen.iter().chain(&config.internal_listen).enumerate() {
+        let address = &listen.address;
         let place = match address {
             ListenAddress::Tcp(address) => Place::Ip(*address),
             ListenAddress::Unix(path) => Place::Unix(path.clone()),
@@ -431,11 +431,16 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
     Ok((places, per_shard))
 }
 
+/// Names of all places in the order of their numbers.
+fn place_names(config: &Config) -> impl Iterator<Item = PlaceName> {
+    let all = config.listen.iter().chain(&config.internal_listen);
+    all.map(|listen| PlaceName { address: listen.address.to_string(), door: listen.to_string() })
+}
+
 /// Every socket once, with number and name of its place.
-fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, String, Arc<OwnedFd>)> {
-    let names: Vec<String> =
-        config.listen.iter().chain(&config.internal_listen).map(ToString::to_string).collect();
-    let mut all: Vec<(u16, String, Arc<OwnedFd>)> = Vec::new();
+fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceName, Arc<OwnedFd>)> {
+    let names: Vec<PlaceName> = place_names(config).collect();
+    let mut all: Vec<(u16, PlaceName, Arc<OwnedFd>)> = Vec::new();
     for listener in listeners.iter().flatten() {
         if !all.iter().any(|(_, _, fd)| Arc::ptr_eq(fd, &listener.fd)) {
             all.push((listener.index, names[usize::from(listener.index)].clone(), listener.fd.clone()));
@@ -457,6 +462,12 @@ fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place
             result => return result,
         }
     }
+}
+
+/// What each listener asks of its connections, by its number.
+fn doors(config: &Config) -> Arc<[Door]> {
+    let all = config.listen.iter().chain(&config.internal_listen);
+    all.map(|listen| Door { proxy_protocol: listen.door.proxy_protocol }).collect()
 }
 
 fn internal(config: &Config) -> Vec<u16> {
@@ -524,7 +535,14 @@ fn log_owners(apps: &Apps, relay: &Relay) -> Vec<(u32, String)> {
     apps.chain(relay.stores().map(|(number, name)| (number, format!("store:{name}")))).collect()
 }
 
-fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {
+/// Who vouches for back ends that are called over TLS.
+fn trust(config: &Config) -> Result<Arc<Trust>, String> {
+    let Some(path) = &config.hooks.ca else { return Ok(Arc::default()) };
+    let trust = std::fs::read(path).map_err(|e| e.to_string()).and_then(|pem| Trust::with(&pem));
+    trust.map(Arc::new).map_err(|e| format!("cannot take the authorities in {path} (`ca` in [hooks]): {e}"))
+}
+
+fn start_hooks(config: &Config, trust: Arc<Trust>, addresses: Vec<Address>) -> Result<Hooks, String> {
     let deliver = Arc::new(move |token: HookToken, answer| {
         let HookToken { shard, slot, generation, tag } = token;
         if let Some(address) = addresses.get(shard as usize) {
@@ -532,13 +550,13 @@ fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String
             address.send(Mail::Hook { token, answer: Box::new(answer) });
         }
     });
-    Hooks::start(HooksConfig { limits: config.hooks.limits() }, deliver)
+    Hooks::start(HooksConfig { limits: config.hooks.limits(), trust }, deliver)
         .map_err(|e| format!("cannot start the hook service: {e}"))
 }
 
 fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -> Result<Dialects, String> {
     let names: Vec<String> =
-        config.listen.iter().chain(&config.internal_listen).map(ToString::to_string).collect();
+        config.listen.iter().chain(&config.internal_listen).map(|l| l.address.to_string()).collect();
     debug_assert_eq!(names.len(), places.len());
     let public = config.listen.len();
     let listeners: Vec<(&str, bool)> =

@@ -45,7 +45,7 @@ pub const VERSION: u8 = 1;
 pub enum Record {
     /// Followed by [`VERSION`].
     Version = b'V',
-    /// With a socket; followed by the number of its place (two bytes, little-endian) and its place as configured.
+    /// With a socket; followed by the number of its place (two bytes, little-endian) and its [`PlaceName`].
     Listener = b'L',
     /// There are no more.
     Listeners = b'E',
@@ -63,6 +63,28 @@ pub enum Record {
     Connection = b'C',
     /// Followed by bytes that belong to the last connection.
     Data = b'D',
+}
+
+/// What a place is called in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceName {
+    /// The address: the socket is the same whatever is asked of connections.
+    pub address: String,
+    /// With all that is asked of connections.
+    pub door: String,
+}
+
+impl PlaceName {
+    /// As text; no address has a NUL.
+    fn text(&self) -> String {
+        format!("{}\0{}", self.address, self.door)
+    }
+
+    /// From text.
+    pub fn read(text: &[u8]) -> Option<PlaceName> {
+        let (address, door) = std::str::from_utf8(text).ok()?.split_once('\0')?;
+        Some(PlaceName { address: address.into(), door: door.into() })
+    }
 }
 
 /// What stands in a [`Record::Connection`]: little-endian, in this order.
@@ -217,7 +239,7 @@ impl Talk<'_> {
         for (index, name, fd) in &node.listening {
             let mut record = vec![Record::Listener as u8];
             record.extend_from_slice(&index.to_le_bytes());
-            record.extend_from_slice(name.as_bytes());
+            record.extend_from_slice(name.text().as_bytes());
             self.channel.send(&record, Some(fd.as_fd()))?;
         }
         self.say(Record::Listeners)?;
@@ -341,6 +363,13 @@ impl Heir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_read_as_they_were_written() {
+        let name = PlaceName { address: "unix:/a b".into(), door: "unix:/a b proxy_protocol".into() };
+        assert_eq!(PlaceName::read(name.text().as_bytes()), Some(name));
+        assert_eq!(PlaceName::read(b"127.0.0.1:80"), None);
+    }
 
     #[test]
     fn heads_are_read_as_they_were_written() {

@@ -11,6 +11,7 @@ pub mod act;
 pub mod apps;
 pub mod connection;
 pub mod counters;
+pub mod door;
 pub mod drain;
 pub mod flush;
 mod handover;
@@ -45,6 +46,7 @@ use crate::wire::http::response::Response;
 use crate::wire::ws::deflate::Inflater;
 use connection::{Carrier, Slab};
 use counters::{Counters, NodeCounters};
+use door::Door;
 use listen::Listener;
 use mailbox::Post;
 use net::{Event, Net};
@@ -95,6 +97,9 @@ pub struct Shard {
     registrar: Arc<dyn apps::Registrar>,
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
+    /// By the number of the listener.
+    #[allow(dead_code)] // what it asks for comes with the next commits
+    doors: Arc<[Door]>,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,

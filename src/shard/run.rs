@@ -3,6 +3,7 @@
 use super::accept::{Addresses, spare_fd};
 use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
+use super::door::Door;
 use super::flush::Gather;
 use super::handover::Silence;
 use super::listen::Listener;
@@ -164,6 +165,8 @@ pub struct ShardConfig {
     pub node: NodeCounters,
     /// Bounds.
     pub limits: ShardLimits,
+    /// What each listener asks for, by its number.
+    pub doors: Arc<[Door]>,
     /// The clock.
     pub clock: Clock,
     /// For everything random in it.
@@ -260,6 +263,7 @@ impl Shard {
             keeper: config.keeper,
             registrar: config.registrar,
             next_sweep_ms: 0,
+            doors: config.doors,
             counters,
             node: config.node,
             limits: config.limits,
