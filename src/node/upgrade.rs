@@ -25,7 +25,7 @@ use crate::limits::{
 use crate::shard::mailbox::{Adopted, Mail, Noted};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -235,12 +235,12 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     fn convince(&mut self, node: &mut Node) -> Result<(), Failure> {
-        self.channel.send(&[Record::Version as u8, VERSION], None)?;
+        self.send(&[Record::Version as u8, VERSION], None)?;
         for (index, name, fd) in &node.listening {
             let mut record = vec![Record::Listener as u8];
             record.extend_from_slice(&index.to_le_bytes());
             record.extend_from_slice(name.text().as_bytes());
-            self.channel.send(&record, Some(fd.as_fd()))?;
+            self.send(&record, Some(fd.as_fd()))?;
         }
         self.say(Record::Listeners)?;
         self.hear(Record::Prepared)?;
@@ -281,8 +281,22 @@ impl Talk<'_> {
         Ok(quiet.try_recv() != Err(TryRecvError::Disconnected))
     }
 
-    fn say(&self, what: Record) -> Result<(), Failure> {
-        Ok(self.channel.send(&[what as u8], None)?)
+    fn say(&mut self, what: Record) -> Result<(), Failure> {
+        self.send(&[what as u8], None)
+    }
+
+    fn send(&mut self, record: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+        self.channel.send(record, fd).map_err(|error| self.lost(error))
+    }
+
+    /// Why the channel does not work any more.
+    fn lost(&mut self, error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                Failure::Reason(format!("the new process has ended: {}", self.status()))
+            }
+            _ => error.into(),
+        }
     }
 
     fn hear(&mut self, wanted: Record) -> Result<(), Failure> {
@@ -296,21 +310,28 @@ impl Talk<'_> {
             let len = match heard {
                 Ok(received) => received.len,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.lost(error)),
             };
             return match &record[..len] {
                 [said] if *said == wanted as u8 => Ok(()),
                 [said, why @ ..] if *said == Record::Failed as u8 => {
                     Err(Failure::Reason(String::from_utf8_lossy(why).into_owned()))
                 }
-                [] => Err(Failure::Reason(format!("the new process has ended: {}", self.status()))),
+                [] => Err(self.lost(io::ErrorKind::BrokenPipe.into())),
                 _ => Err(Failure::Reason("the new process says what is not understood".into())),
             };
         }
     }
 
     fn status(&mut self) -> String {
-        self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+        for _ in 0..UPGRADE_SEND_MS / UPGRADE_LOOK_MS {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.to_string(),
+                Ok(None) => thread::sleep(Duration::from_millis(UPGRADE_LOOK_MS)),
+                Err(error) => return error.to_string(),
+            }
+        }
+        "it runs, but does not listen".into()
     }
 
     fn look_at_signals(&self) -> Result<(), Failure> {

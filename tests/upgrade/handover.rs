@@ -198,8 +198,8 @@ fn a_new_process_that_does_not_start_leaves_the_old_one_as_it_was() {
         ),
         (
             "an address it may not have",
-            format!("internal_listen = [\"192.0.2.1:1\"]\n{settings}"),
-            "cannot listen on 192.0.2.1:1",
+            format!("internal_listen = [\"unix:/nowhere/at/all\"]\n{settings}"),
+            "cannot listen on unix:/nowhere/at/all",
         ),
     ];
     for (n, (what, settings, why)) in cases.iter().enumerate() {
