@@ -11,7 +11,7 @@ use super::pages::{NodePages, PagesConfig};
 use super::reload::reload;
 use super::successor::{Inherited, Predecessor};
 use super::systemd::{self, Notify};
-use super::upgrade::{self, Failure, Heir, Program};
+use super::upgrade::{self, Failure, Heir, PlaceName, Program};
 use super::watch::Watch;
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
@@ -69,7 +69,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     let succeeds = predecessor.is_some();
     if let Some(predecessor) = predecessor {
         predecessor.ready()?;
-        node.succeed(predecessor, inherited)?;
+        node.succeed(config, predecessor, inherited)?;
     }
     node.serve(config, &notify)?;
     info!(files, shards = config.shards, driver = node.driver, "node started");
@@ -173,7 +173,7 @@ pub(super) struct Node {
     counters: NodeCounters,
     clock: Clock,
     /// Each listening socket with number and name of its place.
-    pub(super) listening: Vec<(u16, String, Arc<OwnedFd>)>,
+    pub(super) listening: Vec<(u16, PlaceName, Arc<OwnedFd>)>,
     /// Lets each shard turn.
     go: Vec<Sender<()>>,
     pub(super) lifecycle: Lifecycle,
@@ -310,13 +310,8 @@ impl Node {
     }
 
     /// Takes connections of the process before this one from now on.
-    fn succeed(&self, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
-        let mut places = Vec::new();
-        for (index, name, _) in &self.listening {
-            if usize::from(*index) == places.len() {
-                places.push(name.clone());
-            }
-        }
+    fn succeed(&self, config: &Config, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
+        let places: Vec<PlaceName> = place_names(config).collect();
         let addresses = self.addresses.clone();
         let adopt = move || predecessor.adopt(&places, &addresses, &left);
         let thread = thread::Builder::new().name("successor".into()).spawn(adopt);
@@ -436,11 +431,16 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
     Ok((places, per_shard))
 }
 
+/// Names of all places in the order of their numbers.
+fn place_names(config: &Config) -> impl Iterator<Item = PlaceName> {
+    let all = config.listen.iter().chain(&config.internal_listen);
+    all.map(|listen| PlaceName { address: listen.address.to_string(), door: listen.to_string() })
+}
+
 /// Every socket once, with number and name of its place.
-fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, String, Arc<OwnedFd>)> {
-    let names: Vec<String> =
-        config.listen.iter().chain(&config.internal_listen).map(ToString::to_string).collect();
-    let mut all: Vec<(u16, String, Arc<OwnedFd>)> = Vec::new();
+fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceName, Arc<OwnedFd>)> {
+    let names: Vec<PlaceName> = place_names(config).collect();
+    let mut all: Vec<(u16, PlaceName, Arc<OwnedFd>)> = Vec::new();
     for listener in listeners.iter().flatten() {
         if !all.iter().any(|(_, _, fd)| Arc::ptr_eq(fd, &listener.fd)) {
             all.push((listener.index, names[usize::from(listener.index)].clone(), listener.fd.clone()));
