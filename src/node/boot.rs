@@ -23,7 +23,7 @@ use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
     PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
 };
-use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
+use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
@@ -123,8 +123,9 @@ impl Node {
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
         let (store, found) = open_store(config, addresses.clone())?;
-        let hooks = start_hooks(config, addresses.clone())?;
-        let webhooks = webhooks::start(config, seed)?;
+        let trust = trust(config)?;
+        let hooks = start_hooks(config, trust.clone(), addresses.clone())?;
+        let webhooks = webhooks::start(config, trust, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
@@ -337,7 +338,14 @@ fn open_control(config: &Config, registry: Registry) -> Option<Control> {
     opened.inspect_err(|error| error!(%error, path = %path.display(), "no control socket")).ok()
 }
 
-fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {
+/// Who vouches for back ends that are called over TLS.
+fn trust(config: &Config) -> Result<Arc<Trust>, String> {
+    let Some(path) = &config.hooks.ca else { return Ok(Arc::default()) };
+    let trust = std::fs::read(path).map_err(|e| e.to_string()).and_then(|pem| Trust::with(&pem));
+    trust.map(Arc::new).map_err(|e| format!("cannot take the authorities in {path} (`ca` in [hooks]): {e}"))
+}
+
+fn start_hooks(config: &Config, trust: Arc<Trust>, addresses: Vec<Address>) -> Result<Hooks, String> {
     let deliver = Arc::new(move |token: HookToken, answer| {
         let HookToken { shard, slot, generation, tag } = token;
         if let Some(address) = addresses.get(shard as usize) {
@@ -345,7 +353,7 @@ fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String
             address.send(Mail::Hook { token, answer: Box::new(answer) });
         }
     });
-    Hooks::start(HooksConfig { limits: config.hooks.limits() }, deliver)
+    Hooks::start(HooksConfig { limits: config.hooks.limits(), trust }, deliver)
         .map_err(|e| format!("cannot start the hook service: {e}"))
 }
 

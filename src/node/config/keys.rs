@@ -67,6 +67,7 @@ keys! {
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
     }
     "hooks" {
+        ca: c => Borrowed(&mut c.hooks.ca);
         timeout: c => Millis(&mut c.hooks.timeout_ms, 1..=u64::from(limits::HOOK_TIMEOUT_MAX_MS));
         concurrency: c => Count(&mut c.hooks.concurrency, 1..=NODE_COUNT_MAX);
         queue: c => Count(&mut c.hooks.queue, 1..=NODE_COUNT_MAX);

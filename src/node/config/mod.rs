@@ -172,8 +172,10 @@ impl Default for NodeLimits {
 }
 
 /// Calls to back ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookSettings {
+    /// A file with certificates (PEM) of authorities that are trusted besides those of the machine.
+    pub ca: Option<String>,
     /// Time for an answer.
     pub timeout_ms: u64,
     /// Calls under way at a time.
@@ -202,6 +204,7 @@ impl HookSettings {
 impl Default for HookSettings {
     fn default() -> Self {
         HookSettings {
+            ca: None,
             timeout_ms: u64::from(limits::HOOK_TIMEOUT_MS),
             concurrency: limits::HOOK_CONCURRENT,
             queue: limits::HOOK_QUEUE_CALLS,
