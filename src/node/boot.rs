@@ -4,6 +4,7 @@ use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::console::PageApp;
 use super::control::{self, Control};
+use super::grants;
 use super::health::Lifecycle;
 use super::host::{self, Signal, Signals};
 use super::load;
@@ -246,6 +247,7 @@ impl Node {
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
         load::registrations(&store.handle(), &dialects.pushi)?;
         let roster = Roster::load(&config.apps, store.handle())?;
+        let roster = roster.with_grants(grants::load(config, &store.handle())?);
         let apps = roster.apps().clone();
         let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
         let registry = Registry::start(roster, addresses.clone())?;
