@@ -82,6 +82,9 @@ impl Shard {
         };
         if received < 0 {
             let kind = io::Error::last_os_error().kind();
+            if kind == io::ErrorKind::TimedOut {
+                self.tell_of_dead_peer(slot);
+            }
             if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
                 self.close_now(slot);
             }
