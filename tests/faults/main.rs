@@ -5,9 +5,13 @@
 #[allow(dead_code)] // each user of it needs another part
 mod node;
 
+mod backends;
+mod clock;
+mod disk;
 mod frame;
 mod greedy;
 mod peers;
+mod restart;
 mod start;
 mod storms;
 mod system;

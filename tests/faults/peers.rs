@@ -108,7 +108,7 @@ fn vanish(patient: &Patient, reasons: &[&str], sockets: impl Fn() -> Vec<TcpStre
 #[test]
 fn peers_that_have_vanished_are_found_by_pings() {
     let settings = "limits.peer_timeout = \"1h\"\nlimits.websocket_ping_interval = \"1s\"\n\
-        limits.websocket_pong_timeout = \"1s\"\npusher.activity_timeout = \"1s\"\npusher.pong_timeout = \"1s\"";
+        limits.websocket_pong_timeout = \"1s\"\npusher.activity_timeout = \"1s\"\npusher.pong_timeout = \"1s\"\npushi.ping_interval = \"1s\"";
     let patient = Patient::start("vanished-pings", settings);
     let address = patient.address().to_owned();
     vanish(&patient, &["ping_timeout", "pusher_pong"], || {

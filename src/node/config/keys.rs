@@ -93,6 +93,7 @@ keys! {
     "pushi" {
         enabled: c => Borrowed(&mut c.pushi.enabled);
         open_apps: c => Borrowed(&mut c.pushi.open_apps);
+        ping_interval: c => Millis(&mut c.pushi.ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
     }
 }
 
