@@ -26,7 +26,7 @@ use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
+    PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
@@ -425,6 +425,9 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
             false => inherit::adopt(fds, index as u16, config.shards),
         };
         let (bound, listeners) = found.map_err(|e| format!("cannot listen on {address}: {e}"))?;
+        bound
+            .find_dead_peers(&listeners, config.limits.peer_timeout_ms)
+            .map_err(|e| format!("cannot watch the peers of {address}: {e}"))?;
         places.push(bound);
         for (shard, listener) in listeners.into_iter().enumerate() {
             per_shard[shard % config.shards].push(listener);
@@ -504,6 +507,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
         body_ms: limits.body_timeout_ms,
         idle_ms: limits.idle_timeout_ms,
         pong_ms: limits.websocket_pong_timeout_ms,
+        stall_ms: SEND_STALL_MS.min(limits.peer_timeout_ms),
     }
 }
 

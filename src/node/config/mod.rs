@@ -134,6 +134,8 @@ pub struct NodeLimits {
     pub websocket_ping_interval_ms: u64,
     /// Time for a WebSocket pong to arrive.
     pub websocket_pong_timeout_ms: u64,
+    /// See [`limits::NODE_PEER_TIMEOUT_MS`].
+    pub peer_timeout_ms: u64,
 }
 
 impl NodeLimits {
@@ -170,6 +172,7 @@ impl Default for NodeLimits {
             body_timeout_ms: limits::NODE_BODY_TIMEOUT_MS,
             idle_timeout_ms: limits::NODE_IDLE_TIMEOUT_MS,
             websocket_ping_interval_ms: limits::NODE_WEBSOCKET_PING_INTERVAL_MS,
+            peer_timeout_ms: limits::NODE_PEER_TIMEOUT_MS,
             websocket_pong_timeout_ms: limits::NODE_WEBSOCKET_PONG_TIMEOUT_MS,
         }
     }
