@@ -4,6 +4,7 @@ use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::console::PageApp;
 use super::control::{self, Control};
+use super::grants;
 use super::health::Lifecycle;
 use super::host::{self, Signal, Signals};
 use super::load;
@@ -25,7 +26,7 @@ use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
+    PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
@@ -246,6 +247,7 @@ impl Node {
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
         load::registrations(&store.handle(), &dialects.pushi)?;
         let roster = Roster::load(&config.apps, store.handle())?;
+        let roster = roster.with_grants(grants::load(config, &store.handle())?);
         let apps = roster.apps().clone();
         let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
         let registry = Registry::start(roster, addresses.clone())?;
@@ -279,7 +281,7 @@ impl Node {
                 doors: doors.clone(),
                 clock,
                 seed: seed.rotate_left(17),
-                go: told,
+                go: Some(told),
             })?;
             info!(shard = id, driver = kind.name(), "shard started");
             running.push(handle);
@@ -423,6 +425,9 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
             false => inherit::adopt(fds, index as u16, config.shards),
         };
         let (bound, listeners) = found.map_err(|e| format!("cannot listen on {address}: {e}"))?;
+        bound
+            .find_dead_peers(&listeners, config.limits.peer_timeout_ms)
+            .map_err(|e| format!("cannot watch the peers of {address}: {e}"))?;
         places.push(bound);
         for (shard, listener) in listeners.into_iter().enumerate() {
             per_shard[shard % config.shards].push(listener);
@@ -502,6 +507,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
         body_ms: limits.body_timeout_ms,
         idle_ms: limits.idle_timeout_ms,
         pong_ms: limits.websocket_pong_timeout_ms,
+        stall_ms: SEND_STALL_MS.min(limits.peer_timeout_ms),
     }
 }
 

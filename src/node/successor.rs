@@ -193,7 +193,7 @@ impl Predecessor {
         }
         let unsent = bytes.split_off(unread);
         let listener = head.listener;
-        Ok(Some(Adopted { fd, listener, unread: bytes, unsent, address: head.address }))
+        Ok(Some(Adopted { fd: fd.into(), listener, unread: bytes, unsent, address: head.address }))
     }
 }
 
