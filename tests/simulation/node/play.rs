@@ -17,7 +17,7 @@ const TURN_BYTES: usize = 1 << 20;
 impl World {
     /// Plays the seed to its end.
     pub fn play(&mut self) {
-        let steps = 40 + self.rng.below(80);
+        let steps = 30 + self.rng.below(60);
         let crashes = self.rng.chance(25);
         for step in 0..steps {
             self.step();
@@ -113,7 +113,7 @@ impl World {
         let channel = self.rng.below(CHANNELS);
         self.published += 1;
         let id = self.published;
-        let len = *self.rng.pick(&[0, 10, 100, 700]);
+        let len = *self.rng.pick(&[0, 10, 100, 500]);
         let text = payload(channel, id, len);
         self.channels[channel].asked(id);
         self.say(|| format!("publish {id} in {}", NAMES[channel]));
@@ -415,12 +415,12 @@ impl World {
     }
 
     fn wait_until(&mut self, what: &str, is_so: impl Fn(&World) -> bool) {
-        for _ in 0..800 {
+        for _ in 0..400 {
             self.settle();
             if is_so(self) {
                 return;
             }
-            self.kernel.advance(100, 100);
+            self.kernel.advance(300, 300);
             (0..self.shape.shards).for_each(|shard| self.turn(shard));
         }
         panic!("waited for: {what}; {} sockets open, {:?}", self.kernel.open(), self.held());
