@@ -11,8 +11,11 @@ pub mod act;
 pub mod apps;
 pub mod connection;
 pub mod counters;
+pub mod door;
 pub mod drain;
 pub mod flush;
+mod handover;
+pub mod inherit;
 pub mod listen;
 pub mod mailbox;
 pub mod net;
@@ -25,6 +28,7 @@ pub mod run;
 pub mod simulated;
 mod store;
 pub mod tick;
+pub mod turn;
 pub mod wheel;
 pub mod work;
 
@@ -43,6 +47,7 @@ use crate::wire::http::response::Response;
 use crate::wire::ws::deflate::Inflater;
 use connection::{Carrier, Slab};
 use counters::{Counters, NodeCounters};
+use door::Door;
 use listen::Listener;
 use mailbox::Post;
 use net::{Event, Net};
@@ -93,6 +98,9 @@ pub struct Shard {
     registrar: Arc<dyn apps::Registrar>,
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
+    /// By the number of the listener.
+    #[allow(dead_code)] // what it asks for comes with the next commits
+    doors: Arc<[Door]>,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,
@@ -130,6 +138,7 @@ pub struct Shard {
     /// Whose session is being called: who pays for a panic.
     calling: Option<u32>,
     drain: Option<drain::Drain>,
+    silence: handover::Silence,
     next_unix_shard: usize,
 }
 
@@ -162,8 +171,10 @@ impl Shard {
             figures: &self.node,
         };
         self.calling = Some(slot);
+        self.counters.marks.calls(slot, peer.0);
         call(&self.dialects, &mut context, &mut session);
         self.calling = None;
+        self.counters.marks.called();
         self.slab[slot].session = session;
         self.carry_out(slot, &mut actions);
         actions.clear();

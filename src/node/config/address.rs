@@ -1,4 +1,4 @@
-//! Addresses to listen on.
+//! Addresses to listen on, each with what its door asks for.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -58,9 +58,115 @@ impl FromStr for ListenAddress {
     }
 }
 
+/// What every connection that comes in by an address has to do. Written behind the address: `0.0.0.0:443 tls`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DoorSettings {
+    /// It speaks TLS (`tls`).
+    pub tls: bool,
+    /// It has a certificate that `client_ca` in `[tls]` vouches for (`client_certificates`). Only with `tls`.
+    pub client_certificates: bool,
+    /// It begins with a PROXY protocol header, version 1 or 2 (`proxy_protocol`).
+    pub proxy_protocol: bool,
+    /// Permissions of a unix socket's file (`mode=660`, octal). None: what the umask leaves.
+    pub mode: Option<u32>,
+}
+
+/// One entry of `listen` or `internal_listen`: an address and its door's options between spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Where.
+    pub address: ListenAddress,
+    /// How.
+    pub door: DoorSettings,
+}
+
+impl Listen {
+    /// An address without options.
+    pub fn plain(address: ListenAddress) -> Listen {
+        Listen { address, door: DoorSettings::default() }
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(out)?;
+        let DoorSettings { tls, client_certificates, proxy_protocol, mode } = self.door;
+        for (word, set) in
+            [("tls", tls), ("client_certificates", client_certificates), ("proxy_protocol", proxy_protocol)]
+        {
+            if set {
+                write!(out, " {word}")?;
+            }
+        }
+        mode.map_or(Ok(()), |mode| write!(out, " mode={mode:03o}"))
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, options) = text.split_once(' ').unwrap_or((text, ""));
+        let mut listen = Listen::plain(address.parse()?);
+        let door = &mut listen.door;
+        for word in options.split(' ').filter(|word| !word.is_empty()) {
+            match word.split_once('=').unwrap_or((word, "")) {
+                ("tls", "") => door.tls = true,
+                ("client_certificates", "") => door.client_certificates = true,
+                ("proxy_protocol", "") => door.proxy_protocol = true,
+                ("mode", octal) => door.mode = Some(mode(octal, &listen.address)?),
+                _ => {
+                    return Err(format!(
+                        "`{}` is no option of an address: they are tls, client_certificates, proxy_protocol, mode=660",
+                        word.escape_debug()
+                    ));
+                }
+            }
+        }
+        if door.client_certificates && !door.tls {
+            return Err("`client_certificates` goes with `tls`".into());
+        }
+        Ok(listen)
+    }
+}
+
+fn mode(octal: &str, address: &ListenAddress) -> Result<u32, String> {
+    let mode = u32::from_str_radix(octal, 8).ok().filter(|mode| *mode <= 0o777);
+    let mode = mode.ok_or_else(|| format!("`mode={}` needs three octal digits", octal.escape_debug()))?;
+    match address {
+        ListenAddress::Unix(_) => Ok(mode),
+        ListenAddress::Tcp(_) => Err("`mode` is for unix sockets".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn doors_print_as_they_are_written() {
+        for text in [
+            "127.0.0.1:8080",
+            "0.0.0.0:443 tls",
+            "[::]:443 tls client_certificates proxy_protocol",
+            "unix:/run/x.sock proxy_protocol mode=660",
+            "unix:/run/x.sock mode=007",
+        ] {
+            assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
+        }
+        assert_eq!("127.0.0.1:1  tls ".parse::<Listen>().unwrap().to_string(), "127.0.0.1:1 tls");
+        for text in [
+            "127.0.0.1:1 ssl",
+            "127.0.0.1:1 tls=1",
+            "127.0.0.1:1 client_certificates",
+            "127.0.0.1:1 mode=660",
+            "unix:/x mode",
+            "unix:/x mode=888",
+            "unix:/x mode=1777",
+        ] {
+            assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_print_as_they_are_written() {

@@ -1,7 +1,7 @@
 //! The keys of the node itself. The same table reads the file, the environment and the flags, and prints.
 
 use super::value::{Choice, Count, Input, Millis, Refusal, Seconds, Setting, Size, quote_all};
-use super::{Config, Driver, ListenAddress, LogFormat};
+use super::{Config, Driver, Listen, LogFormat};
 use crate::limits::{self, NODE_COUNT_MAX, NODE_DURATION_MS_MAX, NODE_SIZE_BYTES_MAX};
 
 /// One key outside of locations and apps.
@@ -45,6 +45,8 @@ keys! {
         driver: c => Borrowed(&mut c.driver);
         development: c => Borrowed(&mut c.development);
         drain: c => Millis(&mut c.drain_ms, 0..=NODE_DURATION_MS_MAX);
+        upgrade_timeout: c => Millis(&mut c.upgrade_ms, 1..=NODE_DURATION_MS_MAX);
+        stall_exit: c => Millis(&mut c.stall_exit_ms, 0..=NODE_DURATION_MS_MAX);
         echo: c => Borrowed(&mut c.echo);
         log: c => LogFilter(&mut c.log);
         log_format: c => Borrowed(&mut c.log_format);
@@ -67,6 +69,7 @@ keys! {
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
     }
     "hooks" {
+        ca: c => Borrowed(&mut c.hooks.ca);
         timeout: c => Millis(&mut c.hooks.timeout_ms, 1..=u64::from(limits::HOOK_TIMEOUT_MAX_MS));
         concurrency: c => Count(&mut c.hooks.concurrency, 1..=NODE_COUNT_MAX);
         queue: c => Count(&mut c.hooks.queue, 1..=NODE_COUNT_MAX);
@@ -109,7 +112,7 @@ impl<T: Setting> Setting for Borrowed<'_, T> {
 }
 
 /// Addresses to listen on, at least so many.
-struct Addresses<'a>(&'a mut Vec<ListenAddress>, usize);
+struct Addresses<'a>(&'a mut Vec<Listen>, usize);
 
 impl Setting for Addresses<'_> {
     fn set(&mut self, input: Input<'_>) -> Result<(), Refusal> {
@@ -119,11 +122,11 @@ impl Setting for Addresses<'_> {
         }
         let mut addresses = Vec::with_capacity(elements.len());
         for element in elements {
-            match element.text()?.parse::<ListenAddress>() {
-                Ok(address) if addresses.contains(&address) => {
-                    return element.refuse(format!("`{address}` is listed twice"));
+            match element.text()?.parse::<Listen>() {
+                Ok(listen) if addresses.iter().any(|other: &Listen| other.address == listen.address) => {
+                    return element.refuse(format!("`{}` is listed twice", listen.address));
                 }
-                Ok(address) => addresses.push(address),
+                Ok(listen) => addresses.push(listen),
                 Err(message) => return element.refuse(message),
             }
         }
@@ -132,7 +135,7 @@ impl Setting for Addresses<'_> {
     }
 
     fn show(&self) -> Option<String> {
-        Some(quote_all(self.0.iter().map(ListenAddress::to_string)))
+        Some(quote_all(self.0.iter().map(Listen::to_string)))
     }
 }
 

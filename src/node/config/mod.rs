@@ -13,7 +13,7 @@ mod print;
 mod value;
 mod webhook;
 
-pub use address::ListenAddress;
+pub use address::{DoorSettings, Listen, ListenAddress};
 pub use app::{app_differences, app_of, read_app, write_app};
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
@@ -38,9 +38,9 @@ pub const DEVELOPMENT_SECRET: &str = "dev-secret";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where the public is served.
-    pub listen: Vec<ListenAddress>,
+    pub listen: Vec<Listen>,
     /// Where metrics and health are served. Empty: on the public listeners.
-    pub internal_listen: Vec<ListenAddress>,
+    pub internal_listen: Vec<Listen>,
     /// Threads with a slice of connections and channels each, 1 to [`limits::NODE_SHARDS_MAX`].
     pub shards: usize,
     /// How sockets are driven.
@@ -49,6 +49,10 @@ pub struct Config {
     pub development: bool,
     /// Time that connections get to leave when the node stops.
     pub drain_ms: u64,
+    /// Time that a new process has to take over on SIGUSR2.
+    pub upgrade_ms: u64,
+    /// A shard that stands still for so long ends the process, 0: never.
+    pub stall_exit_ms: u64,
     /// Whether `/echo`, the endpoint for WebSocket conformance suites, exists.
     pub echo: bool,
     /// What is logged: a level, or `target=level` parts between commas.
@@ -168,8 +172,10 @@ impl Default for NodeLimits {
 }
 
 /// Calls to back ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookSettings {
+    /// A file with certificates (PEM) of authorities that are trusted besides those of the machine.
+    pub ca: Option<String>,
     /// Time for an answer.
     pub timeout_ms: u64,
     /// Calls under way at a time.
@@ -198,6 +204,7 @@ impl HookSettings {
 impl Default for HookSettings {
     fn default() -> Self {
         HookSettings {
+            ca: None,
             timeout_ms: u64::from(limits::HOOK_TIMEOUT_MS),
             concurrency: limits::HOOK_CONCURRENT,
             queue: limits::HOOK_QUEUE_CALLS,
@@ -301,12 +308,14 @@ impl Default for Config {
     /// What `fanwire` with nothing runs, with one shard: the loader sets the shards to the processors there are.
     fn default() -> Self {
         Config {
-            listen: vec![ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))],
+            listen: vec![Listen::plain(ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))))],
             internal_listen: Vec::new(),
             shards: 1,
             driver: Driver::Auto,
             development: true,
             drain_ms: limits::NODE_DRAIN_MS,
+            upgrade_ms: limits::UPGRADE_MS,
+            stall_exit_ms: limits::SHARD_STALL_EXIT_MS,
             echo: false,
             log: "info".into(),
             log_format: LogFormat::Text,

@@ -58,6 +58,7 @@ impl World {
             }
             96 => self.change_apps(),
             97 => self.bomb(),
+            98 => self.hold(),
             _ => self.readers(),
         }
     }
@@ -285,6 +286,13 @@ impl World {
     }
 
     fn rest(&mut self) {
+        while self.is_held() {
+            self.resume();
+            (0..self.shape.shards).for_each(|shard| self.turn(shard));
+        }
+        // Who was told to listen again does so at a tick.
+        self.kernel.advance(100, 100);
+        (0..self.shape.shards).for_each(|shard| self.turn(shard));
         self.subscribers.iter_mut().for_each(|s| s.stalled = false);
         self.clients.iter_mut().for_each(|c| c.stalled = false);
         self.settle();
@@ -391,6 +399,10 @@ impl World {
             self.check_left();
         }
         self.say(|| "drain".into());
+        if self.rng.chance(30) {
+            self.hold();
+            (0..self.rng.below(6)).for_each(|_| self.step());
+        }
         while !self.drain(1_000) {
             self.settle();
         }
@@ -417,6 +429,7 @@ impl World {
     fn wait_until(&mut self, what: &str, is_so: impl Fn(&World) -> bool) {
         for _ in 0..400 {
             self.settle();
+            self.forget_handed_over();
             if is_so(self) {
                 return;
             }

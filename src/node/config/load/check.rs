@@ -3,7 +3,7 @@
 use regex::RegexBuilder;
 
 use super::super::mistake::nearest;
-use super::super::{Mistake, Origin, is_development};
+use super::super::{ListenAddress, Mistake, Origin, is_development};
 use super::Loader;
 use crate::channel::hook::HookTarget;
 use crate::dialect::app::AppSettings;
@@ -86,12 +86,14 @@ impl Loader<'_> {
     /// Development keys are known to everybody, so nobody else may reach a node that takes them.
     fn exposure(&mut self) {
         let apps_said = self.said("app");
-        let addresses = self.config.listen.iter().map(|address| ("listen", address));
-        let addresses =
-            addresses.chain(self.config.internal_listen.iter().map(|address| ("internal_listen", address)));
+        let addresses = self.config.listen.iter().map(|listen| ("listen", &listen.address));
+        let addresses = addresses
+            .chain(self.config.internal_listen.iter().map(|listen| ("internal_listen", &listen.address)));
         let public = addresses.clone().find(|(_, address)| !address.is_local());
-        let twice = self.config.internal_listen.iter().find(|address| self.config.listen.contains(address));
-        let twice = twice.map(|address| format!("`{address}` is also in `listen`"));
+        let listens =
+            |address: &ListenAddress| self.config.listen.iter().any(|listen| listen.address == *address);
+        let twice = self.config.internal_listen.iter().find(|listen| listens(&listen.address));
+        let twice = twice.map(|listen| format!("`{}` is also in `listen`", listen.address));
         let refusal = public.map(|(key, address)| (key, address.to_string()));
         if let Some(message) = twice {
             self.wrong(self.origin_of("internal_listen"), message);
@@ -171,7 +173,9 @@ impl Loader<'_> {
             }
             for name in &location.listeners {
                 let addresses = self.config.listen.iter().chain(&self.config.internal_listen);
-                if name != "internal" && !addresses.into_iter().any(|address| address.to_string() == *name) {
+                if name != "internal"
+                    && !addresses.into_iter().any(|listen| listen.address.to_string() == *name)
+                {
                     let origin = self.location_origin(index, "listener");
                     self.wrong(
                         origin,
@@ -292,16 +296,17 @@ impl Loader<'_> {
 
     /// Warns when strangers may publish.
     fn open_publishers(&mut self) {
-        let Some(public) = self.config.listen.iter().find(|address| !address.is_local()).cloned() else {
+        let public =
+            self.config.listen.iter().map(|listen| &listen.address).find(|address| !address.is_local());
+        let Some(public) = public.cloned() else {
             return;
         };
         for index in 0..self.config.relay.locations.len() {
             let location = &self.config.relay.locations[index];
-            let elsewhere =
-                !location.listeners.is_empty()
-                    && !self.config.listen.iter().any(|address| {
-                        !address.is_local() && location.listeners.contains(&address.to_string())
-                    });
+            let elsewhere = !location.listeners.is_empty()
+                && !self.config.listen.iter().any(|listen| {
+                    !listen.address.is_local() && location.listeners.contains(&listen.address.to_string())
+                });
             if location.methods.publishes()
                 && location.authorize.is_none()
                 && location.upstream.is_none()
