@@ -17,7 +17,7 @@ const TURN_BYTES: usize = 1 << 20;
 impl World {
     /// Plays the seed to its end.
     pub fn play(&mut self) {
-        let steps = 40 + self.rng.below(80);
+        let steps = 30 + self.rng.below(60);
         let crashes = self.rng.chance(25);
         for step in 0..steps {
             self.step();
@@ -58,6 +58,7 @@ impl World {
             }
             96 => self.change_apps(),
             97 => self.bomb(),
+            98 => self.hold(),
             _ => self.readers(),
         }
     }
@@ -113,7 +114,7 @@ impl World {
         let channel = self.rng.below(CHANNELS);
         self.published += 1;
         let id = self.published;
-        let len = *self.rng.pick(&[0, 10, 100, 700]);
+        let len = *self.rng.pick(&[0, 10, 100, 500]);
         let text = payload(channel, id, len);
         self.channels[channel].asked(id);
         self.say(|| format!("publish {id} in {}", NAMES[channel]));
@@ -289,6 +290,13 @@ impl World {
     }
 
     fn rest(&mut self) {
+        while self.is_held() {
+            self.resume();
+            (0..self.shape.shards).for_each(|shard| self.turn(shard));
+        }
+        // Who was told to listen again does so at a tick.
+        self.kernel.advance(100, 100);
+        (0..self.shape.shards).for_each(|shard| self.turn(shard));
         self.subscribers.iter_mut().for_each(|s| s.stalled = false);
         self.clients.iter_mut().for_each(|c| c.stalled = false);
         self.settle();
@@ -405,6 +413,10 @@ impl World {
             self.check_left();
         }
         self.say(|| "drain".into());
+        if self.rng.chance(30) {
+            self.hold();
+            (0..self.rng.below(6)).for_each(|_| self.step());
+        }
         while !self.drain(1_000) {
             self.settle();
         }
@@ -429,12 +441,13 @@ impl World {
     }
 
     fn wait_until(&mut self, what: &str, is_so: impl Fn(&World) -> bool) {
-        for _ in 0..800 {
+        for _ in 0..400 {
             self.settle();
+            self.forget_handed_over();
             if is_so(self) {
                 return;
             }
-            self.kernel.advance(100, 100);
+            self.kernel.advance(300, 300);
             (0..self.shape.shards).for_each(|shard| self.turn(shard));
         }
         panic!("waited for: {what}; {} sockets open, {:?}", self.kernel.open(), self.held());

@@ -20,14 +20,14 @@ use fanwire::dialect::session::Dialects;
 use fanwire::limits::HomeLimits;
 use fanwire::shard::counters::NodeCounters;
 use fanwire::shard::door::Door;
-use fanwire::shard::mailbox::{Address, Bell, Mail, Noted, Post, mailbox};
+use fanwire::shard::mailbox::{Address, Adopted, Bell, Mail, Noted, Post, mailbox};
 use fanwire::shard::outbox::OutboxLimits;
 use fanwire::shard::run::Clock;
 use fanwire::shard::simulated::{Held, install};
 use fanwire::shard::{DriverChoice, Shard, ShardConfig, ShardLimits};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
 
 /// Channels that everybody uses; those from `DURABLE` on are on disk.
 pub const NAMES: [&str; CHANNELS] = ["c0", "c1", "d0"];
@@ -66,6 +66,10 @@ pub struct World {
     /// Connections of those who make the node panic.
     pub bombs: Vec<super::peer::Peer>,
     pub draining: bool,
+    /// Nothing is read until it goes on; closed when all is answered.
+    held: Option<Receiver<()>>,
+    /// Connections that another process would have from now on.
+    handed_over: Option<Receiver<Adopted>>,
     /// What happened last, for who looks into a failure.
     pub steps: Vec<String>,
     trace: bool,
@@ -149,6 +153,8 @@ impl World {
             connected: 0,
             bombs: Vec::new(),
             draining: false,
+            held: None,
+            handed_over: None,
             steps: Vec::new(),
             trace,
             rng,
@@ -248,6 +254,7 @@ impl World {
             desk.joined.clear();
         }
         self.noted.clear();
+        self.held = None;
         self.kernel.restart();
         // The clock of the machine has gone on, or was set.
         let passed = self.rng.below(4_000) as i64 - 1_000;
@@ -311,29 +318,64 @@ impl World {
 
     /// An app goes, or comes back under another number.
     pub fn change_apps(&mut self) {
-        if (0..self.shape.shards).any(|shard| !self.has_room(shard as u16)) {
-            return;
-        }
         let other = match self.apps.without("two") {
             Some(apps) => apps,
             None => self.apps.with(app("two", self.shape.kept)).expect("a free name"),
         };
-        self.apps = Arc::new(other);
-        let (noted, all) = Noted::new();
-        for address in &self.addresses {
-            address.send(Mail::Apps { apps: self.apps.clone(), noted: noted.clone() });
+        let (apps, (noted, all)) = (Arc::new(other), Noted::new());
+        if !self.tell(|| Mail::Apps { apps: apps.clone(), noted: noted.clone() }) {
+            return;
         }
+        self.apps = apps;
         self.noted.push(all);
     }
 
-    /// Whether the shards are to stop; false when one has no room for the news.
-    pub fn drain(&mut self, ms: u64) -> bool {
-        if (0..self.shape.shards).any(|shard| !self.has_room(shard as u16)) {
-            return false;
+    /// Tells every shard; false when one has no room for it.
+    fn tell(&self, mail: impl Fn() -> Mail) -> bool {
+        let fits = (0..self.shape.shards).all(|shard| self.has_room(shard as u16));
+        if fits {
+            self.addresses.iter().for_each(|address| address.send(mail()));
         }
-        self.draining = true;
-        self.addresses.iter().for_each(|address| address.send(Mail::Drain(ms)));
-        true
+        fits
+    }
+
+    /// Another process of the node is about to take over; or it is not, and everything goes on.
+    pub fn hold(&mut self) {
+        if self.held.is_some() {
+            return self.resume();
+        }
+        let (noted, all) = Noted::new();
+        if self.tell(|| Mail::Hold(noted.clone())) {
+            self.held = Some(all);
+        }
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Everything goes on.
+    pub fn resume(&mut self) {
+        if self.held.is_some() && self.tell(|| Mail::Resume) {
+            self.held = None;
+        }
+    }
+
+    /// The shards are to stop; false when one has no room for the news. Some hand over to another process.
+    pub fn drain(&mut self, drain_ms: u64) -> bool {
+        let (successor, handed_over) = channel();
+        let hands_over = self.rng.chance(50);
+        self.draining = self.tell(|| match hands_over {
+            true => Mail::HandOver { successor: successor.clone(), drain_ms },
+            false => Mail::Drain(drain_ms),
+        });
+        self.handed_over = hands_over.then_some(handed_over);
+        self.draining
+    }
+
+    /// What was handed over is closed: its clients are told nothing here.
+    pub fn forget_handed_over(&self) {
+        self.handed_over.iter().for_each(|handed_over| while handed_over.try_recv().is_ok() {});
     }
 
     /// What all shards hold together.
