@@ -8,6 +8,7 @@ use super::health::Lifecycle;
 use super::host::{self, Signals};
 use super::load;
 use super::pages::{NodePages, PagesConfig};
+use super::tls::{Reload, Tls};
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::log::{AtStart, Logs};
@@ -87,6 +88,7 @@ struct Node {
     store: Store,
     control: Option<Control>,
     lifecycle: Lifecycle,
+    reload: Reload,
     places: Vec<Place>,
     driver: &'static str,
 }
@@ -112,6 +114,7 @@ impl Caller for HookCaller {
 impl Node {
     fn start(config: &Config, files: u64) -> Result<Node, String> {
         let shards = config.shards;
+        let tls = Tls::open(config)?;
         let (places, mut listeners) = bind_all(config)?;
         let (seed, boundary) = seeds()?;
         let clock = Clock::start();
@@ -134,6 +137,7 @@ impl Node {
             hooks: Some(hooks.handle()),
             webhooks: Some(webhooks.handle()),
             store: Some(store.handle()),
+            tls: tls.speaks().then(|| tls.clone()),
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
@@ -147,7 +151,7 @@ impl Node {
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
-        let doors = doors(config);
+        let doors = doors(config, &tls);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         for (id, receiver) in receivers.into_iter().enumerate() {
             let (handle, kind) = crate::shard::start(ShardConfig {
@@ -181,7 +185,18 @@ impl Node {
         }
         lifecycle.running.store(true, Ordering::Relaxed);
         let control = open_control(config, registry);
-        Ok(Node { addresses, shards: running, hooks, webhooks, store, control, lifecycle, places, driver })
+        Ok(Node {
+            addresses,
+            shards: running,
+            hooks,
+            webhooks,
+            store,
+            control,
+            lifecycle,
+            reload: tls.reloader(),
+            places,
+            driver,
+        })
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
@@ -258,9 +273,13 @@ fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place
 }
 
 /// What each listener asks of its connections, by its number.
-fn doors(config: &Config) -> Arc<[Door]> {
+fn doors(config: &Config, tls: &Tls) -> Arc<[Door]> {
     let all = config.listen.iter().chain(&config.internal_listen);
-    all.map(|listen| Door { proxy_protocol: listen.door.proxy_protocol }).collect()
+    all.map(|listen| Door {
+        tls: listen.door.tls.then(|| tls.door(listen.door.client_certificates)).flatten(),
+        proxy_protocol: listen.door.proxy_protocol,
+    })
+    .collect()
 }
 
 fn internal(config: &Config) -> Vec<u16> {

@@ -12,4 +12,5 @@ mod load;
 pub mod memory;
 pub mod metrics;
 pub mod pages;
+pub mod tls;
 pub mod webhooks;

@@ -13,6 +13,7 @@ use crate::dialect::{Action, Session, Upgrade};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION;
 use crate::shard::accept::LazyPeer;
 use crate::shard::net;
+use crate::shard::tls::Tls;
 use crate::wire::ws::close;
 use crate::wire::ws::deflate::Inflater;
 use bytes::Bytes;
@@ -26,6 +27,7 @@ pub struct Moving {
     to: usize,
     unread: Vec<u8>,
     unsent: Vec<u8>,
+    tls: Option<Box<Tls>>,
 }
 
 /// Exchange and tag in one number.
@@ -329,6 +331,7 @@ impl Shard {
         }
         self.slab[slot].deadline = self.wheel.tick_in(crate::limits::LINGER_MS);
         self.watch_deadline(slot);
+        self.say_goodbye(slot);
         // SAFETY: the connection owns the descriptor until `release`.
         unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_WR) };
     }
@@ -339,6 +342,7 @@ impl Shard {
             return;
         }
         self.end_exchange(slot);
+        self.say_goodbye(slot);
         self.retire(slot);
         // The peer sees the end now, though armed polls may pin the socket a moment longer.
         // SAFETY: the connection owns the descriptor until `release`.
@@ -354,6 +358,7 @@ impl Shard {
         connection.state = State::Closing;
         connection.outbox.clear(&mut self.spare);
         connection.carrier = Carrier::Lingering;
+        connection.tls = None;
         connection.deadline = 0;
         connection.session_deadline = 0;
         let (fd, armed, output, address) =
@@ -381,8 +386,8 @@ impl Shard {
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
             let (listener, address) = (connection.listener, connection.address);
             if let Some(moving) = self.moving.remove(&slot) {
-                let Moving { to, unread, unsent } = *moving;
-                let adopted = Adopted { fd, listener, unread, unsent, address };
+                let Moving { to, unread, unsent, tls } = *moving;
+                let adopted = Adopted { fd, listener, unread, unsent, address, tls };
                 self.post.send(to, Mail::Adopt(Box::new(adopted)));
             }
         }
@@ -398,12 +403,13 @@ impl Shard {
         if self.slab[slot].state != State::Open {
             return;
         }
+        let tls = self.pack_tls(slot);
         let connection = &mut self.slab[slot];
         connection.open = false;
         connection.session = Session::None;
         let unsent = connection.outbox.frames().flat_map(|frame| frame.iter().copied()).collect();
         let (fd, armed, key) = (connection.fd, connection.armed, self.slab.key(slot));
-        self.moving.insert(slot, Box::new(Moving { to, unread, unsent }));
+        self.moving.insert(slot, Box::new(Moving { to, unread, unsent, tls }));
         if armed == 0 {
             self.net.unregister(fd, key, false);
         }
@@ -464,8 +470,8 @@ impl Shard {
             return;
         }
         if !connection.outbox.has_room(frame.len(), limits) {
-            let (rule, partly) = (connection.slow(), connection.partly_sent);
-            match connection.outbox.make_room(frame.len(), tag, rule, partly, limits) {
+            let (rule, on_wire) = (connection.slow(), connection.on_wire());
+            match connection.outbox.make_room(frame.len(), tag, rule, on_wire, limits) {
                 Overflow::Dropped(count) => {
                     if count > 0 && connection.delivered != 0 {
                         self.counters.dropped.add(count as u64);

@@ -281,6 +281,7 @@ impl Shard {
             spare: Spare::default(),
             spare_fd: spare,
             gather: Gather::new(),
+            tls: Default::default(),
             delivering: Vec::new(),
             moving: HashMap::new(),
             move_to: None,
@@ -351,6 +352,7 @@ impl Shard {
     fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
+        self.tls.turn();
         let mut events = std::mem::take(&mut self.events);
         self.net.turn(&mut events);
         for event in events.drain(..) {

@@ -6,3 +6,4 @@ pub mod multipart;
 pub mod sign;
 pub mod sse;
 pub mod ws;
+pub mod x509;

@@ -17,6 +17,7 @@ impl Loader<'_> {
         self.apps();
         self.exposure();
         self.webhooks();
+        self.tls();
         self.bounds();
         self.inherit_pings();
         self.locations();
@@ -25,11 +26,11 @@ impl Loader<'_> {
         self.apps_of_locations();
     }
 
-    fn origin_of(&self, path: &str) -> Origin {
+    pub(super) fn origin_of(&self, path: &str) -> Origin {
         self.origins.get(path).cloned().unwrap_or(Origin::Default)
     }
 
-    fn said(&self, path: &str) -> bool {
+    pub(super) fn said(&self, path: &str) -> bool {
         self.origins.contains_key(path)
     }
 
