@@ -305,9 +305,9 @@ impl Tls {
         Ok(())
     }
 
-    /// The alert that tells the peer what was wrong.
+    /// The alert that tells the peer what was wrong. It is asked for once: to a second question rustls would read on.
     fn last_words(&mut self, rest: &mut [u8], answer: &mut Sealed) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) =
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) =
             self.connection.process_tls_records(rest).state
         {
             answer.encode(&mut data);
