@@ -84,6 +84,9 @@ impl Tls {
             true => Some(ring::Ticketer::new().map_err(|error| format!("no session tickets: {error}"))?),
             false => None,
         };
+        if listens().any(|listen| listen.door.client_certificates) && config.tls.client_ca.is_none() {
+            return Err("an address asks for client certificates and `client_ca` in [tls] is not set".into());
+        }
         let pending = Pending::new(config.tls.pending_handshakes, config.tls.handshake_timeout_ms);
         let mut tls = Tls {
             settings: config.clone(),
@@ -366,3 +369,6 @@ fn authorities(file: &str) -> Result<RootCertStore, Wrong> {
     }
     Ok(roots)
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,6 +233,11 @@ impl Tls {
         self.seat.is_some()
     }
 
+    /// Whether anything of the handshake was read.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Whether the session was resumed.
     fn was_resumed(&self) -> bool {
         self.connection.handshake_kind() == Some(HandshakeKind::Resumed)
@@ -307,8 +312,7 @@ impl Tls {
 
     /// The alert that tells the peer what was wrong. It is asked for once: to a second question rustls would read on.
     fn last_words(&mut self, rest: &mut [u8], answer: &mut Sealed) {
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            self.connection.process_tls_records(rest).state
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(rest).state
         {
             answer.encode(&mut data);
         }
