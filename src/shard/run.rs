@@ -312,6 +312,7 @@ impl Shard {
             spare: Spare::default(),
             spare_fd: spare,
             gather: Gather::new(),
+            tls: Default::default(),
             delivering: Vec::new(),
             moving: HashMap::new(),
             move_to: None,
@@ -392,6 +393,7 @@ impl Shard {
     pub(super) fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
+        self.tls.turn();
         self.counters.marks.at(Part::Net);
         let mut events = std::mem::take(&mut self.events);
         self.net.turn(&mut events);
