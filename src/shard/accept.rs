@@ -85,6 +85,16 @@ impl Shard {
         self.counters.accepted.add(1);
         // Other shards count on between both sums.
         let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
+        if self.is_succeeded() {
+            self.counters.closed.add(1);
+            return self.give_away(Adopted {
+                fd,
+                listener,
+                unread: Vec::new(),
+                unsent: Vec::new(),
+                address: 0,
+            });
+        }
         if self.drain.is_some() || total > self.limits.connections as u64 {
             return self.shed(fd, if self.drain.is_some() { "draining" } else { "connections" });
         }
@@ -134,6 +144,10 @@ impl Shard {
     pub(super) fn on_adopted(&mut self, adopted: Adopted) {
         self.counters.adopted.add(1);
         self.counters.accepted.add(1);
+        if self.is_succeeded() {
+            self.counters.closed.add(1);
+            return self.give_away(adopted);
+        }
         if adopted.address != 0 {
             self.addresses.admit(adopted.address, usize::MAX);
         }
@@ -171,9 +185,10 @@ impl Shard {
 
     /// Accepting has stopped: file descriptors or memory have run out, or the listener is gone. It starts again at
     /// the next tick, so that a full table costs no busy loop.
+    /// `listener` is its place in the shard's list.
     pub(super) fn on_accept_failed(&mut self, listener: u16, errno: i32) {
-        if self.drain.is_some() {
-            return;
+        if self.drain.is_some() || errno == libc::ECANCELED {
+            return; // that was us
         }
         if errno != 0 {
             self.counters.refuse(if errno == libc::EMFILE { "file_descriptors" } else { "accept" });
@@ -182,14 +197,14 @@ impl Shard {
         if matches!(errno, libc::EMFILE | libc::ENFILE) {
             self.shed_waiting(listener);
         }
-        if let Some(listener) = self.listeners.iter_mut().find(|l| l.index == listener) {
+        if let Some(listener) = self.listeners.get_mut(usize::from(listener)) {
             listener.stopped = true;
         }
     }
 
     /// Out of descriptors: the spare one is given up for a moment to tell those who wait that there is no room.
     fn shed_waiting(&mut self, listener: u16) {
-        let Some(listener) = self.listeners.iter().find(|l| l.index == listener) else { return };
+        let Some(listener) = self.listeners.get(usize::from(listener)) else { return };
         let fd = listener.fd.clone();
         for _ in 0..SHED_PER_TICK {
             drop(self.spare_fd.take());
