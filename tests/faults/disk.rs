@@ -71,7 +71,7 @@ fn a_full_disk_hurts_nobody_else_and_is_over_when_there_is_room() {
         assert_eq!(http.post("/kept/pub/a", b"after").unwrap().status, 202);
     });
     assert!(patient.figure("fanwire_store_full_total") >= 2.0);
-    patient.said(&["reason=\"store_full\""], 2);
+    patient.said(&["the disk for stored messages is full"], 2);
     patient.said(&["there is room for stored messages again"], 2);
     let mut stream = Stream::open(patient.address(), "/kept/sub/a", None).unwrap();
     assert_eq!(stream.next().unwrap().1, "before");
