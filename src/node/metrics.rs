@@ -275,6 +275,7 @@ fn store_metrics(store: &StoreHandle, out: &mut Writer<'_>) -> fmt::Result {
     )?;
     out.counter("fanwire_store_refused", "Jobs that were not taken", c.refused())?;
     out.counter("fanwire_store_full", "Commits that met a full disk", c.full())?;
+    out.counter("fanwire_store_damaged", "Jobs that met a damaged record", c.damaged())?;
     out.gauge("fanwire_store_waiting", "Jobs waiting", store.waiting_jobs() as u64)?;
     let help = "Bytes of jobs waiting or being done";
     out.gauge_in("fanwire_store_waiting", &Unit::Bytes, help, c.waiting_bytes() as u64)?;
