@@ -16,9 +16,7 @@ use crate::dialect::app::{App, Connected};
 use crate::dialect::grant::Held;
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context, Form, upgrade};
-use crate::limits::{
-    PUSHI_EVENTS_PER_ANSWER, PUSHI_FRAMES_WAITING, PUSHI_PING_MS, PUSHI_QUESTIONS, PUSHI_WAITING_BYTES,
-};
+use crate::limits::{PUSHI_EVENTS_PER_ANSWER, PUSHI_FRAMES_WAITING, PUSHI_QUESTIONS, PUSHI_WAITING_BYTES};
 use crate::wire::http::request::Request;
 use crate::wire::ws::close;
 use bytes::Bytes;
@@ -77,7 +75,7 @@ impl Pushi {
     /// A client shakes hands. One that knows no key of ours is told nothing for now (trap 15).
     pub(super) fn open(&self, cx: &mut Context<'_>, request: &Request<'_>) -> State {
         // The protocol has no heartbeats; browsers answer these pings by themselves (trap 16).
-        if !upgrade::open(cx, request, PUSHI_PING_MS) {
+        if !upgrade::open(cx, request, self.settings.ping_interval_ms()) {
             return State::Over;
         }
         let app = cx.apps.by_key(handshake::app_key(request.target)).filter(|app| app.settings.enabled);

@@ -56,7 +56,7 @@ use crate::dialect::session::Message;
 use crate::dialect::{Action, Context};
 use crate::limits::{
     PRESENCE_USERS, PUSHI_CHANNEL_DATA_BYTES, PUSHI_CHANNEL_IDLE_MS, PUSHI_EVENTS_PER_APP,
-    PUSHI_EVENTS_PER_CHANNEL, PUSHI_EVENTS_PER_USER,
+    PUSHI_EVENTS_PER_CHANNEL, PUSHI_EVENTS_PER_USER, PUSHI_PING_MS,
 };
 use crate::wire::http::request::Request;
 use crate::wire::json;
@@ -77,11 +77,19 @@ pub struct Settings {
     pub open_apps: bool,
     /// Events that are kept survive the node; registrations do wherever its store does.
     pub durable: bool,
+    /// Time between WebSocket pings, milliseconds; 0 = none.
+    pub ping_interval_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { enabled: true, open_apps: false, durable: false }
+        Settings { enabled: true, open_apps: false, durable: false, ping_interval_ms: PUSHI_PING_MS }
+    }
+}
+
+impl Settings {
+    fn ping_interval_ms(&self) -> u32 {
+        self.ping_interval_ms.try_into().unwrap_or(u32::MAX)
     }
 }
 

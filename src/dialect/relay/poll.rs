@@ -17,7 +17,7 @@ use crate::dialect::relay::settings::{Flavour, LongPollMultipart, Transport};
 use crate::dialect::relay::subscriber::{Attend, Leave, Plan};
 use crate::dialect::relay::{Session, State};
 use crate::dialect::{Action, Context, Form};
-use crate::limits::TICK_MS;
+use crate::limits::{RELAY_SHARED_PAYLOAD_BYTES, TICK_MS};
 use crate::wire::http::cors;
 use crate::wire::http::response::{Response, put_header};
 use bytes::Bytes;
@@ -235,8 +235,15 @@ impl Poll {
                     head.into()
                 }
             };
-            let tail = cx.encoder.frame(Forms::form(Kind::PollTail, location.variant), None, publication);
-            self.send(cx, session, head, tail);
+            let payload = &publication.message.payload;
+            if payload.len() < RELAY_SHARED_PAYLOAD_BYTES {
+                let tail = cx.encoder.frame(Forms::form(Kind::PollTail, location.variant), None, publication);
+                self.send(cx, session, head, tail);
+            } else {
+                // Polls that come one after the other would each have a copy until they have taken it.
+                self.send(cx, session, head, Bytes::from_static(b"\r\n"));
+                cx.send(payload.clone());
+            }
             cx.act(Action::Delivered);
         }
         cx.act(if session.http.keep_alive() { Action::Done } else { Action::Close });

@@ -51,6 +51,10 @@ pub struct Config {
     pub development: bool,
     /// Time that connections get to leave when the node stops.
     pub drain_ms: u64,
+    /// Time that a new process has to take over on SIGUSR2.
+    pub upgrade_ms: u64,
+    /// A shard that stands still for so long ends the process, 0: never.
+    pub stall_exit_ms: u64,
     /// Whether `/echo`, the endpoint for WebSocket conformance suites, exists.
     pub echo: bool,
     /// What is logged: a level, or `target=level` parts between commas.
@@ -130,6 +134,8 @@ pub struct NodeLimits {
     pub websocket_ping_interval_ms: u64,
     /// Time for a WebSocket pong to arrive.
     pub websocket_pong_timeout_ms: u64,
+    /// See [`limits::NODE_PEER_TIMEOUT_MS`].
+    pub peer_timeout_ms: u64,
 }
 
 impl NodeLimits {
@@ -166,6 +172,7 @@ impl Default for NodeLimits {
             body_timeout_ms: limits::NODE_BODY_TIMEOUT_MS,
             idle_timeout_ms: limits::NODE_IDLE_TIMEOUT_MS,
             websocket_ping_interval_ms: limits::NODE_WEBSOCKET_PING_INTERVAL_MS,
+            peer_timeout_ms: limits::NODE_PEER_TIMEOUT_MS,
             websocket_pong_timeout_ms: limits::NODE_WEBSOCKET_PONG_TIMEOUT_MS,
         }
     }
@@ -314,6 +321,8 @@ impl Default for Config {
             driver: Driver::Auto,
             development: true,
             drain_ms: limits::NODE_DRAIN_MS,
+            upgrade_ms: limits::UPGRADE_MS,
+            stall_exit_ms: limits::SHARD_STALL_EXIT_MS,
             echo: false,
             log: "info".into(),
             log_format: LogFormat::Text,
