@@ -80,7 +80,10 @@ pub fn run(config: &Config) -> Result<(), String> {
     notify.ready(succeeds);
     let ending = loop {
         match signals.wait() {
-            Signal::Reload => reload(&node),
+            Signal::Reload => {
+                reload(&node);
+                node.registry.reload_grants(config);
+            }
             Signal::Upgrade => match upgrade(&mut node, &program, &signals, config, &notify) {
                 Ok(heir) => break Ending::HandedOver(heir),
                 Err(Failure::Stopped(signal)) => break Ending::Stopped(signal),
