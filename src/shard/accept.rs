@@ -90,19 +90,8 @@ impl Shard {
         self.counters.accepted.add(1);
         // Other shards count on between both sums.
         let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
-        if self.is_succeeded() {
-            self.counters.closed.add(1);
-            return self.give_away(Adopted {
-                fd,
-                listener,
-                unread: Vec::new(),
-                unsent: Vec::new(),
-                address: 0,
-                tls: None,
-            });
-        }
-        if self.drain.is_some() || total > self.limits.connections as u64 {
-            return self.shed(fd, if self.drain.is_some() { "draining" } else { "connections" });
+        if self.is_closed() || total > self.limits.connections as u64 {
+            return self.shed(fd, if self.is_closed() { "draining" } else { "connections" });
         }
         let mut address = 0;
         if self.limits.connections_per_address > 0 {
@@ -151,6 +140,7 @@ impl Shard {
         connection.heard = self.wheel.now();
         connection.deadline = self.wheel.tick_in(first);
         self.watch_deadline(key.slot);
+        self.part_soon(key.slot);
         Some(key.slot)
     }
 
@@ -158,15 +148,11 @@ impl Shard {
     pub(super) fn on_adopted(&mut self, adopted: Adopted) {
         self.counters.adopted.add(1);
         self.counters.accepted.add(1);
-        if self.is_succeeded() {
-            self.counters.closed.add(1);
-            return self.give_away(adopted);
-        }
         if adopted.address != 0 {
             self.addresses.admit(adopted.address, usize::MAX);
         }
         let Adopted { fd, listener, mut unread, unsent, address, tls } = adopted;
-        if self.drain.is_some() {
+        if self.is_closed() {
             return self.shed(fd, "draining");
         }
         let Some(slot) = self.settle(fd, listener, address, tls) else { return };
