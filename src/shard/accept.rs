@@ -8,6 +8,7 @@ use crate::limits::SHED_PER_TICK;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use tracing::warn;
@@ -18,19 +19,22 @@ pub struct LazyPeer(pub RawFd);
 impl fmt::Display for LazyPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match peer_address(self.0) {
-            Some(address) => address.fmt(f),
-            None => f.write_str("unix"),
+            Ok(address) => address.fmt(f),
+            // The kernel forgets the address of a TCP peer that it has given up.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => f.write_str("gone"),
+            Err(_) => f.write_str("unix"),
         }
     }
 }
 
-fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
+    let gone = io::ErrorKind::NotConnected;
     if fd < 0 || simulated::is_on() {
-        return simulated::peer(fd);
+        return simulated::peer(fd).ok_or(gone.into());
     }
     // SAFETY: the caller's descriptor is open, and it is borrowed for this call only.
     let stream = unsafe { std::mem::ManuallyDrop::new(std::net::TcpStream::from_raw_fd(fd)) };
-    stream.peer_addr().ok()
+    stream.peer_addr()
 }
 
 /// Connections per address, for the limit; empty while there is none.
@@ -101,7 +105,7 @@ impl Shard {
         if self.limits.connections_per_address > 0 {
             // The limit is the node's; connections spread over the shards evenly enough to divide it.
             let limit = self.limits.connections_per_address.div_ceil(self.post.shards());
-            address = address_number(peer_address(fd.as_raw_fd()));
+            address = address_number(peer_address(fd.as_raw_fd()).ok());
             if address != 0 && !self.addresses.admit(address, limit) {
                 return self.shed(fd, "connections_per_address");
             }

@@ -498,6 +498,13 @@ impl Shard {
         self.mark_dirty(slot);
     }
 
+    /// The kernel has given the peer up: see [`crate::shard::listen::Place::find_dead_peers`].
+    pub(super) fn tell_of_dead_peer(&self, slot: u32) {
+        self.counters.refuse("peer_timeout");
+        let fd = self.slab[slot].fd;
+        warn!(peer = %LazyPeer(fd), reason = "peer_timeout", "closed: the peer is gone, or takes nothing");
+    }
+
     /// Closes at the end of the turn: the caller may be in the middle of a fan-out.
     pub(super) fn doom(&mut self, slot: u32) {
         self.work.push_back(Work::Close(self.slab.key(slot)));

@@ -192,6 +192,10 @@ impl Shard {
         if result < 0 {
             return match -result as i32 {
                 libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => self.block(slot),
+                libc::ETIMEDOUT => {
+                    self.tell_of_dead_peer(slot);
+                    self.doom(slot);
+                }
                 _ => self.doom(slot),
             };
         }

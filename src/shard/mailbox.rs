@@ -6,6 +6,7 @@ use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
 use crate::dialect::app::{App, AppRefusal, Apps};
+use crate::dialect::grant::Revocation;
 use crate::limits::MAILBOX_RESERVE_PART;
 use crate::shard::simulated::Socket;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -39,6 +40,15 @@ pub enum Mail {
         /// All of them.
         apps: Arc<Apps>,
         /// Dropped when the shard has taken note.
+        noted: Noted,
+    },
+    /// What a user or a token was granted is taken back.
+    Revoke {
+        /// What.
+        revocation: Arc<Revocation>,
+        /// Number of its app.
+        app: u32,
+        /// Dropped when the sessions that live there have ended.
         noted: Noted,
     },
     /// For who wanted to make an app.

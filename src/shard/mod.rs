@@ -23,6 +23,7 @@ pub mod net_epoll;
 pub mod outbox;
 pub mod read;
 pub mod repeat;
+mod revoke;
 pub mod rt;
 pub mod run;
 pub mod simulated;

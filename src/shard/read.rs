@@ -84,6 +84,9 @@ impl Shard {
         let received = if simulated::is_on() { simulated::receive(fd, scratch) } else { receive(scratch) };
         if received < 0 {
             let kind = io::Error::last_os_error().kind();
+            if kind == io::ErrorKind::TimedOut {
+                self.tell_of_dead_peer(slot);
+            }
             if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
                 self.close_now(slot);
             }

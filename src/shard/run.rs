@@ -25,7 +25,8 @@ use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
     NODE_CONNECTIONS_PER_ADDRESS, NODE_HEADER_TIMEOUT_MS, NODE_IDLE_TIMEOUT_MS, NODE_OUTBOX_BYTES,
-    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
+    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, SEND_STALL_MS, TICK_MS,
+    TURNS_BEFORE_YIELD, WsLimits,
 };
 use crate::wire::ws::deflate::Inflater;
 use std::cell::Cell;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Bounds of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +64,8 @@ pub struct ShardLimits {
     pub idle_ms: u64,
     /// Time for the answer to a WebSocket ping, milliseconds.
     pub pong_ms: u64,
+    /// See [`SEND_STALL_MS`].
+    pub stall_ms: u64,
 }
 
 impl Default for ShardLimits {
@@ -78,6 +81,7 @@ impl Default for ShardLimits {
             body_ms: NODE_BODY_TIMEOUT_MS,
             idle_ms: NODE_IDLE_TIMEOUT_MS,
             pong_ms: NODE_WEBSOCKET_PONG_TIMEOUT_MS,
+            stall_ms: SEND_STALL_MS,
         }
     }
 }
@@ -175,8 +179,8 @@ pub struct ShardConfig {
     pub clock: Clock,
     /// For everything random in it.
     pub seed: u64,
-    /// Told when the shard shall begin to turn, and so to accept; closed when it shall not.
-    pub go: Receiver<()>,
+    /// Told when the shard shall begin to turn, and so to accept; closed when it shall not. None: at once.
+    pub go: Option<Receiver<()>>,
 }
 
 /// Starts a shard's thread and waits until it has built its rings and listens, or could not.
@@ -208,7 +212,13 @@ pub fn build_rings(choice: DriverChoice, bell: &Bell) -> Result<(Runtime, Net, N
         for attempt in 0..5 {
             let built = Net::build(net_kind, bell.eventfd()).and_then(|net| Ok((Runtime::build(kind)?, net)));
             match built {
-                Ok((runtime, net)) => return Ok((runtime, net, net_kind)),
+                Ok((runtime, net)) => {
+                    if net_kind == NetKind::Epoll && !reasons.is_empty() {
+                        let reasons = reasons.trim_end_matches("; ");
+                        warn!(reasons, "io_uring cannot be had; epoll does instead");
+                    }
+                    return Ok((runtime, net, net_kind));
+                }
                 Err(e) if e.kind() == io::ErrorKind::OutOfMemory && attempt < 4 => {
                     thread::sleep(Duration::from_millis(40));
                 }
@@ -235,7 +245,7 @@ fn pin(core: usize) {
 pub(super) struct Start {
     bell: Arc<Bell>,
     kind: NetKind,
-    go: Receiver<()>,
+    go: Option<Receiver<()>>,
 }
 
 impl Shard {
@@ -332,7 +342,7 @@ impl Shard {
             return;
         };
         let _ = tell.send(Ok(kind));
-        if go.recv().is_err() {
+        if go.is_some_and(|go| go.recv().is_err()) {
             return; // the node does not start
         }
         self.counters.alive_ms.set(self.clock.now().mono_ms());
@@ -373,6 +383,7 @@ impl Shard {
         !self.again.is_empty()
             || !self.dirty.is_empty()
             || !self.work.is_empty()
+            || !self.due.is_empty()
             || self.post.waiting() > 0
             || self.net.pending()
     }

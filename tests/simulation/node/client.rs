@@ -9,9 +9,15 @@ use std::collections::VecDeque;
 
 /// A request without an answer.
 pub enum Asked {
-    Publish { channel: usize, id: u64 },
+    Publish {
+        channel: usize,
+        id: u64,
+    },
     /// Who is there, for the check at rest.
-    Info { channel: usize, subscribers: usize },
+    Info {
+        channel: usize,
+        subscribers: usize,
+    },
 }
 
 /// Publishes over one connection after another.
@@ -43,7 +49,10 @@ impl Publisher {
     /// Sends a request; `text` is its body.
     pub fn publish(&mut self, kernel: &Simulated, asked: (usize, u64), target: &str, text: &str) {
         let Some(peer) = &self.peer else { return };
-        let head = format!("POST {target} HTTP/1.1\r\nHost: n\r\nAccept: text/json\r\nContent-Length: {}\r\n\r\n", text.len());
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: n\r\nAccept: text/json\r\nContent-Length: {}\r\n\r\n",
+            text.len()
+        );
         kernel.write(peer.fd, (head + text).as_bytes());
         self.asked.push_back(Asked::Publish { channel: asked.0, id: asked.1 });
     }
@@ -52,7 +61,10 @@ impl Publisher {
     pub fn ask(&mut self, kernel: &Simulated, channel: usize, subscribers: usize) {
         let Some(peer) = &self.peer else { return };
         let target = target(channel, "pub");
-        kernel.write(peer.fd, format!("GET {target} HTTP/1.1\r\nHost: n\r\nAccept: text/json\r\n\r\n").as_bytes());
+        kernel.write(
+            peer.fd,
+            format!("GET {target} HTTP/1.1\r\nHost: n\r\nAccept: text/json\r\n\r\n").as_bytes(),
+        );
         self.asked.push_back(Asked::Info { channel, subscribers });
     }
 
@@ -202,7 +214,14 @@ impl Subscriber {
     }
 
     /// Looks at what has come.
-    pub fn got(&mut self, kernel: &Simulated, got: Got, channels: &mut Channels, who: u64, few_are_kept: bool) {
+    pub fn got(
+        &mut self,
+        kernel: &Simulated,
+        got: Got,
+        channels: &mut Channels,
+        who: u64,
+        few_are_kept: bool,
+    ) {
         match &got {
             Got::Response { status: 101, .. } => self.is_in = true,
             Got::Response { status: 200, body, .. } if self.way == Way::LongPoll => {

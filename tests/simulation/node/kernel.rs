@@ -90,8 +90,16 @@ impl Simulated {
     pub fn new(mut rng: Rng, shards: usize, now: Now) -> Simulated {
         let ring = rng.chance(50);
         let events = (0..shards).map(|_| VecDeque::new()).collect();
-        let state =
-            State { now, rng, ring, sockets: BTreeMap::new(), next_fd: 1000, events, moved: 0, faults: Vec::new() };
+        let state = State {
+            now,
+            rng,
+            ring,
+            sockets: BTreeMap::new(),
+            next_fd: 1000,
+            events,
+            moved: 0,
+            faults: Vec::new(),
+        };
         Simulated(RefCell::new(state))
     }
 

@@ -51,7 +51,9 @@ fn a_node_keeps_its_promises() {
             }
             if catch_unwind(AssertUnwindSafe(|| world::World::new(seed, one.is_some()).play())).is_err() {
                 next.store(u64::MAX / 2, Ordering::Relaxed);
-                panic!("seed {seed} failed; replay it with SEED={seed} cargo test --test simulation node -- --nocapture");
+                panic!(
+                    "seed {seed} failed; replay it with SEED={seed} cargo test --test simulation node -- --nocapture"
+                );
             }
         }
     };

@@ -59,7 +59,10 @@ impl Peer {
     /// Says goodbye.
     pub fn close(&mut self, kernel: &Simulated) {
         if matches!(self.mode, Mode::WebSocket(_)) {
-            kernel.write(self.fd, &encode_masked(Opcode::Close, true, false, [1, 2, 3, 4], &1000u16.to_be_bytes()));
+            kernel.write(
+                self.fd,
+                &encode_masked(Opcode::Close, true, false, [1, 2, 3, 4], &1000u16.to_be_bytes()),
+            );
         }
         self.finish(kernel);
     }
@@ -89,7 +92,8 @@ impl Peer {
             Mode::Http => self.response(got),
             Mode::Stream(body, text) => {
                 let mut rest = std::mem::take(&mut self.buffer);
-                let (read, data) = body.read(&mut rest, &HttpLimits { body_bytes: 1 << 30, ..HttpLimits::default() })
+                let (read, data) = body
+                    .read(&mut rest, &HttpLimits { body_bytes: 1 << 30, ..HttpLimits::default() })
                     .expect("a body that is none");
                 text.extend_from_slice(data);
                 self.buffer = rest[read..].to_vec();
@@ -108,7 +112,8 @@ impl Peer {
                 match step.event {
                     Some(Event::Text(text)) => got.push(Got::Text(text.to_owned())),
                     Some(Event::Ping(payload)) => {
-                        kernel.write(self.fd, &encode_masked(Opcode::Pong, true, false, [4, 3, 2, 1], payload));
+                        kernel
+                            .write(self.fd, &encode_masked(Opcode::Pong, true, false, [4, 3, 2, 1], payload));
                     }
                     Some(Event::Close { .. }) => {
                         got.push(Got::Close);
@@ -127,11 +132,13 @@ impl Peer {
 
     fn response(&mut self, got: &mut Vec<Got>) -> bool {
         let (mut lines, limits) = (Lines::default(), HttpLimits::default());
-        let Some(head) = parse_head(&self.buffer, false, &mut lines, &limits).expect("a head that is none") else {
+        let Some(head) = parse_head(&self.buffer, false, &mut lines, &limits).expect("a head that is none")
+        else {
             return false;
         };
         let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-        let headers: Vec<_> = head.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
+        let headers: Vec<_> =
+            head.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
         let (status, len) = (head.status, head.len);
         let body = match head.framing {
             _ if status == 101 => {
@@ -152,6 +159,7 @@ impl Peer {
 }
 
 fn event_of(text: &str) -> Option<Got> {
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_start().to_owned());
+    let field =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_start().to_owned());
     Some(Got::Event { id: field("id:")?, data: field("data:")? })
 }

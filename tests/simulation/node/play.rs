@@ -266,7 +266,11 @@ impl World {
                 // Who does not read its answers is cut off at some point.
                 let small = self.shape.outbox.bytes < 1 << 20 || self.shape.outbox.frames < 1_000;
                 let excused = small || self.draining || publisher.asked.is_empty() || !peer.finished;
-                assert!(excused, "publisher {at} ended its side, and has {} requests unanswered", publisher.asked.len());
+                assert!(
+                    excused,
+                    "publisher {at} ended its side, and has {} requests unanswered",
+                    publisher.asked.len()
+                );
             }
             publisher.got(&got, &mut self.channels, most);
         }
@@ -334,7 +338,11 @@ impl World {
         assert_eq!((held.moving, held.overflowing, held.undone), (0, 0, 0), "{held:?}");
         assert!(self.are_apps_noted(), "a change of the apps was not noted");
         let panics = self.counters.sum(|c| &c.panics);
-        assert!(panics <= self.services.desk().panics, "{panics} panics, {} on purpose", self.services.desk().panics);
+        assert!(
+            panics <= self.services.desk().panics,
+            "{panics} panics, {} on purpose",
+            self.services.desk().panics
+        );
         for publisher in &self.publishers {
             assert!(publisher.asked.is_empty(), "{} requests without an answer", publisher.asked.len());
         }
@@ -366,7 +374,9 @@ impl World {
     fn check_rooms(&self) {
         for app in 0..2 {
             let there = |client: &&super::pusher::Client| {
-                client.app == app && client.room == Sub::In && client.peer.as_ref().is_some_and(|p| !p.finished)
+                client.app == app
+                    && client.room == Sub::In
+                    && client.peer.as_ref().is_some_and(|p| !p.finished)
             };
             let users: BTreeSet<String> = self.clients.iter().filter(there).map(|c| c.user.clone()).collect();
             for client in self.clients.iter().filter(there) {
@@ -374,8 +384,10 @@ impl World {
             }
             let desk = self.services.desk();
             let number = self.apps.by_id(["one", "two"][app]).map(|app| app.number);
-            let told = desk.joined.iter().filter(|(at, name, _)| Some(*at) == number && name == ROOM.as_bytes());
-            let told: BTreeSet<_> = told.map(|(_, _, user)| String::from_utf8_lossy(user).into_owned()).collect();
+            let told =
+                desk.joined.iter().filter(|(at, name, _)| Some(*at) == number && name == ROOM.as_bytes());
+            let told: BTreeSet<_> =
+                told.map(|(_, _, user)| String::from_utf8_lossy(user).into_owned()).collect();
             if number.is_some() {
                 assert_eq!(told, users, "as web hooks tell it, app {app}");
             }
@@ -394,12 +406,14 @@ impl World {
         for channel in 0..CHANNELS {
             let relay = self.subscribers.iter().filter(|s| s.is_in && s.peer.is_some());
             let relay = relay.flat_map(|s| &s.channels).filter(|&&c| c == channel).count();
-            let pusher = self.clients.iter().filter(|c| c.app == 0 && c.peer.is_some() && c.subs[channel] == Sub::In);
+            let pusher =
+                self.clients.iter().filter(|c| c.app == 0 && c.peer.is_some() && c.subs[channel] == Sub::In);
             let there = relay + pusher.count();
             self.publishers[0].ask(&self.kernel.clone(), channel, there);
         }
         self.settle();
-        let unanswered = self.publishers[0].asked.iter().filter(|asked| matches!(asked, Asked::Info { .. })).count();
+        let unanswered =
+            self.publishers[0].asked.iter().filter(|asked| matches!(asked, Asked::Info { .. })).count();
         assert_eq!(unanswered, 0, "questions without an answer");
     }
 
@@ -477,7 +491,8 @@ impl World {
         let desk = self.services.desk();
         assert!(desk.joined.is_empty(), "{:?}", desk.joined);
         // Of one whose session was lost in a panic nobody tells any more.
-        let forgotten: Vec<_> = desk.told.iter().filter(|(who, there)| **there && !who.ends_with("boom")).collect();
+        let forgotten: Vec<_> =
+            desk.told.iter().filter(|(who, there)| **there && !who.ends_with("boom")).collect();
         assert!(forgotten.is_empty(), "the application believes that these are there: {forgotten:?}");
     }
 }

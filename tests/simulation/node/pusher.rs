@@ -149,7 +149,9 @@ impl Client {
             }
             // Who asked and went before the answer came is told all the same.
             ("pusher_internal:member_added", _) => assert!(self.members.insert(user()), "again: {text}"),
-            ("pusher_internal:member_removed", _) => assert!(self.members.remove(&user()), "not there: {text}"),
+            ("pusher_internal:member_removed", _) => {
+                assert!(self.members.remove(&user()), "not there: {text}")
+            }
             ("pusher_internal:subscription_succeeded", Some(at)) => {
                 self.subs[at] = Sub::In;
                 self.followers[at].excused_below = published + 1;

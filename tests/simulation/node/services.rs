@@ -50,7 +50,9 @@ impl Services {
     pub fn at_start(&self) -> Vec<(bytes::Bytes, log::AtStart)> {
         let desk = self.desk();
         let found = desk.disk.logs.iter();
-        found.map(|(name, log)| (name.clone(), log::AtStart { retention: log.retention, last: log.last })).collect()
+        found
+            .map(|(name, log)| (name.clone(), log::AtStart { retention: log.retention, last: log.last }))
+            .collect()
     }
 
     /// The store does its next job.

@@ -20,7 +20,7 @@ use fanwire::dialect::session::Dialects;
 use fanwire::limits::HomeLimits;
 use fanwire::shard::counters::NodeCounters;
 use fanwire::shard::door::Door;
-use fanwire::shard::mailbox::{Adopted, Address, Bell, Mail, Noted, Post, mailbox};
+use fanwire::shard::mailbox::{Address, Adopted, Bell, Mail, Noted, Post, mailbox};
 use fanwire::shard::outbox::OutboxLimits;
 use fanwire::shard::run::Clock;
 use fanwire::shard::simulated::{Held, install};
@@ -101,7 +101,10 @@ fn locations(kept: u32) -> RelaySettings {
             durable("/dpub/", Publisher),
             durable("/dsub/", Subscriber),
             LocationSettings { split_delimiter: Some(",".into()), ..location("/msub/", Subscriber, kept) },
-            LocationSettings { slow_consumer: SlowConsumer::DropOldest, ..location("/lsub/", Subscriber, kept) },
+            LocationSettings {
+                slow_consumer: SlowConsumer::DropOldest,
+                ..location("/lsub/", Subscriber, kept)
+            },
             LocationSettings {
                 authorize: Some("http://h/may".into()),
                 subscribe_hook: Some("http://h/come".into()),
@@ -216,11 +219,11 @@ impl World {
                     logs: logs.clone(),
                     registrar: services.clone(),
                     node: self.counters.clone(),
-                    doors: Arc::from([Door::default()]),
-                    go: channel().1,
                     limits: ShardLimits { home: HomeLimits::default(), outbox, ..ShardLimits::default() },
+                    doors: [Door::default()].into(),
                     clock: Clock::start(),
                     seed,
+                    go: None,
                 })
             })
             .collect();
@@ -299,7 +302,8 @@ impl World {
         }
         let Some((to, outcome)) = self.services.work() else { return false };
         self.say(|| format!("store: {outcome:?} for {to:?}"));
-        self.addresses[usize::from(to.shard)].send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
+        self.addresses[usize::from(to.shard)]
+            .send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
         true
     }
 
