@@ -98,7 +98,7 @@ impl Drop for Socket {
 #[cfg(debug_assertions)]
 mod on {
     use crate::channel::Now;
-    use crate::shard::connection::State;
+    use crate::shard::connection::{Carrier, State};
     use crate::shard::net::{Event, Key, Net, NetKind};
     use crate::shard::outbox::OutboxLimits;
     use crate::shard::{Shard, ShardConfig};
@@ -228,7 +228,7 @@ mod on {
         pub overflowing: usize,
         /// Connections written to at the next flush, and work left to do.
         pub undone: usize,
-        /// Bytes above what a blocked peer's outbox may hold, the worst one.
+        /// Bytes above what the outbox of one who listens may hold, the worst one.
         pub outbox_excess: usize,
     }
 
@@ -271,7 +271,8 @@ mod on {
                 let connection = &self.slab[slot];
                 held.subscriptions += connection.subs.len();
                 held.sessions += usize::from(connection.open);
-                if connection.state == State::Open && connection.blocked && connection.outbox.len() > 1 {
+                let stays = matches!(connection.carrier, Carrier::WebSocket(_) | Carrier::Stream(_));
+                if stays && connection.state == State::Open && connection.outbox.len() > 1 {
                     let excess = connection.outbox.bytes_held_against().saturating_sub(bytes);
                     held.outbox_excess = held.outbox_excess.max(excess);
                 }

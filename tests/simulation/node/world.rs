@@ -34,6 +34,9 @@ pub const NAMES: [&str; CHANNELS] = ["c0", "c1", "d0"];
 pub const CHANNELS: usize = 3;
 pub const DURABLE: usize = 2;
 
+/// What the control frames of one turn may put into an outbox beyond its limit.
+const EXCESS_BYTES: usize = 2_000;
+
 pub type Channels = [Channel; CHANNELS];
 
 /// What is the same for all lives of a node.
@@ -63,6 +66,10 @@ pub struct World {
     /// Ids given to publications.
     pub published: u64,
     pub connected: u64,
+    /// A shard that is held up: it turns seldom.
+    pub slow: usize,
+    /// Peers that are gone without a word.
+    pub silent: Vec<super::peer::Peer>,
     /// Connections of those who make the node panic.
     pub bombs: Vec<super::peer::Peer>,
     pub draining: bool,
@@ -118,7 +125,7 @@ impl World {
         let shape = Shape {
             shards: 1 + rng.below(4),
             kept: *rng.pick(&[100_000, 100_000, 4]),
-            mailbox: *rng.pick(&[16, 64, 4096]),
+            mailbox: *rng.pick(&[8, 16, 4096]),
             outbox: OutboxLimits { bytes: *rng.pick(&[400, 4_000, 1 << 20]), frames: *rng.pick(&[8, 1024]) },
         };
         let now = Now { mono_ns: 1_000_000_000, unix_ms: 1_795_257_022_000 };
@@ -134,8 +141,8 @@ impl World {
             let way = *rng.pick(&ways);
             subscribers.push(Subscriber::new(&mut rng, way));
         }
-        let client = |n: usize| Client::new(usize::from(n == 0), format!("u{}", n % 3), CHANNELS);
-        let clients = (0..2 + rng.below(4)).map(client).collect();
+        let client = |n: usize| Client::new(usize::from(n == 0), format!("u{}", n % 2), CHANNELS);
+        let clients = (0..2 + rng.below(5)).map(client).collect();
         let mut world = World {
             publishers: (0..1 + rng.below(3)).map(|_| Publisher::default()).collect(),
             subscribers,
@@ -151,6 +158,8 @@ impl World {
             channels: Default::default(),
             published: 0,
             connected: 0,
+            slow: rng.below(shape.shards * 2),
+            silent: Vec::new(),
             bombs: Vec::new(),
             draining: false,
             held: None,
@@ -244,6 +253,7 @@ impl World {
             }
         }
         self.bombs.clear();
+        self.silent.clear();
         self.shards.clear();
         {
             let mut desk = self.services.desk();
@@ -265,6 +275,8 @@ impl World {
     /// A shard turns once.
     pub fn turn(&mut self, shard: usize) {
         self.shards[shard].turn_once();
+        let excess = self.shards[shard].held().outbox_excess;
+        assert!(excess <= EXCESS_BYTES, "an outbox has {excess} bytes more than it may");
         if let Some(fault) = self.kernel.fault() {
             panic!("{fault}");
         }
