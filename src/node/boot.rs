@@ -14,24 +14,27 @@ use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::app::Apps;
+use crate::dialect::http::Listeners;
 use crate::dialect::pusher::Pusher;
 use crate::dialect::pushi::{self, Pushi};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
+    PRESENCE_BYTES_PER_SHARD, TURNED_AWAY, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
-use crate::shard::door::Door;
+use crate::shard::door::{Door, DoorRules};
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
+use crate::shard::rate::ConnectRate;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
+use crate::wire::network::TrustedPeers;
 use bytes::Bytes;
 use std::io;
 use std::path::Path;
@@ -147,6 +150,7 @@ impl Node {
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
         let doors = doors(config);
+        let rules = Arc::new(door_rules(config, seed));
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         for (id, receiver) in receivers.into_iter().enumerate() {
             let (handle, kind) = crate::shard::start(ShardConfig {
@@ -167,6 +171,7 @@ impl Node {
                 node: counters.clone(),
                 limits,
                 doors: doors.clone(),
+                rules: rules.clone(),
                 clock,
                 seed: seed.rotate_left(17),
             })?;
@@ -232,7 +237,7 @@ fn bind_all(config: &Config) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String>
             ListenAddress::Tcp(address) => Place::Ip(*address),
             ListenAddress::Unix(path) => Place::Unix(path.clone()),
         };
-        let (bound, listeners) = bind_patiently(&place, index as u16, config.shards)
+        let (bound, listeners) = bind_patiently(&place, listen.door.mode, index as u16, config.shards)
             .map_err(|e| format!("cannot listen on {address}: {e}"))?;
         places.push(bound);
         for (shard, listener) in listeners.into_iter().enumerate() {
@@ -243,10 +248,15 @@ fn bind_all(config: &Config) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String>
 }
 
 /// The rings of a process that was just killed hold its sockets a moment longer than the process itself.
-fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place, Vec<Listener>)> {
+fn bind_patiently(
+    place: &Place,
+    mode: Option<u32>,
+    index: u16,
+    shards: usize,
+) -> io::Result<(Place, Vec<Listener>)> {
     let mut attempts = 0;
     loop {
-        match listen::bind(place, index, shards) {
+        match listen::bind(place, mode, index, shards) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && attempts < BIND_ATTEMPTS => {
                 attempts += 1;
                 thread::sleep(Duration::from_millis(BIND_PAUSE_MS));
@@ -260,6 +270,21 @@ fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place
 fn doors(config: &Config) -> Arc<[Door]> {
     let all = config.listen.iter().chain(&config.internal_listen);
     all.map(|listen| Door { proxy_protocol: listen.door.proxy_protocol }).collect()
+}
+
+/// What all doors have in common.
+fn door_rules(config: &Config, seed: u64) -> DoorRules {
+    let limits = &config.limits;
+    DoorRules {
+        trusted: config.trusted_proxies.clone().unwrap_or_else(TrustedPeers::local),
+        forwarded: config.trusted_proxies.as_ref().map(|_| config.forwarded_header),
+        rate: ConnectRate::new(
+            limits.connects_per_s_per_address as u32,
+            limits.connects_burst_per_address as u32,
+            seed,
+        ),
+        turned_away: TURNED_AWAY.div_ceil(config.shards),
+    }
 }
 
 fn internal(config: &Config) -> Vec<u16> {
@@ -361,13 +386,18 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
             let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
             lines.join("\n")
         })?;
-    let pusher = Pusher::new(config.pusher.clone(), hasher.clone());
+    let api = |names: &[String]| match names {
+        [] => Ok(Listeners::ALL),
+        names => Listeners::of(names, &listeners).map_err(|name| format!("there is no listener `{name}`")),
+    };
+    let pusher =
+        Pusher::new(config.pusher.clone(), hasher.clone()).with_api_on(api(&config.pusher.api_listeners)?);
     let mut secret = [0; 32];
     host::random(&mut secret).map_err(|e| format!("no randomness: {e}"))?;
     let durable = config.store.data.is_some();
     let open_apps = config.pushi.open_apps || config.development;
     let settings = pushi::Settings { durable, open_apps, ..config.pushi.clone() };
-    let pushi = Pushi::new(settings, hasher, secret);
+    let pushi = Pushi::new(settings, hasher, secret).with_api_on(api(&config.pushi.api_listeners)?);
     Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher, pushi })
 }
 

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::counters;
+use super::door::{Admission, Excess};
 use super::mailbox::{Adopted, Mail};
 use crate::limits::SHED_PER_TICK;
 use std::collections::HashMap;
@@ -9,6 +10,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use tracing::warn;
+
+const UNAVAILABLE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
 /// The peer of a socket, looked up when it is printed.
 pub struct LazyPeer(pub RawFd);
@@ -22,7 +28,7 @@ impl fmt::Display for LazyPeer {
     }
 }
 
-fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+pub(super) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
     if fd < 0 {
         return None;
     }
@@ -39,7 +45,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// Counts one more, or says no.
-    fn admit(&mut self, address: u32, limit: usize) -> bool {
+    pub(super) fn admit(&mut self, address: u32, limit: usize) -> bool {
         let count = self.counts.entry(address).or_insert(0);
         if *count as usize >= limit {
             return false;
@@ -60,7 +66,7 @@ impl Addresses {
 }
 
 /// What an address is counted under: IPv4 whole; IPv6 by its /64, as one site has that much. 0 = not counted.
-fn address_number(address: Option<SocketAddr>) -> u32 {
+pub(super) fn address_number(address: Option<SocketAddr>) -> u32 {
     let fold = |v6: Ipv6Addr| {
         let [a, b, c, d, ..] = v6.segments();
         let high = u32::from(a) << 16 | u32::from(b);
@@ -80,38 +86,77 @@ impl Shard {
         // SAFETY: the net layer hands the new descriptor over; nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         self.counters.accepted.add(1);
-        // Other shards count on between both sums.
-        let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
-        if self.drain.is_some() || total > self.limits.connections as u64 {
-            return self.shed(fd, if self.drain.is_some() { "draining" } else { "connections" });
+        if self.drain.is_some() {
+            return self.shed(fd, "draining", UNAVAILABLE);
         }
-        let mut address = 0;
-        if self.limits.connections_per_address > 0 {
-            // The limit is the node's; connections spread over the shards evenly enough to divide it.
-            let limit = self.limits.connections_per_address.div_ceil(self.post.shards());
-            address = address_number(peer_address(fd.as_raw_fd()));
-            if address != 0 && !self.addresses.admit(address, limit) {
-                return self.shed(fd, "connections_per_address");
+        let is_unix = self.listeners.iter().any(|l| l.index == listener && l.hand_out);
+        let takes_header = self.doors.get(usize::from(listener)).is_some_and(|door| door.proxy_protocol);
+        let wants_peer = takes_header || self.rules.forwarded.is_some() || self.counts_addresses();
+        let peer = if wants_peer && !is_unix { peer_address(fd.as_raw_fd()) } else { None };
+        if wants_peer && !is_unix && peer.is_none() {
+            return self.counters.closed.add(1); // gone already
+        }
+        if takes_header && !self.rules.trusted.contains(peer.map(|peer| peer.ip())) {
+            return self.shed(fd, "proxy_untrusted", b"");
+        }
+        let admission = if takes_header { Admission::Header } else { Admission::Admitted };
+        let for_others = !takes_header && self.speaks_for_others(peer);
+        // Other shards count on between the sums. Those who are being turned away are not in the way of anybody.
+        let gone = self.node.sum(|c| &c.closed) + self.node.sum(|c| &c.turned_away);
+        let admitted = if self.node.sum(|c| &c.accepted).saturating_sub(gone) > self.limits.connections as u64
+        {
+            Err(Excess::Connections)
+        } else if takes_header || for_others {
+            Ok(0) // whose it is, is still to be said
+        } else {
+            self.admit(peer)
+        };
+        let address = match admitted {
+            Ok(address) => address,
+            Err(excess) if takes_header || !self.has_seat() => {
+                let answer = if excess == Excess::Connections { UNAVAILABLE } else { TOO_MANY };
+                return self.shed(fd, excess.label(), answer);
             }
-        }
-        if self.listeners.iter().any(|l| l.index == listener && l.hand_out) {
+            Err(excess) => return self.turn_away(fd, listener, excess),
+        };
+        let adopted = Adopted {
+            fd,
+            listener,
+            unread: Vec::new(),
+            unsent: Vec::new(),
+            address,
+            admission,
+            for_others,
+            client: None,
+        };
+        if is_unix {
             self.next_unix_shard = (self.next_unix_shard + 1) % self.post.shards();
             if self.next_unix_shard != self.id as usize {
-                let adopted = Adopted { fd, listener, unread: Vec::new(), unsent: Vec::new(), address };
                 self.counters.closed.add(1);
+                if address != 0 {
+                    self.addresses.release(address);
+                }
                 return self.post.send(self.next_unix_shard, Mail::Adopt(Box::new(adopted)));
             }
         }
-        let _ = self.settle(fd, listener, address);
+        self.settle(adopted);
+    }
+
+    /// Hears a connection over a limit, so that it can be told in the words of its protocol.
+    fn turn_away(&mut self, fd: OwnedFd, listener: u16, excess: Excess) {
+        self.counters.refuse(excess.label());
+        warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = excess.label(), "connection refused");
+        if let Some(slot) = self.place(fd, listener) {
+            self.seat(slot, excess);
+        }
     }
 
     /// Gives a connection a slot.
-    fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32) -> Option<u32> {
+    fn place(&mut self, fd: OwnedFd, listener: u16) -> Option<u32> {
         let raw = fd.into_raw_fd();
         let key = self.slab.insert(raw, listener);
         self.counters.sockets.add(1);
         self.counters.connections[counters::Carrier::Http as usize].add(1);
-        self.slab[key.slot].address = address;
         match self.net.register(raw, key) {
             Ok(armed) => self.slab[key.slot].armed = armed,
             Err(error) => {
@@ -127,18 +172,18 @@ impl Shard {
         Some(key.slot)
     }
 
-    /// A connection that another shard has let go of.
-    pub(super) fn on_adopted(&mut self, adopted: Adopted) {
-        self.counters.adopted.add(1);
-        self.counters.accepted.add(1);
-        if adopted.address != 0 {
-            self.addresses.admit(adopted.address, usize::MAX);
-        }
-        let Adopted { fd, listener, mut unread, unsent, address } = adopted;
-        if self.drain.is_some() {
-            return self.shed(fd, "draining");
-        }
-        let Some(slot) = self.settle(fd, listener, address) else { return };
+    /// Gives a connection a slot with all that is known of it, and reads on where it was left.
+    fn settle(&mut self, adopted: Adopted) {
+        let Adopted { fd, listener, mut unread, unsent, address, admission, for_others, client } = adopted;
+        let Some(slot) = self.place(fd, listener) else {
+            if address != 0 {
+                self.addresses.release(address);
+            }
+            return;
+        };
+        let connection = &mut self.slab[slot];
+        (connection.address, connection.admission, connection.for_others) = (address, admission, for_others);
+        self.clients.put(slot, client);
         if !unsent.is_empty() {
             self.queue_control(slot, unsent.into());
         }
@@ -148,10 +193,21 @@ impl Shard {
         }
     }
 
-    /// Answers 503 and closes, without a slot.
-    fn shed(&mut self, fd: OwnedFd, label: &'static str) {
-        const ANSWER: &[u8] =
-            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    /// A connection that another shard has let go of.
+    pub(super) fn on_adopted(&mut self, adopted: Adopted) {
+        self.counters.adopted.add(1);
+        self.counters.accepted.add(1);
+        if self.drain.is_some() {
+            return self.shed(adopted.fd, "draining", UNAVAILABLE);
+        }
+        if adopted.address != 0 {
+            self.addresses.admit(adopted.address, usize::MAX);
+        }
+        self.settle(adopted);
+    }
+
+    /// Answers and closes, without a slot.
+    fn shed(&mut self, fd: OwnedFd, label: &'static str, answer: &'static [u8]) {
         self.counters.closed.add(1);
         self.counters.refuse(label);
         warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
@@ -159,8 +215,8 @@ impl Shard {
         unsafe {
             libc::send(
                 fd.as_raw_fd(),
-                ANSWER.as_ptr().cast(),
-                ANSWER.len(),
+                answer.as_ptr().cast(),
+                answer.len(),
                 libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
             )
         };
@@ -197,7 +253,7 @@ impl Shard {
             if accepted >= 0 {
                 self.counters.accepted.add(1);
                 // SAFETY: the kernel has just handed us this descriptor.
-                self.shed(unsafe { OwnedFd::from_raw_fd(accepted) }, "file_descriptors");
+                self.shed(unsafe { OwnedFd::from_raw_fd(accepted) }, "file_descriptors", UNAVAILABLE);
             }
             self.spare_fd = spare_fd(&fd);
             if accepted < 0 {

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::connection::{Carrier, Inflate, State, Sub, Subs, WebSocket};
+use super::door::Admission;
 use super::mailbox::{Adopted, Mail};
 use super::outbox::{Item, Overflow};
 use super::work::Work;
@@ -11,7 +12,6 @@ use crate::channel::members::{Form, Subscription};
 use crate::channel::{Answer, ChannelKey, Effect, List, Refusal};
 use crate::dialect::{Action, Session, Upgrade};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION;
-use crate::shard::accept::LazyPeer;
 use crate::shard::net;
 use crate::wire::ws::close;
 use crate::wire::ws::deflate::Inflater;
@@ -26,6 +26,7 @@ pub struct Moving {
     to: usize,
     unread: Vec<u8>,
     unsent: Vec<u8>,
+    address: u32,
 }
 
 /// Exchange and tag in one number.
@@ -116,7 +117,8 @@ impl Shard {
                 Action::Move { shard } => self.move_to = Some(shard),
                 Action::Refused { label, detail } => {
                     self.counters.refuse(label);
-                    warn!(peer = %LazyPeer(self.slab[slot].fd), reason = label, "{detail}");
+                    let peer = self.clients.peer(slot, self.slab[slot].fd);
+                    warn!(%peer, reason = label, "{detail}");
                 }
             }
         }
@@ -356,13 +358,10 @@ impl Shard {
         connection.carrier = Carrier::Lingering;
         connection.deadline = 0;
         connection.session_deadline = 0;
-        let (fd, armed, output, address) =
-            (connection.fd, connection.armed, connection.output_armed, connection.address);
+        let (fd, armed, output) = (connection.fd, connection.armed, connection.output_armed);
         self.counters.connections[kind as usize].sub(1);
         self.counters.closed.add(1);
-        if address != 0 {
-            self.addresses.release(address);
-        }
+        self.dismiss(slot);
         if armed > 0 {
             self.net.unregister(fd, key, output);
         }
@@ -379,10 +378,13 @@ impl Shard {
             self.counters.sockets.sub(1);
             // SAFETY: the slot owned it, and forgets it here.
             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-            let (listener, address) = (connection.listener, connection.address);
+            let (listener, for_others) = (connection.listener, connection.for_others);
+            let client = self.clients.take(slot);
             if let Some(moving) = self.moving.remove(&slot) {
-                let Moving { to, unread, unsent } = *moving;
-                let adopted = Adopted { fd, listener, unread, unsent, address };
+                let Moving { to, unread, unsent, address } = *moving;
+                let admission = Admission::Admitted;
+                let adopted =
+                    Adopted { fd, listener, unread, unsent, address, admission, for_others, client };
                 self.post.send(to, Mail::Adopt(Box::new(adopted)));
             }
         }
@@ -403,7 +405,8 @@ impl Shard {
         connection.session = Session::None;
         let unsent = connection.outbox.frames().flat_map(|frame| frame.iter().copied()).collect();
         let (fd, armed, key) = (connection.fd, connection.armed, self.slab.key(slot));
-        self.moving.insert(slot, Box::new(Moving { to, unread, unsent }));
+        let address = self.slab[slot].address;
+        self.moving.insert(slot, Box::new(Moving { to, unread, unsent, address }));
         if armed == 0 {
             self.net.unregister(fd, key, false);
         }
@@ -473,8 +476,8 @@ impl Shard {
                 }
                 Overflow::Close => {
                     self.counters.closed_slow.add(1);
-                    let fd = connection.fd;
-                    warn!(peer = %LazyPeer(fd), reason = "slow_consumer", "closed: outbox over its limit");
+                    let peer = self.clients.peer(slot, connection.fd);
+                    warn!(%peer, reason = "slow_consumer", "closed: outbox over its limit");
                     return self.doom(slot);
                 }
             }

@@ -7,6 +7,7 @@ use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
 use crate::dialect::app::{App, AppRefusal, Apps};
 use crate::limits::MAILBOX_RESERVE_PART;
+use crate::shard::door::{Admission, Client};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
 use std::io;
@@ -120,6 +121,12 @@ pub struct Adopted {
     pub unsent: Vec<u8>,
     /// The address it is counted under.
     pub address: u32,
+    /// Whether it may go on.
+    pub admission: Admission,
+    /// See [`super::connection::Connection::for_others`].
+    pub for_others: bool,
+    /// Whom it comes from, if not from the peer of its socket.
+    pub client: Option<Box<Client>>,
 }
 
 /// The sleeping side of a shard.

@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod act;
+pub mod admit;
 pub mod apps;
 pub mod connection;
 pub mod counters;
@@ -19,6 +20,7 @@ pub mod mailbox;
 pub mod net;
 pub mod net_epoll;
 pub mod outbox;
+pub mod rate;
 pub mod read;
 pub mod repeat;
 pub mod rt;
@@ -43,7 +45,7 @@ use crate::wire::http::response::Response;
 use crate::wire::ws::deflate::Inflater;
 use connection::{Carrier, Slab};
 use counters::{Counters, NodeCounters};
-use door::Door;
+use door::{Clients, Door, DoorRules};
 use listen::Listener;
 use mailbox::Post;
 use net::{Event, Net};
@@ -95,8 +97,9 @@ pub struct Shard {
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
     /// By the number of the listener.
-    #[allow(dead_code)] // what it asks for comes with the next commits
     doors: Arc<[Door]>,
+    rules: Arc<DoorRules>,
+    clients: Clients,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,
@@ -142,7 +145,7 @@ impl Shard {
     fn with_session(&mut self, slot: u32, call: impl FnOnce(&Dialects, &mut Context<'_>, &mut Session)) {
         let connection = &mut self.slab[slot];
         let mut session = std::mem::take(&mut connection.session);
-        let peer = accept::LazyPeer(connection.fd);
+        let peer = self.clients.peer(slot, connection.fd);
         let wants_standing = matches!(&connection.carrier, Carrier::Http(http) if http.wants_standing());
         let mut actions = std::mem::take(&mut self.actions);
         self.random = splitmix(&mut self.random);

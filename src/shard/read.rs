@@ -2,10 +2,10 @@
 
 use super::Shard;
 use super::connection::{Carrier, Inflate, Phase, State};
+use super::door::Admission;
 use super::net::Key;
 use crate::dialect::session::Message;
 use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};
-use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
 use crate::wire::http::request::{self, Lines, Method, Request};
 use crate::wire::http::response::{CONTINUE, Context, Response};
@@ -94,7 +94,13 @@ impl Shard {
             return false;
         }
         self.counters.bytes_in.add(len as u64);
-        self.on_bytes(slot, &mut scratch[..len]);
+        let mut at = 0;
+        if self.slab[slot].admission == Admission::Header {
+            at = self.read_proxy_header(slot, &scratch[..len]).unwrap_or(len);
+        }
+        if at < len {
+            self.on_bytes(slot, &mut scratch[at..len]);
+        }
         self.run_work();
         if !self.slab.is(key) || self.slab[slot].state != State::Open {
             return false;
@@ -299,6 +305,9 @@ impl Shard {
             (Phase::Idle, self.limits.idle_ms)
         };
         let deadline = self.wheel.tick_in(ms);
+        if let Admission::TurnedAway(_) = self.slab[slot].admission {
+            return; // it has no more time than it was given
+        }
         let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
         if http.phase != phase {
             http.phase = phase;
@@ -309,6 +318,12 @@ impl Shard {
 
     fn on_request(&mut self, slot: u32, request: &Request<'_>) {
         self.counters.requests.add(1);
+        let connection = &self.slab[slot];
+        if (connection.for_others || connection.admission != Admission::Admitted)
+            && self.on_special_request(slot, request)
+        {
+            return;
+        }
         let listener = self.slab[slot].listener;
         if let Some(response) = self.pages.answer(request, listener) {
             return self.respond(slot, &response, request);
@@ -369,8 +384,8 @@ impl Shard {
             431 => "http_head",
             _ => "http_syntax",
         });
-        let fd = self.slab[slot].fd;
-        warn!(peer = %LazyPeer(fd), status = error.status, reason = error.reason, "request refused");
+        let peer = self.clients.peer(slot, self.slab[slot].fd);
+        warn!(%peer, status = error.status, reason = error.reason, "request refused");
         let date = self.date();
         let context = Context { head: false, minor_version: 1, keep_alive: false, date: Some(&date) };
         let body = format!("{}\n", error.reason);
@@ -459,8 +474,8 @@ impl Shard {
             close::INVALID_PAYLOAD => "websocket_utf8",
             _ => "websocket_protocol",
         });
-        let fd = self.slab[slot].fd;
-        warn!(peer = %LazyPeer(fd), code = fault.code, reason = fault.reason, "websocket failed");
+        let peer = self.clients.peer(slot, self.slab[slot].fd);
+        warn!(%peer, code = fault.code, reason = fault.reason, "websocket failed");
         let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier else { return };
         if !std::mem::replace(&mut ws.closing, true) {
             self.queue_control(slot, close::encode(fault.code, fault.reason));

@@ -3,6 +3,8 @@
 pub mod http;
 pub mod json;
 pub mod multipart;
+pub mod network;
+pub mod proxy;
 pub mod sign;
 pub mod sse;
 pub mod ws;
