@@ -37,7 +37,7 @@ pub mod session;
 pub mod upgrade;
 
 pub use crate::channel::members::Form;
-pub use session::{Dialects, Session};
+pub use session::{Dialects, Drain, Session};
 
 use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;

@@ -56,6 +56,15 @@ pub struct Dialects {
     pub pushi: pushi::Pushi,
 }
 
+/// Why sessions are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// The node stops, and perhaps nobody is there for a while.
+    Stop,
+    /// A new process of the node listens already, and sessions are ended one after the other.
+    Upgrade,
+}
+
 impl Dialects {
     /// A request has arrived and no exchange is open. False: no dialect knows the path.
     ///
@@ -228,11 +237,11 @@ impl Dialects {
     }
 
     /// The node stops: end the session in its own way.
-    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
+    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session, why: Drain) {
         match session {
-            Session::Relay(session) => self.relay.on_drain(cx, session),
+            Session::Relay(session) => self.relay.on_drain(cx, session, why),
             Session::Echo(session) => session.on_drain(cx),
-            Session::Pusher(session) => self.pusher.on_drain(cx, session),
+            Session::Pusher(session) => self.pusher.on_drain(cx, session, why),
             Session::Pushi(session) => self.pushi.on_drain(cx, session),
             Session::None => {}
         }

@@ -22,6 +22,11 @@ pub const RELAY_WEBSOCKET_PING_INTERVAL_MS: u64 = 25_000;
 pub const RELAY_LOCATIONS: usize = 1024;
 /// Compiled size of a location's regular expression, bytes.
 pub const RELAY_PATTERN_BYTES: usize = 1024 * 1024;
+/// Event streams that end because the node stops tell their clients to come back after this time to twice this time,
+/// milliseconds.
+pub const RELAY_RETRY_STOP_MS: u64 = 1_500;
+/// The same where a new process listens already: streams end one after the other then, milliseconds.
+pub const RELAY_RETRY_UPGRADE_MS: u64 = 250;
 
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);

@@ -86,11 +86,15 @@ impl Shard {
         // SAFETY: the net layer hands the new descriptor over; nobody else has it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         self.counters.accepted.add(1);
+        if self.is_succeeded() {
+            self.counters.closed.add(1);
+            return self.give_away(Adopted::new(fd, listener));
+        }
         if self.drain.is_some() {
             return self.shed(fd, "draining", UNAVAILABLE);
         }
         let is_unix = self.listeners.iter().any(|l| l.index == listener && l.hand_out);
-        let takes_header = self.doors.get(usize::from(listener)).is_some_and(|door| door.proxy_protocol);
+        let takes_header = self.takes_header(listener);
         let wants_peer = takes_header || self.rules.forwarded.is_some() || self.counts_addresses();
         let peer = if wants_peer && !is_unix { peer_address(fd.as_raw_fd()) } else { None };
         if wants_peer && !is_unix && peer.is_none() {
@@ -119,16 +123,7 @@ impl Shard {
             }
             Err(excess) => return self.turn_away(fd, listener, excess),
         };
-        let adopted = Adopted {
-            fd,
-            listener,
-            unread: Vec::new(),
-            unsent: Vec::new(),
-            address,
-            admission,
-            for_others,
-            client: None,
-        };
+        let adopted = Adopted { address, admission, for_others, ..Adopted::new(fd, listener) };
         if is_unix {
             self.next_unix_shard = (self.next_unix_shard + 1) % self.post.shards();
             if self.next_unix_shard != self.id as usize {
@@ -187,18 +182,29 @@ impl Shard {
         if !unsent.is_empty() {
             self.queue_control(slot, unsent.into());
         }
-        if !unread.is_empty() {
-            self.on_bytes(slot, &mut unread);
+        let mut at = 0;
+        if admission == Admission::Header && !unread.is_empty() {
+            at = self.read_proxy_header(slot, &unread, false).unwrap_or(unread.len());
+        }
+        if at < unread.len() {
+            self.on_bytes(slot, &mut unread[at..]);
             self.run_work();
         }
     }
 
     /// A connection that another shard has let go of.
-    pub(super) fn on_adopted(&mut self, adopted: Adopted) {
+    pub(super) fn on_adopted(&mut self, mut adopted: Adopted) {
         self.counters.adopted.add(1);
         self.counters.accepted.add(1);
+        if self.is_succeeded() {
+            self.counters.closed.add(1);
+            return self.give_away(self.as_arriving(adopted));
+        }
         if self.drain.is_some() {
             return self.shed(adopted.fd, "draining", UNAVAILABLE);
+        }
+        if adopted.admission == Admission::Unknown {
+            self.look_anew(&mut adopted);
         }
         if adopted.address != 0 {
             self.addresses.admit(adopted.address, usize::MAX);
@@ -224,9 +230,10 @@ impl Shard {
 
     /// Accepting has stopped: file descriptors or memory have run out, or the listener is gone. It starts again at
     /// the next tick, so that a full table costs no busy loop.
+    /// `listener` is its place in the shard's list.
     pub(super) fn on_accept_failed(&mut self, listener: u16, errno: i32) {
-        if self.drain.is_some() {
-            return;
+        if self.drain.is_some() || errno == libc::ECANCELED {
+            return; // that was us
         }
         if errno != 0 {
             self.counters.refuse(if errno == libc::EMFILE { "file_descriptors" } else { "accept" });
@@ -235,14 +242,14 @@ impl Shard {
         if matches!(errno, libc::EMFILE | libc::ENFILE) {
             self.shed_waiting(listener);
         }
-        if let Some(listener) = self.listeners.iter_mut().find(|l| l.index == listener) {
+        if let Some(listener) = self.listeners.get_mut(usize::from(listener)) {
             listener.stopped = true;
         }
     }
 
     /// Out of descriptors: the spare one is given up for a moment to tell those who wait that there is no room.
     fn shed_waiting(&mut self, listener: u16) {
-        let Some(listener) = self.listeners.iter().find(|l| l.index == listener) else { return };
+        let Some(listener) = self.listeners.get(usize::from(listener)) else { return };
         let fd = listener.fd.clone();
         for _ in 0..SHED_PER_TICK {
             drop(self.spare_fd.take());

@@ -23,7 +23,8 @@ use tracing::warn;
 /// A connection that leaves for another shard as soon as its last completion is in.
 #[derive(Debug)]
 pub struct Moving {
-    to: usize,
+    /// `None`: to the process that takes over.
+    to: Option<usize>,
     unread: Vec<u8>,
     unsent: Vec<u8>,
     address: u32,
@@ -224,12 +225,13 @@ impl Shard {
         connection.session_deadline = 0;
         connection.deadline = idle;
         connection.heard = now;
-        if self.drain.is_some() {
-            return self.finish(slot);
-        }
+        let connection = &mut self.slab[slot];
         if let Carrier::Http(http) = &mut connection.carrier {
             http.phase = super::connection::Phase::Idle;
             http.told = false;
+        }
+        if self.drain.is_some() {
+            return self.part(slot);
         }
         self.resume_reading(slot);
         self.watch_deadline(slot);
@@ -385,7 +387,10 @@ impl Shard {
                 let admission = Admission::Admitted;
                 let adopted =
                     Adopted { fd, listener, unread, unsent, address, admission, for_others, client };
-                self.post.send(to, Mail::Adopt(Box::new(adopted)));
+                match to {
+                    Some(shard) => self.post.send(shard, Mail::Adopt(Box::new(adopted))),
+                    None => self.give_away(self.as_arriving(adopted)),
+                }
             }
         }
         // A registration that is still being answered has to be undone: the key is needed until then.
@@ -394,8 +399,8 @@ impl Shard {
         }
     }
 
-    /// Sends the connection to another shard with everything that was read and not used.
-    pub(super) fn move_away(&mut self, slot: u32, to: usize, unread: Vec<u8>) {
+    /// Sends the connection to another shard, or (`None`) to the process that takes over, with everything that was read and not used.
+    pub(super) fn move_away(&mut self, slot: u32, to: Option<usize>, unread: Vec<u8>) {
         self.send_now(slot); // answers to requests before this one
         if self.slab[slot].state != State::Open {
             return;

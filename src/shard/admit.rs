@@ -1,9 +1,10 @@
 //! Who may go on: PROXY headers, limits by address, and what is told to those who are over a limit.
 
 use super::Shard;
-use super::accept::address_number;
+use super::accept::{address_number, peer_address};
 use super::connection::{Carrier, Phase, State};
 use super::door::{Admission, Excess};
+use super::mailbox::Adopted;
 use crate::limits::{TURNED_AWAY_MS, TURNED_AWAY_RETRY_AFTER_S};
 use crate::wire::http::accept::accepts_contains;
 use crate::wire::http::forwarded;
@@ -12,6 +13,7 @@ use crate::wire::http::response::{Context, Response};
 use crate::wire::proxy::Source;
 use bytes::Bytes;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use tracing::warn;
 
 impl Shard {
@@ -35,6 +37,46 @@ impl Shard {
         // The limit is the node's; connections spread over the shards evenly enough to divide it.
         let limit = self.limits.connections_per_address.div_ceil(self.post.shards());
         if self.addresses.admit(number, limit) { Ok(number) } else { Err(Excess::PerAddress) }
+    }
+
+    /// Counts a connection of `address` whatever the limits say.
+    fn count(&mut self, address: Option<SocketAddr>) -> u32 {
+        let number = address_number(address);
+        if number == 0 || self.limits.connections_per_address == 0 {
+            return 0;
+        }
+        self.addresses.admit(number, usize::MAX);
+        number
+    }
+
+    /// Whether connections by this listener begin with a PROXY header.
+    pub(super) fn takes_header(&self, listener: u16) -> bool {
+        self.doors.get(usize::from(listener)).is_some_and(|door| door.proxy_protocol)
+    }
+
+    /// A connection for another process, which finds out by itself what it is: what a PROXY header has said is said to
+    /// it again.
+    pub(super) fn as_arriving(&self, adopted: Adopted) -> Adopted {
+        let Adopted { fd, listener, mut unread, unsent, address, client, .. } = adopted;
+        let mut arriving = Adopted { unsent, address, ..Adopted::new(fd, listener) };
+        if self.takes_header(listener) {
+            let mut bytes = client.map_or_else(Vec::new, |client| client.header());
+            bytes.append(&mut unread);
+            (arriving.unread, arriving.address) = (bytes, 0);
+        } else {
+            arriving.unread = unread;
+        }
+        arriving
+    }
+
+    /// What this process makes of a connection that another one had.
+    pub(super) fn look_anew(&self, adopted: &mut Adopted) {
+        adopted.admission = Admission::Admitted;
+        if self.takes_header(adopted.listener) {
+            adopted.admission = Admission::Header;
+        } else if self.rules.forwarded.is_some() {
+            adopted.for_others = self.speaks_for_others(peer_address(adopted.fd.as_raw_fd()));
+        }
     }
 
     /// Whether a peer's own address says nothing of whose connection it is: that stands in its requests.
@@ -74,11 +116,12 @@ impl Shard {
     }
 
     /// Reads the PROXY header that a connection begins with. Returns where in `bytes` it ends, once it does.
-    pub(super) fn read_proxy_header(&mut self, slot: u32, bytes: &[u8]) -> Option<usize> {
+    /// `fresh`: it is not one that another process had admitted already.
+    pub(super) fn read_proxy_header(&mut self, slot: u32, bytes: &[u8], fresh: bool) -> Option<usize> {
         match self.clients.header(slot).step(bytes) {
             Ok(None) => None,
             Ok(Some((taken, source))) => {
-                self.on_source(slot, source);
+                self.on_source(slot, source, fresh);
                 (self.slab[slot].state == State::Open).then_some(taken)
             }
             Err(fault) => {
@@ -96,13 +139,17 @@ impl Shard {
     }
 
     /// A PROXY header has come: from here on its client counts.
-    fn on_source(&mut self, slot: u32, source: Source) {
+    fn on_source(&mut self, slot: u32, source: Source, fresh: bool) {
         self.clients.set_source(slot, source);
         let client = self.clients.peer(slot, self.slab[slot].fd).connected();
         let header = self.wheel.tick_in(self.limits.header_ms);
         let for_others = source != Source::Unix && self.speaks_for_others(client);
         // A proxy that speaks for itself asks whether the node is well.
-        let admitted = if source == Source::Peer || for_others { Ok(0) } else { self.admit(client) };
+        let admitted = match source {
+            _ if source == Source::Peer || for_others => Ok(0),
+            _ if fresh => self.admit(client),
+            _ => Ok(self.count(client)),
+        };
         let connection = &mut self.slab[slot];
         connection.admission = Admission::Admitted;
         connection.for_others = for_others;

@@ -2,6 +2,7 @@
 
 use crate::dialect::Figures;
 use crate::shard::net::NetKind;
+use crate::shard::turn::{Marks, Part};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -154,6 +155,8 @@ pub struct Counters {
     pub sleeps: Figure,
     /// Last turn, monotonic milliseconds: a shard that stands still is seen by it.
     pub alive_ms: Figure,
+    /// Where it is in its turn.
+    pub marks: Marks,
     /// Connections written to per flush.
     pub flushed: Histogram<8>,
     /// From publish to the end of the flush that carried it, microseconds.
@@ -190,6 +193,7 @@ impl Default for Counters {
             turns: Figure::default(),
             sleeps: Figure::default(),
             alive_ms: Figure::default(),
+            marks: Marks::default(),
             flushed: Histogram::new(&FLUSH_BOUNDS),
             latency_us: Histogram::new(&LATENCY_BOUNDS_US),
             refusals: Mutex::new(Vec::new()),
@@ -216,6 +220,11 @@ impl Counters {
     /// Says which driver the shard runs on.
     pub fn set_driver(&self, kind: NetKind) {
         let _ = self.driver.set(kind);
+    }
+
+    /// Whether the shard has turned, and ended in its own way.
+    pub fn has_left(&self) -> bool {
+        self.marks.part() == Part::Away && self.turns.get() > 0
     }
 
     /// Which driver the shard runs on; `None` before it has started.

@@ -72,6 +72,8 @@ pub enum Admission {
     /// It may.
     #[default]
     Admitted,
+    /// It comes from another process: that depends on its door.
+    Unknown,
     /// Its PROXY header is still to come.
     Header,
     /// It is over a limit, and is told so when it has said what it wants.
@@ -87,6 +89,13 @@ pub struct Client {
     source: Option<proxy::Source>,
     /// What the last request's header has said.
     forwarded: Option<SocketAddr>,
+}
+
+impl Client {
+    /// What a PROXY header has said, as the header of somebody who says it again, or what has come of it.
+    pub fn header(mut self) -> Vec<u8> {
+        self.source.map_or_else(|| self.header.take(), proxy::write)
+    }
 }
 
 /// Connections that came through proxies, by their slots.

@@ -94,6 +94,18 @@ pub enum Mail {
     Adopt(Box<Adopted>),
     /// Stop listening, end every session within this time (milliseconds), then leave.
     Drain(u64),
+    /// Read nothing and accept nobody until [`Mail::Resume`] or [`Mail::HandOver`]. Dropped when everything that was
+    /// asked before is answered.
+    Hold(Noted),
+    /// Go on as before [`Mail::Hold`].
+    Resume,
+    /// As [`Mail::Drain`], but connections between two requests live on elsewhere.
+    HandOver {
+        /// Who takes them.
+        successor: Successor,
+        /// Time for the other sessions to end, milliseconds.
+        drain_ms: u64,
+    },
 }
 
 /// Tells by its end that a mail was worked off, or will never be. Who waits sees the channel closed once all are gone.
@@ -108,7 +120,10 @@ impl Noted {
     }
 }
 
-/// A connection on its way between shards.
+/// Who takes connections of a process that ends. Whoever listens sees the channel closed once every shard has left.
+pub type Successor = std::sync::mpsc::Sender<Adopted>;
+
+/// A connection on its way between shards, or to another process.
 #[derive(Debug)]
 pub struct Adopted {
     /// The socket.
@@ -127,6 +142,22 @@ pub struct Adopted {
     pub for_others: bool,
     /// Whom it comes from, if not from the peer of its socket.
     pub client: Option<Box<Client>>,
+}
+
+impl Adopted {
+    /// One of which nothing is known but where it came in.
+    pub fn new(fd: OwnedFd, listener: u16) -> Adopted {
+        Adopted {
+            fd,
+            listener,
+            unread: Vec::new(),
+            unsent: Vec::new(),
+            address: 0,
+            admission: Admission::Unknown,
+            for_others: false,
+            client: None,
+        }
+    }
 }
 
 /// The sleeping side of a shard.

@@ -15,6 +15,8 @@ pub mod counters;
 pub mod door;
 pub mod drain;
 pub mod flush;
+mod handover;
+pub mod inherit;
 pub mod listen;
 pub mod mailbox;
 pub mod net;
@@ -27,6 +29,7 @@ pub mod rt;
 pub mod run;
 mod store;
 pub mod tick;
+pub mod turn;
 pub mod wheel;
 pub mod work;
 
@@ -137,6 +140,7 @@ pub struct Shard {
     /// Whose session is being called: who pays for a panic.
     calling: Option<u32>,
     drain: Option<drain::Drain>,
+    silence: handover::Silence,
     next_unix_shard: usize,
 }
 
@@ -145,7 +149,8 @@ impl Shard {
     fn with_session(&mut self, slot: u32, call: impl FnOnce(&Dialects, &mut Context<'_>, &mut Session)) {
         let connection = &mut self.slab[slot];
         let mut session = std::mem::take(&mut connection.session);
-        let peer = self.clients.peer(slot, connection.fd);
+        let fd = connection.fd;
+        let peer = self.clients.peer(slot, fd);
         let wants_standing = matches!(&connection.carrier, Carrier::Http(http) if http.wants_standing());
         let mut actions = std::mem::take(&mut self.actions);
         self.random = splitmix(&mut self.random);
@@ -169,8 +174,10 @@ impl Shard {
             figures: &self.node,
         };
         self.calling = Some(slot);
+        self.counters.marks.calls(slot, fd);
         call(&self.dialects, &mut context, &mut session);
         self.calling = None;
+        self.counters.marks.called();
         self.slab[slot].session = session;
         self.carry_out(slot, &mut actions);
         actions.clear();

@@ -96,7 +96,7 @@ impl Shard {
         self.counters.bytes_in.add(len as u64);
         let mut at = 0;
         if self.slab[slot].admission == Admission::Header {
-            at = self.read_proxy_header(slot, &scratch[..len]).unwrap_or(len);
+            at = self.read_proxy_header(slot, &scratch[..len], true).unwrap_or(len);
         }
         if at < len {
             self.on_bytes(slot, &mut scratch[at..len]);
@@ -119,12 +119,14 @@ impl Shard {
         let connection = &self.slab[slot];
         connection.stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
             || (connection.blocked && matches!(connection.carrier, Carrier::Http(_)))
+            || self.is_silent(slot)
     }
 
     /// Whether the next request has to wait.
     fn is_held_back(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
-        matches!(&connection.carrier, Carrier::Http(http) if connection.blocked || http.phase == Phase::Exchange)
+        matches!(&connection.carrier, Carrier::Http(http)
+            if connection.blocked || http.phase == Phase::Exchange || self.is_silent(slot))
     }
 
     fn in_exchange(&self, slot: u32) -> bool {
@@ -249,7 +251,7 @@ impl Shard {
                     }
                     let mut unread = request::serialize(&request);
                     unread.extend_from_slice(&bytes[at..]);
-                    return self.move_away(slot, to, unread);
+                    return self.move_away(slot, Some(to), unread);
                 }
                 self.run_work();
             }

@@ -5,11 +5,13 @@ use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
 use super::door::{Clients, Door, DoorRules};
 use super::flush::Gather;
+use super::handover::Silence;
 use super::listen::Listener;
 use super::mailbox::{Bell, Mail, Post};
 use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
+use super::turn::Part;
 use super::wheel::Wheel;
 use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
@@ -32,7 +34,7 @@ use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tracing::{error, info};
@@ -171,6 +173,8 @@ pub struct ShardConfig {
     pub clock: Clock,
     /// For everything random in it.
     pub seed: u64,
+    /// Told when the shard shall begin to turn, and so to accept; closed when it shall not.
+    pub go: Receiver<()>,
 }
 
 /// Starts a shard's thread and waits until it has built its rings and listens, or could not.
@@ -178,7 +182,7 @@ pub fn start(config: ShardConfig) -> Result<(thread::JoinHandle<()>, NetKind), S
     let (tell, told) = channel();
     let id = config.id;
     let body = move || match Shard::build(config) {
-        Ok((runtime, shard, bell, kind)) => runtime.run(shard.run(bell, kind, tell)),
+        Ok((runtime, shard, start)) => runtime.run(shard.run(start, tell)),
         Err(message) => {
             let _ = tell.send(Err(message));
         }
@@ -225,14 +229,21 @@ fn pin(core: usize) {
     }
 }
 
+/// What a shard's loop needs besides the shard.
+struct Start {
+    bell: Arc<Bell>,
+    kind: NetKind,
+    go: Receiver<()>,
+}
+
 impl Shard {
-    fn build(config: ShardConfig) -> Result<(Runtime, Shard, Arc<Bell>, NetKind), String> {
+    fn build(config: ShardConfig) -> Result<(Runtime, Shard, Start), String> {
         if let Some(core) = config.core {
             pin(core);
         }
         let (runtime, mut net, kind) = build_rings(config.driver, &config.bell)?;
-        for listener in &config.listeners {
-            net.listen(listener.fd.as_raw_fd(), listener.index).map_err(|e| format!("cannot listen: {e}"))?;
+        for (at, listener) in config.listeners.iter().enumerate() {
+            net.listen(listener.fd.as_raw_fd(), at as u16).map_err(|e| format!("cannot listen: {e}"))?;
         }
         let counters: Arc<Counters> = config.node.shards[config.id as usize].clone();
         counters.set_driver(kind);
@@ -290,14 +301,16 @@ impl Shard {
             move_to: None,
             calling: None,
             drain: None,
+            silence: Silence::None,
             next_unix_shard: 0,
         };
         shard.follow_apps();
-        Ok((runtime, shard, config.bell, kind))
+        Ok((runtime, shard, Start { bell: config.bell, kind, go: config.go }))
     }
 
     /// The drain task: turns until there is nothing to do, sleeps until there is.
-    async fn run(mut self, bell: Arc<Bell>, kind: NetKind, tell: Sender<Result<NetKind, String>>) {
+    async fn run(mut self, start: Start, tell: Sender<Result<NetKind, String>>) {
+        let Start { bell, kind, go } = start;
         let waits = match self.net.epoll_fd() {
             Some(epoll) => Waitable::new(epoll),
             None => Waitable::new(&**bell.eventfd()),
@@ -313,6 +326,11 @@ impl Shard {
             return;
         };
         let _ = tell.send(Ok(kind));
+        if go.recv().is_err() {
+            return; // the node does not start
+        }
+        self.counters.alive_ms.set(self.clock.now().mono_ms());
+        self.counters.marks.begin();
         let stop = Rc::new(Cell::new(false));
         let (ticker_stop, ticker_bell) = (stop.clone(), bell.clone());
         let ticker = spawn_ticker(Duration::from_millis(TICK_MS), move || {
@@ -333,6 +351,7 @@ impl Shard {
             let sleep = self.net.prepare_sleep() && self.post.waiting() == 0;
             if sleep {
                 self.counters.sleeps.add(1);
+                self.counters.marks.at(Part::Asleep);
                 wait.readable().await;
             }
             self.net.awake();
@@ -340,6 +359,7 @@ impl Shard {
         }
         stop.set(true);
         ticker.ended().await;
+        self.counters.marks.end();
         info!(shard = self.id, "shard ended");
     }
 
@@ -355,21 +375,28 @@ impl Shard {
     fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
+        self.counters.marks.at(Part::Net);
         let mut events = std::mem::take(&mut self.events);
         self.net.turn(&mut events);
+        self.counters.marks.at(Part::Events);
         for event in events.drain(..) {
             self.guarded(event_slot(event), |shard| shard.on_event(event));
         }
         self.events = events;
+        self.counters.marks.at(Part::Again);
         for key in std::mem::take(&mut self.again) {
             self.guarded(Some(key.slot), |shard| shard.on_again(key));
         }
+        self.counters.marks.at(Part::Mail);
         for _ in 0..MAILS_PER_TURN {
             let Some(mail) = self.post.receive() else { break };
             self.on_guarded_mail(mail);
         }
+        self.counters.marks.at(Part::Work);
         self.guarded(None, |shard| shard.run_work());
+        self.counters.marks.at(Part::Tick);
         self.guarded(None, |shard| shard.tick());
+        self.counters.marks.at(Part::Flush);
         self.post.ring();
         self.guarded(None, |shard| {
             shard.flush();
@@ -377,6 +404,9 @@ impl Shard {
         });
         self.post.ring_late();
         self.encoder.clear();
+        if !matches!(self.silence, Silence::None) {
+            self.guarded(None, Shard::hand_over_some);
+        }
     }
 
     fn on_guarded_mail(&mut self, mail: Mail) {
@@ -400,6 +430,7 @@ impl Shard {
         self.counters.panics.add(1);
         self.move_to = None;
         error!(shard = self.id, "a handler has panicked");
+        self.counters.marks.called();
         let slot = self.calling.take().or(slot);
         if let Some(slot) = slot.filter(|&slot| slot < self.slab.slots()) {
             self.slab[slot].open = false; // its session is lost, or not to be trusted
@@ -409,7 +440,11 @@ impl Shard {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Accepted { listener, fd } => self.on_accepted(listener, fd),
+            Event::Accepted { listener, fd } => {
+                // The net knows the shard's sockets by their place in its list.
+                let index = self.listeners.get(listener as usize).map_or(listener, |l| l.index);
+                self.on_accepted(index, fd);
+            }
             Event::AcceptFailed { listener, errno } => self.on_accept_failed(listener, errno),
             Event::Readable { key, hangup } => {
                 if self.slab.is(key) {

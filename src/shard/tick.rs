@@ -134,9 +134,9 @@ impl Shard {
             // Another thread was quicker when it was given up for a moment.
             self.spare_fd = self.listeners.first().and_then(|l| spare_fd(&l.fd));
         }
-        for listener in self.listeners.iter_mut().filter(|l| l.stopped) {
+        for (at, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.stopped) {
             listener.stopped = false;
-            if let Err(error) = self.net.listen(listener.fd.as_raw_fd(), listener.index) {
+            if let Err(error) = self.net.listen(listener.fd.as_raw_fd(), at as u16) {
                 warn!(%error, "cannot listen");
                 listener.stopped = true;
             }

@@ -192,7 +192,33 @@ pub struct Reader {
     kept: Vec<u8>,
 }
 
+/// A header of version 2 that says this.
+pub fn write(source: Source) -> Vec<u8> {
+    let mut out = SIGNATURE.to_vec();
+    let (command, family, addresses): (u8, u8, Vec<u8>) = match source {
+        Source::Peer => (0x20, 0, Vec::new()),
+        Source::Unix => (0x21, 0x31, vec![0; 216]),
+        Source::Address(address) => match address.ip() {
+            IpAddr::V4(v4) => {
+                (0x21, 0x11, [&v4.octets()[..], &[0; 4], &address.port().to_be_bytes(), &[0; 2]].concat())
+            }
+            IpAddr::V6(v6) => {
+                (0x21, 0x21, [&v6.octets()[..], &[0; 16], &address.port().to_be_bytes(), &[0; 2]].concat())
+            }
+        },
+    };
+    out.extend_from_slice(&[command, family]);
+    out.extend_from_slice(&(addresses.len() as u16).to_be_bytes());
+    out.extend_from_slice(&addresses);
+    out
+}
+
 impl Reader {
+    /// What has come of a header that is not whole.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.kept)
+    }
+
     /// Reads on: once the header is whole, what it says and how many bytes of `input` it took. Until then all of them.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ pub mod webhook;
 use crate::channel::{Announcement, Answer, Ended, KeyHasher, Roster, SessionId};
 use crate::dialect::http::Listeners;
 use crate::dialect::session::Message;
-use crate::dialect::{Action, Context, upgrade};
+use crate::dialect::{Action, Context, Drain, upgrade};
 use crate::limits::{PUSHER_ACTIVITY_TIMEOUT_S, PUSHER_PONG_TIMEOUT_MS, PusherLimits};
 use crate::wire::http::request::Request;
 use crate::wire::json;
@@ -200,11 +200,15 @@ impl Pusher {
     }
 
     /// The node stops. pusher-js comes back after a second; after 4200 it would come at once, and one that finds nobody
-    /// yet (the node is being restarted) waits 15 s before it tries again. A back end's request is still answered.
-    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
+    /// yet (the node is being restarted) waits 15 s before it tries again. A new process that takes over is there
+    /// already. A back end's request is still answered.
+    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session, why: Drain) {
         if let State::Client(_) = &session.0 {
-            let reason = "The server is going away.";
-            cx.act(Action::CloseWebSocket { code: close::GOING_AWAY, reason });
+            let (code, reason) = match why {
+                Drain::Stop => (close::GOING_AWAY, "The server is going away."),
+                Drain::Upgrade => (codes::Code::Reconnect as u16, "The server is restarted."),
+            };
+            cx.act(Action::CloseWebSocket { code, reason });
         }
     }
 }

@@ -27,7 +27,7 @@ mod tests;
 use crate::channel::hook::{HookAnswer, HookCall, HookFailure};
 use crate::channel::{Answer, Ended, KeyHasher, Publication};
 use crate::dialect::session::Message;
-use crate::dialect::{Action, Context};
+use crate::dialect::{Action, Context, Drain};
 use crate::limits::{HTTP_HEADERS, HttpLimits, RELAY_STORES};
 use crate::wire::http::request::{self, Event, Lines, Reader, Request};
 use crate::wire::http::response::Response;
@@ -407,15 +407,15 @@ impl Relay {
     }
 
     /// The node stops. Requests that homes are about to answer are left to it.
-    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
+    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session, why: Drain) {
         let location = self.location(session.location);
         match session.take() {
             State::Poll(mut poll) => poll.end(cx, location, session, poll::Void::Drain),
             State::Stream(extra) => {
-                stream::end(cx, session.kind, stream::End::Drain);
+                stream::end(cx, session.kind, stream::End::Drain(why));
                 leave(cx, extra);
             }
-            State::Socket(_) => stream::end(cx, session.kind, stream::End::Drain),
+            State::Socket(_) => stream::end(cx, session.kind, stream::End::Drain(why)),
             other => session.state = other,
         }
     }

@@ -14,7 +14,8 @@ use crate::dialect::relay::settings::{SlowConsumer, Transport};
 use crate::dialect::relay::subscriber::{Attend, Leave, META, Plan};
 use crate::dialect::relay::websocket::Publisher;
 use crate::dialect::relay::{Session, State};
-use crate::dialect::{self, Action, Context, Form, Upgrade};
+use crate::dialect::{self, Action, Context, Drain, Form, Upgrade};
+use crate::limits::{RELAY_RETRY_STOP_MS, RELAY_RETRY_UPGRADE_MS};
 use crate::wire::http::chunked;
 use crate::wire::http::cors;
 use crate::wire::http::date;
@@ -356,7 +357,7 @@ pub enum End {
     /// No message for too long.
     Timeout,
     /// The node stops.
-    Drain,
+    Drain(Drain),
 }
 
 impl From<Ended> for End {
@@ -377,7 +378,8 @@ pub fn end(cx: &mut Context<'_>, kind: Kind, why: End) {
                 End::Deleted => (close::GOING_AWAY, "410 Gone"),
                 End::Displaced => (close::POLICY, "409 Conflict"),
                 End::Timeout => (close::NORMAL, "408 408 Request Timeout"),
-                End::Drain => (close::GOING_AWAY, "The server is going away."),
+                End::Drain(Drain::Stop) => (close::GOING_AWAY, "The server is going away."),
+                End::Drain(Drain::Upgrade) => (close::RESTART, "The server is restarted."),
             };
             return cx.act(Action::CloseWebSocket { code, reason });
         }
@@ -385,8 +387,8 @@ pub fn end(cx: &mut Context<'_>, kind: Kind, why: End) {
             End::Deleted => sse::comment(&mut out, b"410: 410 Gone"),
             End::Displaced => sse::comment(&mut out, b"409: 409 Conflict"),
             End::Timeout => sse::comment(&mut out, b"408: 408 Request Timeout"),
-            // The browser comes back by itself.
-            End::Drain => {}
+            // The browser comes back by itself, after this time.
+            End::Drain(why) => sse::retry(&mut out, retry_ms(why, cx.random)),
         },
         Kind::Multipart => out.extend_from_slice(multipart::CLOSE),
         Kind::Chunked => chunked::last_chunk(&mut out),
@@ -396,6 +398,14 @@ pub fn end(cx: &mut Context<'_>, kind: Kind, why: End) {
         cx.send(out);
     }
     cx.act(Action::Close);
+}
+
+/// After which time an event stream's client shall come back, milliseconds: not all of them at once.
+fn retry_ms(why: Drain, random: u64) -> u64 {
+    match why {
+        Drain::Stop => RELAY_RETRY_STOP_MS + random % RELAY_RETRY_STOP_MS,
+        Drain::Upgrade => RELAY_RETRY_UPGRADE_MS + random % RELAY_RETRY_UPGRADE_MS,
+    }
 }
 
 /// When the stream has to be looked at next: its timeout, restarted by every message, or its next ping.

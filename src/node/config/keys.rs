@@ -49,6 +49,8 @@ keys! {
         driver: c => Borrowed(&mut c.driver);
         development: c => Borrowed(&mut c.development);
         drain: c => Millis(&mut c.drain_ms, 0..=NODE_DURATION_MS_MAX);
+        upgrade_timeout: c => Millis(&mut c.upgrade_ms, 1..=NODE_DURATION_MS_MAX);
+        stall_exit: c => Millis(&mut c.stall_exit_ms, 0..=NODE_DURATION_MS_MAX);
         echo: c => Borrowed(&mut c.echo);
         log: c => LogFilter(&mut c.log);
         log_format: c => Borrowed(&mut c.log_format);
@@ -73,6 +75,7 @@ keys! {
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
     }
     "hooks" {
+        ca: c => Borrowed(&mut c.hooks.ca);
         timeout: c => Millis(&mut c.hooks.timeout_ms, 1..=u64::from(limits::HOOK_TIMEOUT_MAX_MS));
         concurrency: c => Count(&mut c.hooks.concurrency, 1..=NODE_COUNT_MAX);
         queue: c => Count(&mut c.hooks.queue, 1..=NODE_COUNT_MAX);

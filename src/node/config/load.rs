@@ -62,7 +62,7 @@ impl Loaded {
 }
 
 /// Variables that the command line reads and that are no keys.
-const OTHER_VARIABLES: [&str; 2] = ["FANWIRE_CONFIG", "FANWIRE_URL"];
+const OTHER_VARIABLES: [&str; 3] = ["FANWIRE_CONFIG", "FANWIRE_URL", crate::node::upgrade::VARIABLE];
 
 /// Makes a configuration, or tells everything that is wrong (at most [`limits::NODE_CONFIG_MISTAKES`]), in the order
 /// of the file.

@@ -58,6 +58,10 @@ pub struct Config {
     pub development: bool,
     /// Time that connections get to leave when the node stops.
     pub drain_ms: u64,
+    /// Time that a new process has to take over on SIGUSR2.
+    pub upgrade_ms: u64,
+    /// A shard that stands still for so long ends the process, 0: never.
+    pub stall_exit_ms: u64,
     /// Whether `/echo`, the endpoint for WebSocket conformance suites, exists.
     pub echo: bool,
     /// What is logged: a level, or `target=level` parts between commas.
@@ -183,8 +187,10 @@ impl Default for NodeLimits {
 }
 
 /// Calls to back ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookSettings {
+    /// A file with certificates (PEM) of authorities that are trusted besides those of the machine.
+    pub ca: Option<String>,
     /// Time for an answer.
     pub timeout_ms: u64,
     /// Calls under way at a time.
@@ -213,6 +219,7 @@ impl HookSettings {
 impl Default for HookSettings {
     fn default() -> Self {
         HookSettings {
+            ca: None,
             timeout_ms: u64::from(limits::HOOK_TIMEOUT_MS),
             concurrency: limits::HOOK_CONCURRENT,
             queue: limits::HOOK_QUEUE_CALLS,
@@ -325,6 +332,8 @@ impl Default for Config {
             driver: Driver::Auto,
             development: true,
             drain_ms: limits::NODE_DRAIN_MS,
+            upgrade_ms: limits::UPGRADE_MS,
+            stall_exit_ms: limits::SHARD_STALL_EXIT_MS,
             echo: false,
             log: "info".into(),
             log_format: LogFormat::Text,

@@ -130,6 +130,14 @@ fn headers_that_are_not_of_version_2_are_refused() {
     assert!(parse(&[&SIGNATURE[..], b"\x31"].concat()).is_err(), "refused at the byte that shows it");
 }
 
+#[test]
+fn what_is_written_is_read() {
+    for source in [Source::Peer, Source::Unix, address("192.0.2.7:40000"), address("[2001:db8::1]:0")] {
+        let bytes = write(source);
+        assert_eq!(parse(&bytes), Ok(Some(Header { len: bytes.len(), source })));
+    }
+}
+
 /// A header that is right, or nearly.
 fn header() -> impl Strategy<Value = Vec<u8>> {
     let v1 = (any::<[u8; 4]>(), any::<u16>()).prop_map(|(ip, port)| {
