@@ -373,9 +373,12 @@ fn listener_bits(
     listeners: &[(&str, bool)],
 ) -> Result<u64, (&'static str, String)> {
     let mut bits = 0;
+    // What tells of others' channels is not for the public where there is a place that is not.
+    let about_others = matches!(settings.methods, LocationMethods::Group | LocationMethods::Status);
+    let hidden = about_others && listeners.iter().any(|(_, public)| !public);
     for (number, (name, public)) in listeners.iter().enumerate().take(u64::BITS as usize) {
         let named = settings.listeners.iter().any(|wanted| wanted == name || wanted == "internal" && !public);
-        if named || settings.listeners.is_empty() && *public {
+        if named || settings.listeners.is_empty() && *public != hidden {
             bits |= 1 << number;
         }
     }
