@@ -70,4 +70,5 @@ targets! {
     pushi_api
     pushi_session
     grant
+    proxy
 }

@@ -8,6 +8,7 @@ pub mod grant;
 pub mod http_request;
 pub mod http_response;
 pub mod input;
+pub mod proxy;
 pub mod pusher;
 pub mod pusher_api;
 pub mod pusher_frame;
@@ -26,7 +27,7 @@ pub mod ws_reader;
 pub type Oracle = fn(&[u8]);
 
 /// Every target: its name, which is that of its seed folder, and its oracle.
-pub const TARGETS: [(&str, Oracle); 14] = [
+pub const TARGETS: [(&str, Oracle); 15] = [
     ("ws_reader", ws_reader::check),
     ("ws_deflate", ws_deflate::check),
     ("http_request", http_request::check),
@@ -41,4 +42,5 @@ pub const TARGETS: [(&str, Oracle); 14] = [
     ("pushi_api", pushi_api::check),
     ("pushi_session", pushi_session::check),
     ("grant", grant::check),
+    ("proxy", proxy::check),
 ];

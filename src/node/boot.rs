@@ -21,25 +21,28 @@ use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo, Token};
 use crate::dialect::app::Apps;
+use crate::dialect::http::Listeners;
 use crate::dialect::pusher::Pusher;
 use crate::dialect::pushi::{self, Pushi};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, WEBHOOK_STOP_MS,
+    PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, TURNED_AWAY, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
-use crate::shard::door::Door;
+use crate::shard::door::{Door, DoorRules};
 use crate::shard::inherit;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
+use crate::shard::rate::ConnectRate;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
+use crate::wire::network::TrustedPeers;
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -264,6 +267,7 @@ impl Node {
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
         let doors = doors(config, &tls);
+        let rules = Arc::new(door_rules(config, seed));
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         let mut go = Vec::with_capacity(shards);
         for (id, receiver) in receivers.into_iter().enumerate() {
@@ -287,6 +291,7 @@ impl Node {
                 node: counters.clone(),
                 limits,
                 doors: doors.clone(),
+                rules: rules.clone(),
                 clock,
                 seed: seed.rotate_left(17),
                 go: Some(told),
@@ -430,7 +435,7 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
         };
         let fds = inherited.take(&address.to_string(), &place);
         let found = match fds.is_empty() {
-            true => bind_patiently(&place, index as u16, config.shards),
+            true => bind_patiently(&place, listen.door.mode, index as u16, config.shards),
             false => inherit::adopt(fds, index as u16, config.shards),
         };
         let (bound, listeners) = found.map_err(|e| format!("cannot listen on {address}: {e}"))?;
@@ -465,10 +470,15 @@ fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceNam
 }
 
 /// The rings of a process that was just killed hold its sockets a moment longer than the process itself.
-fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place, Vec<Listener>)> {
+fn bind_patiently(
+    place: &Place,
+    mode: Option<u32>,
+    index: u16,
+    shards: usize,
+) -> io::Result<(Place, Vec<Listener>)> {
     let mut attempts = 0;
     loop {
-        match listen::bind(place, index, shards) {
+        match listen::bind(place, mode, index, shards) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && attempts < BIND_ATTEMPTS => {
                 attempts += 1;
                 thread::sleep(Duration::from_millis(BIND_PAUSE_MS));
@@ -486,6 +496,21 @@ fn doors(config: &Config, tls: &Tls) -> Arc<[Door]> {
         proxy_protocol: listen.door.proxy_protocol,
     })
     .collect()
+}
+
+/// What all doors have in common.
+fn door_rules(config: &Config, seed: u64) -> DoorRules {
+    let limits = &config.limits;
+    DoorRules {
+        trusted: config.trusted_proxies.clone().unwrap_or_else(TrustedPeers::local),
+        forwarded: config.trusted_proxies.as_ref().map(|_| config.forwarded_header),
+        rate: ConnectRate::new(
+            limits.connects_per_s_per_address as u32,
+            limits.connects_burst_per_address as u32,
+            seed,
+        ),
+        turned_away: TURNED_AWAY.div_ceil(config.shards),
+    }
 }
 
 fn internal(config: &Config) -> Vec<u16> {
@@ -587,13 +612,18 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
             let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
             lines.join("\n")
         })?;
-    let pusher = Pusher::new(config.pusher.clone(), hasher.clone());
+    let api = |names: &[String]| match names {
+        [] => Ok(Listeners::ALL),
+        names => Listeners::of(names, &listeners).map_err(|name| format!("there is no listener `{name}`")),
+    };
+    let pusher =
+        Pusher::new(config.pusher.clone(), hasher.clone()).with_api_on(api(&config.pusher.api_listeners)?);
     let mut secret = [0; 32];
     host::random(&mut secret).map_err(|e| format!("no randomness: {e}"))?;
     let durable = config.store.data.is_some();
     let open_apps = config.pushi.open_apps || config.development;
     let settings = pushi::Settings { durable, open_apps, ..config.pushi.clone() };
-    let pushi = Pushi::new(settings, hasher, secret);
+    let pushi = Pushi::new(settings, hasher, secret).with_api_on(api(&config.pushi.api_listeners)?);
     Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher, pushi })
 }
 
