@@ -79,10 +79,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     notify.ready(succeeds);
     let ending = loop {
         match signals.wait() {
-            Signal::Reload => {
-                reload(&node);
-                node.registry.reload_grants(config);
-            }
+            Signal::Reload => reload(&node, config),
             Signal::Upgrade => match upgrade(&mut node, &program, &signals, config, &notify) {
                 Ok(heir) => break Ending::HandedOver(heir),
                 Err(Failure::Stopped(signal)) => break Ending::Stopped(signal),
@@ -171,7 +168,7 @@ pub(super) struct Node {
     webhooks: Webhooks,
     pub(super) store: Store,
     control: Option<Control>,
-    registry: Registry,
+    pub(super) registry: Registry,
     /// Where the store has its files, if it has any.
     data: Option<PathBuf>,
     counters: NodeCounters,
