@@ -35,7 +35,7 @@ const DIALECTS_SHARE: [&str; 7] = ["app", "encode", "grant", "http", "mod", "ses
 const PURE: [&str; 3] = ["wire", "channel", "dialect"];
 
 /// Crates that only some files may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("jsonwebtoken", &["src/wire/jwt"]),
     ("monoio", &["src/shard/rt"]),
     ("io_uring", &["src/shard/rt", "src/shard/net", "src/cli/doctor"]),
@@ -43,6 +43,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("libc", &["src/shard/", "src/node/host", "src/cli/doctor"]),
     ("crossbeam", &["src/shard/", "src/service/store/"]),
     ("rusqlite", &["src/service/store/"]),
+    ("rustls", &["src/shard/tls", "src/node/tls"]),
     ("tokio_rustls", &["src/service/hooks/"]),
     ("rustls_native_certs", &["src/service/hooks/"]),
 ];

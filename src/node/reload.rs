@@ -7,5 +7,6 @@ use tracing::info;
 /// Reads again what can be, and logs what that was.
 pub(super) fn reload(node: &Node, config: &Config) {
     info!("reloading");
+    node.tls.reload();
     node.registry.reload_grants(config);
 }
