@@ -1,14 +1,16 @@
 //! From a configuration to a running node, and back.
 
 use super::apps::{Registry, Roster};
-use super::config::{Config, Driver, ListenAddress, LogFormat};
+use super::config::{Config, ListenAddress, LogFormat};
 use super::console::PageApp;
 use super::control::{self, Control};
 use super::grants;
 use super::health::Lifecycle;
+use super::hooks;
 use super::host::{self, Signal, Signals};
 use super::load;
 use super::pages::{NodePages, PagesConfig};
+use super::placement;
 use super::reload::reload;
 use super::successor::{Inherited, Predecessor};
 use super::systemd::{self, Notify};
@@ -19,7 +21,7 @@ use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
-use crate::channel::{KeyHasher, ReplyTo, Token};
+use crate::channel::{KeyHasher, ReplyTo};
 use crate::dialect::app::Apps;
 use crate::dialect::http::Listeners;
 use crate::dialect::pusher::Pusher;
@@ -30,7 +32,7 @@ use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
     PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, TURNED_AWAY, WEBHOOK_STOP_MS,
 };
-use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
+use crate::service::hooks::{Hooks, HooksHandle};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
@@ -41,7 +43,7 @@ use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::rate::ConnectRate;
 use crate::shard::run::Clock;
-use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
+use crate::shard::{Caller, Keeper, ShardConfig, ShardLimits};
 use crate::wire::network::TrustedPeers;
 use bytes::Bytes;
 use std::io::{self, Write};
@@ -83,10 +85,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     notify.ready(succeeds);
     let ending = loop {
         match signals.wait() {
-            Signal::Reload => {
-                reload(&node);
-                node.registry.reload_grants(config);
-            }
+            Signal::Reload => reload(&node, config),
             Signal::Upgrade => match upgrade(&mut node, &program, &signals, config, &notify) {
                 Ok(heir) => break Ending::HandedOver(heir),
                 Err(Failure::Stopped(signal)) => break Ending::Stopped(signal),
@@ -175,7 +174,7 @@ pub(super) struct Node {
     webhooks: Webhooks,
     pub(super) store: Store,
     control: Option<Control>,
-    registry: Registry,
+    pub(super) registry: Registry,
     /// Where the store has its files, if it has any.
     data: Option<PathBuf>,
     counters: NodeCounters,
@@ -239,8 +238,8 @@ impl Node {
             predecessor.prepared()?;
         }
         let (store, found) = open_store(config, addresses.clone())?;
-        let trust = trust(config)?;
-        let hooks = start_hooks(config, trust.clone(), addresses.clone())?;
+        let trust = hooks::trust(config)?;
+        let hooks = hooks::start(config, trust.clone(), addresses.clone())?;
         let webhooks = webhooks::start(config, trust, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
@@ -265,7 +264,7 @@ impl Node {
         let caller = Arc::new(HookCaller(hooks.handle()));
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
-        let cores = cores(shards);
+        let cores = placement::cores(shards);
         let doors = doors(config, &tls);
         let rules = Arc::new(door_rules(config, seed));
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
@@ -276,7 +275,7 @@ impl Node {
             let (handle, kind) = crate::shard::start(ShardConfig {
                 id: id as u16,
                 core: cores.get(id).copied(),
-                driver: choice(config.driver),
+                driver: placement::choice(config.driver),
                 listeners: std::mem::take(&mut listeners[id]),
                 post: Post::new(id, addresses.clone(), receiver),
                 bell: bells[id].clone(),
@@ -579,25 +578,6 @@ fn log_owners(apps: &Apps, relay: &Relay) -> Vec<(u32, String)> {
     apps.chain(relay.stores().map(|(number, name)| (number, format!("store:{name}")))).collect()
 }
 
-/// Who vouches for back ends that are called over TLS.
-fn trust(config: &Config) -> Result<Arc<Trust>, String> {
-    let Some(path) = &config.hooks.ca else { return Ok(Arc::default()) };
-    let trust = std::fs::read(path).map_err(|e| e.to_string()).and_then(|pem| Trust::with(&pem));
-    trust.map(Arc::new).map_err(|e| format!("cannot take the authorities in {path} (`ca` in [hooks]): {e}"))
-}
-
-fn start_hooks(config: &Config, trust: Arc<Trust>, addresses: Vec<Address>) -> Result<Hooks, String> {
-    let deliver = Arc::new(move |token: HookToken, answer| {
-        let HookToken { shard, slot, generation, tag } = token;
-        if let Some(address) = addresses.get(shard as usize) {
-            let token = Token { slot, generation, tag };
-            address.send(Mail::Hook { token, answer: Box::new(answer) });
-        }
-    });
-    Hooks::start(HooksConfig { limits: config.hooks.limits(), trust }, deliver)
-        .map_err(|e| format!("cannot start the hook service: {e}"))
-}
-
 fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -> Result<Dialects, String> {
     let names: Vec<String> =
         config.listen.iter().chain(&config.internal_listen).map(|l| l.address.to_string()).collect();
@@ -625,19 +605,4 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
     let settings = pushi::Settings { durable, open_apps, ..config.pushi.clone() };
     let pushi = Pushi::new(settings, hasher, secret).with_api_on(api(&config.pushi.api_listeners)?);
     Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher, pushi })
-}
-
-fn choice(driver: Driver) -> DriverChoice {
-    match driver {
-        Driver::Auto => DriverChoice::Auto,
-        Driver::Uring => DriverChoice::Uring,
-        Driver::Epoll => DriverChoice::Epoll,
-    }
-}
-
-/// Which processor each shard is pinned to: all different, or none at all when there are not enough of them. A
-/// single shard is left to the scheduler.
-fn cores(shards: usize) -> Vec<usize> {
-    let processors = host::processors();
-    if shards == 1 || shards > processors.len() { Vec::new() } else { processors }
 }
