@@ -112,7 +112,9 @@ impl Shard {
     fn can_part(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
         let Carrier::Http(http) = &connection.carrier else { return false };
-        http.reader.can_take_unread() && !connection.finishing && !connection.hung_up
+        // Keys do not leave the process; whose handshake has not begun can begin it there.
+        let keyless = connection.tls.as_ref().is_none_or(|tls| !tls.has_begun());
+        http.reader.can_take_unread() && !connection.finishing && !connection.hung_up && keyless
     }
 
     /// Begins to send everybody away, whoever can to `self.drain`'s successor. Who cannot and has not asked for anything
