@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 /// Stored messages in the suite. `FAULT_MESSAGES` asks for more; the figures that count are those of an optimised
 /// node, which `FANWIRE_BIN` names.
-const MESSAGES: usize = 100_000;
+const MESSAGES: usize = 150_000;
 const PER_CHANNEL: usize = 1_000;
 const PAYLOAD_BYTES: usize = 200;
 const RESTARTS: usize = 5;
