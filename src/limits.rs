@@ -4,6 +4,7 @@
 
 mod app;
 mod channel;
+mod grant;
 mod hooks;
 mod node;
 mod pusher;
@@ -11,11 +12,13 @@ mod pushi;
 mod relay;
 mod shard;
 mod store;
+mod tls;
 mod webhooks;
 mod wire;
 
 pub use app::*;
 pub use channel::*;
+pub use grant::*;
 pub use hooks::*;
 pub use node::*;
 pub use pusher::*;
@@ -23,6 +26,7 @@ pub use pushi::*;
 pub use relay::*;
 pub use shard::*;
 pub use store::*;
+pub use tls::*;
 pub use webhooks::*;
 pub use wire::*;
 

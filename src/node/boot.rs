@@ -4,6 +4,7 @@ use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::console::PageApp;
 use super::control::{self, Control};
+use super::grants;
 use super::health::Lifecycle;
 use super::host::{self, Signal, Signals};
 use super::load;
@@ -11,7 +12,8 @@ use super::pages::{NodePages, PagesConfig};
 use super::reload::reload;
 use super::successor::{Inherited, Predecessor};
 use super::systemd::{self, Notify};
-use super::upgrade::{self, Failure, Heir, Program};
+use super::tls::{Reload, Tls};
+use super::upgrade::{self, Failure, Heir, PlaceName, Program};
 use super::watch::Watch;
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
@@ -69,7 +71,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     let succeeds = predecessor.is_some();
     if let Some(predecessor) = predecessor {
         predecessor.ready()?;
-        node.succeed(predecessor, inherited)?;
+        node.succeed(config, predecessor, inherited)?;
     }
     node.serve(config, &notify)?;
     info!(files, shards = config.shards, driver = node.driver, "node started");
@@ -78,7 +80,10 @@ pub fn run(config: &Config) -> Result<(), String> {
     notify.ready(succeeds);
     let ending = loop {
         match signals.wait() {
-            Signal::Reload => reload(&node),
+            Signal::Reload => {
+                reload(&node);
+                node.registry.reload_grants(config);
+            }
             Signal::Upgrade => match upgrade(&mut node, &program, &signals, config, &notify) {
                 Ok(heir) => break Ending::HandedOver(heir),
                 Err(Failure::Stopped(signal)) => break Ending::Stopped(signal),
@@ -173,10 +178,12 @@ pub(super) struct Node {
     counters: NodeCounters,
     clock: Clock,
     /// Each listening socket with number and name of its place.
-    pub(super) listening: Vec<(u16, String, Arc<OwnedFd>)>,
+    pub(super) listening: Vec<(u16, PlaceName, Arc<OwnedFd>)>,
     /// Lets each shard turn.
     go: Vec<Sender<()>>,
     pub(super) lifecycle: Lifecycle,
+    /// What SIGHUP is for.
+    pub(super) tls: Reload,
     pub(super) places: Vec<Place>,
     driver: &'static str,
 }
@@ -208,6 +215,7 @@ impl Node {
         predecessor: Option<&Predecessor>,
     ) -> Result<Node, String> {
         let shards = config.shards;
+        let tls = Tls::open(config)?;
         let (places, mut listeners) = bind_all(config, inherited)?;
         match (predecessor, inherited.unclaimed()) {
             (Some(_), _) | (None, None) => {}
@@ -240,12 +248,14 @@ impl Node {
             hooks: Some(hooks.handle()),
             webhooks: Some(webhooks.handle()),
             store: Some(store.handle()),
+            tls: tls.speaks().then(|| tls.clone()),
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
         load::registrations(&store.handle(), &dialects.pushi)?;
         let roster = Roster::load(&config.apps, store.handle())?;
+        let roster = roster.with_grants(grants::load(config, &store.handle())?);
         let apps = roster.apps().clone();
         let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
         let registry = Registry::start(roster, addresses.clone())?;
@@ -253,7 +263,7 @@ impl Node {
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
-        let doors = doors(config);
+        let doors = doors(config, &tls);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         let mut go = Vec::with_capacity(shards);
         for (id, receiver) in receivers.into_iter().enumerate() {
@@ -279,7 +289,7 @@ impl Node {
                 doors: doors.clone(),
                 clock,
                 seed: seed.rotate_left(17),
-                go: told,
+                go: Some(told),
             })?;
             info!(shard = id, driver = kind.name(), "shard started");
             running.push(handle);
@@ -304,19 +314,15 @@ impl Node {
             listening,
             go,
             lifecycle,
+            tls: tls.reloader(),
             places,
             driver,
         })
     }
 
     /// Takes connections of the process before this one from now on.
-    fn succeed(&self, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
-        let mut places = Vec::new();
-        for (index, name, _) in &self.listening {
-            if usize::from(*index) == places.len() {
-                places.push(name.clone());
-            }
-        }
+    fn succeed(&self, config: &Config, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
+        let places: Vec<PlaceName> = place_names(config).collect();
         let addresses = self.addresses.clone();
         let adopt = move || predecessor.adopt(&places, &addresses, &left);
         let thread = thread::Builder::new().name("successor".into()).spawn(adopt);
@@ -439,11 +445,16 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
     Ok((places, per_shard))
 }
 
+/// Names of all places in the order of their numbers.
+fn place_names(config: &Config) -> impl Iterator<Item = PlaceName> {
+    let all = config.listen.iter().chain(&config.internal_listen);
+    all.map(|listen| PlaceName { address: listen.address.to_string(), door: listen.to_string() })
+}
+
 /// Every socket once, with number and name of its place.
-fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, String, Arc<OwnedFd>)> {
-    let names: Vec<String> =
-        config.listen.iter().chain(&config.internal_listen).map(ToString::to_string).collect();
-    let mut all: Vec<(u16, String, Arc<OwnedFd>)> = Vec::new();
+fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceName, Arc<OwnedFd>)> {
+    let names: Vec<PlaceName> = place_names(config).collect();
+    let mut all: Vec<(u16, PlaceName, Arc<OwnedFd>)> = Vec::new();
     for listener in listeners.iter().flatten() {
         if !all.iter().any(|(_, _, fd)| Arc::ptr_eq(fd, &listener.fd)) {
             all.push((listener.index, names[usize::from(listener.index)].clone(), listener.fd.clone()));
@@ -468,9 +479,13 @@ fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place
 }
 
 /// What each listener asks of its connections, by its number.
-fn doors(config: &Config) -> Arc<[Door]> {
+fn doors(config: &Config, tls: &Tls) -> Arc<[Door]> {
     let all = config.listen.iter().chain(&config.internal_listen);
-    all.map(|listen| Door { proxy_protocol: listen.door.proxy_protocol }).collect()
+    all.map(|listen| Door {
+        tls: listen.door.tls.then(|| tls.door(listen.door.client_certificates)).flatten(),
+        proxy_protocol: listen.door.proxy_protocol,
+    })
+    .collect()
 }
 
 fn internal(config: &Config) -> Vec<u16> {

@@ -3,7 +3,11 @@
 use super::Shard;
 use super::counters;
 use super::mailbox::{Adopted, Mail};
+use super::simulated::{self, Socket};
 use crate::limits::SHED_PER_TICK;
+use crate::shard::connection::State;
+use crate::shard::tls::Tls;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -26,8 +30,9 @@ impl fmt::Display for LazyPeer {
 }
 
 fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
-    if fd < 0 {
-        return Err(io::ErrorKind::NotConnected.into());
+    let gone = io::ErrorKind::NotConnected;
+    if fd < 0 || simulated::is_on() {
+        return simulated::peer(fd).ok_or(gone.into());
     }
     // SAFETY: the caller's descriptor is open, and it is borrowed for this call only.
     let stream = unsafe { std::mem::ManuallyDrop::new(std::net::TcpStream::from_raw_fd(fd)) };
@@ -81,22 +86,12 @@ impl Shard {
     /// A connection came in by `listener`.
     pub(super) fn on_accepted(&mut self, listener: u16, fd: RawFd) {
         // SAFETY: the net layer hands the new descriptor over; nobody else has it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = unsafe { Socket::from_raw_fd(fd) };
         self.counters.accepted.add(1);
         // Other shards count on between both sums.
         let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
-        if self.is_succeeded() {
-            self.counters.closed.add(1);
-            return self.give_away(Adopted {
-                fd,
-                listener,
-                unread: Vec::new(),
-                unsent: Vec::new(),
-                address: 0,
-            });
-        }
-        if self.drain.is_some() || total > self.limits.connections as u64 {
-            return self.shed(fd, if self.drain.is_some() { "draining" } else { "connections" });
+        if self.is_closed() || total > self.limits.connections as u64 {
+            return self.shed(fd, if self.is_closed() { "draining" } else { "connections" });
         }
         let mut address = 0;
         if self.limits.connections_per_address > 0 {
@@ -110,21 +105,28 @@ impl Shard {
         if self.listeners.iter().any(|l| l.index == listener && l.hand_out) {
             self.next_unix_shard = (self.next_unix_shard + 1) % self.post.shards();
             if self.next_unix_shard != self.id as usize {
-                let adopted = Adopted { fd, listener, unread: Vec::new(), unsent: Vec::new(), address };
+                let (unread, unsent) = (Vec::new(), Vec::new());
+                let adopted = Adopted { fd, listener, unread, unsent, address, tls: None };
                 self.counters.closed.add(1);
                 return self.post.send(self.next_unix_shard, Mail::Adopt(Box::new(adopted)));
             }
         }
-        let _ = self.settle(fd, listener, address);
+        let _ = self.settle(fd, listener, address, None);
     }
 
     /// Gives a connection a slot.
-    fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32) -> Option<u32> {
+    fn settle(&mut self, fd: Socket, listener: u16, address: u32, tls: Option<Box<Tls>>) -> Option<u32> {
+        let begun = tls.map_or_else(|| self.begin_tls(listener), |tls| Ok(Some(tls)));
+        let Ok(tls) = begun else {
+            self.shed_tls(fd, address);
+            return None;
+        };
         let raw = fd.into_raw_fd();
         let key = self.slab.insert(raw, listener);
         self.counters.sockets.add(1);
         self.counters.connections[counters::Carrier::Http as usize].add(1);
         self.slab[key.slot].address = address;
+        self.slab[key.slot].tls = tls;
         match self.net.register(raw, key) {
             Ok(armed) => self.slab[key.slot].armed = armed,
             Err(error) => {
@@ -133,10 +135,12 @@ impl Shard {
                 return None;
             }
         }
+        let first = self.handshake_ms(key.slot).unwrap_or(self.limits.header_ms);
         let connection = &mut self.slab[key.slot];
         connection.heard = self.wheel.now();
-        connection.deadline = self.wheel.tick_in(self.limits.header_ms);
+        connection.deadline = self.wheel.tick_in(first);
         self.watch_deadline(key.slot);
+        self.part_soon(key.slot);
         Some(key.slot)
     }
 
@@ -144,18 +148,16 @@ impl Shard {
     pub(super) fn on_adopted(&mut self, adopted: Adopted) {
         self.counters.adopted.add(1);
         self.counters.accepted.add(1);
-        if self.is_succeeded() {
-            self.counters.closed.add(1);
-            return self.give_away(adopted);
-        }
         if adopted.address != 0 {
             self.addresses.admit(adopted.address, usize::MAX);
         }
-        let Adopted { fd, listener, mut unread, unsent, address } = adopted;
-        if self.drain.is_some() {
+        let Adopted { fd, listener, mut unread, unsent, address, tls } = adopted;
+        if self.is_closed() {
             return self.shed(fd, "draining");
         }
-        let Some(slot) = self.settle(fd, listener, address) else { return };
+        let Some(slot) = self.settle(fd, listener, address, tls) else { return };
+        let key = self.slab.key(slot);
+        self.unpack_tls(slot);
         if !unsent.is_empty() {
             self.queue_control(slot, unsent.into());
         }
@@ -163,15 +165,22 @@ impl Shard {
             self.on_bytes(slot, &mut unread);
             self.run_work();
         }
+        if self.slab.is(key) && self.slab[slot].state == State::Open && self.had_ended(slot) {
+            self.on_end_of_input(slot);
+        }
     }
 
     /// Answers 503 and closes, without a slot.
-    fn shed(&mut self, fd: OwnedFd, label: &'static str) {
+    fn shed(&mut self, fd: Socket, label: &'static str) {
         const ANSWER: &[u8] =
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         self.counters.closed.add(1);
         self.counters.refuse(label);
         warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        if simulated::is_on() {
+            simulated::send(fd.as_raw_fd(), [Bytes::from_static(ANSWER)].iter());
+            return;
+        }
         // SAFETY: sends from a static buffer on a descriptor we own; whatever comes of it, the socket is closed.
         unsafe {
             libc::send(
@@ -215,7 +224,7 @@ impl Shard {
             if accepted >= 0 {
                 self.counters.accepted.add(1);
                 // SAFETY: the kernel has just handed us this descriptor.
-                self.shed(unsafe { OwnedFd::from_raw_fd(accepted) }, "file_descriptors");
+                self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors");
             }
             self.spare_fd = spare_fd(&fd);
             if accepted < 0 {

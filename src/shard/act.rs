@@ -4,6 +4,7 @@ use super::Shard;
 use super::connection::{Carrier, Inflate, State, Sub, Subs, WebSocket};
 use super::mailbox::{Adopted, Mail};
 use super::outbox::{Item, Overflow};
+use super::simulated::{self, Socket};
 use super::work::Work;
 use crate::channel::command::{Command, ReplyTo, Token};
 use crate::channel::hook::HookToken;
@@ -13,10 +14,11 @@ use crate::dialect::{Action, Session, Upgrade};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION;
 use crate::shard::accept::LazyPeer;
 use crate::shard::net;
+use crate::shard::tls::Tls;
 use crate::wire::ws::close;
 use crate::wire::ws::deflate::Inflater;
 use bytes::Bytes;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, RawFd};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -27,11 +29,22 @@ pub struct Moving {
     to: Option<usize>,
     unread: Vec<u8>,
     unsent: Vec<u8>,
+    tls: Option<Box<Tls>>,
 }
 
 /// Exchange and tag in one number.
 pub(super) fn tag_of(exchange: u16, tag: u16) -> u32 {
     u32::from(exchange) << 16 | u32::from(tag)
+}
+
+/// Ends one or both sides of a connection's socket, which it owns until it is released.
+fn shutdown(fd: RawFd, how: i32) {
+    if !simulated::is_on() {
+        // SAFETY: plain system call; the descriptor is open.
+        unsafe { libc::shutdown(fd, how) };
+    } else {
+        simulated::shutdown(fd, how);
+    }
 }
 
 impl Shard {
@@ -331,8 +344,8 @@ impl Shard {
         }
         self.slab[slot].deadline = self.wheel.tick_in(crate::limits::LINGER_MS);
         self.watch_deadline(slot);
-        // SAFETY: the connection owns the descriptor until `release`.
-        unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_WR) };
+        self.say_goodbye(slot);
+        shutdown(self.slab[slot].fd, libc::SHUT_WR);
     }
 
     /// The one teardown (R3): whatever the reason, a connection goes this way.
@@ -341,10 +354,10 @@ impl Shard {
             return;
         }
         self.end_exchange(slot);
+        self.say_goodbye(slot);
         self.retire(slot);
         // The peer sees the end now, though armed polls may pin the socket a moment longer.
-        // SAFETY: the connection owns the descriptor until `release`.
-        unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_RDWR) };
+        shutdown(self.slab[slot].fd, libc::SHUT_RDWR);
         self.release(slot);
     }
 
@@ -356,6 +369,7 @@ impl Shard {
         connection.state = State::Closing;
         connection.outbox.clear(&mut self.spare);
         connection.carrier = Carrier::Lingering;
+        connection.tls = None;
         connection.deadline = 0;
         connection.session_deadline = 0;
         let (fd, armed, output, address) =
@@ -380,11 +394,11 @@ impl Shard {
         if fd >= 0 {
             self.counters.sockets.sub(1);
             // SAFETY: the slot owned it, and forgets it here.
-            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            let fd = unsafe { Socket::from_raw_fd(fd) };
             let (listener, address) = (connection.listener, connection.address);
             if let Some(moving) = self.moving.remove(&slot) {
-                let Moving { to, unread, unsent } = *moving;
-                let adopted = Adopted { fd, listener, unread, unsent, address };
+                let Moving { to, unread, unsent, tls } = *moving;
+                let adopted = Adopted { fd, listener, unread, unsent, address, tls };
                 match to {
                     Some(shard) => self.post.send(shard, Mail::Adopt(Box::new(adopted))),
                     None => self.give_away(adopted),
@@ -403,12 +417,13 @@ impl Shard {
         if self.slab[slot].state != State::Open {
             return;
         }
+        let tls = self.pack_tls(slot);
         let connection = &mut self.slab[slot];
         connection.open = false;
         connection.session = Session::None;
         let unsent = connection.outbox.frames().flat_map(|frame| frame.iter().copied()).collect();
         let (fd, armed, key) = (connection.fd, connection.armed, self.slab.key(slot));
-        self.moving.insert(slot, Box::new(Moving { to, unread, unsent }));
+        self.moving.insert(slot, Box::new(Moving { to, unread, unsent, tls }));
         if armed == 0 {
             self.net.unregister(fd, key, false);
         }
@@ -469,8 +484,8 @@ impl Shard {
             return;
         }
         if !connection.outbox.has_room(frame.len(), limits) {
-            let (rule, partly) = (connection.slow(), connection.partly_sent);
-            match connection.outbox.make_room(frame.len(), tag, rule, partly, limits) {
+            let (rule, on_wire) = (connection.slow(), connection.on_wire());
+            match connection.outbox.make_room(frame.len(), tag, rule, on_wire, limits) {
                 Overflow::Dropped(count) => {
                     if count > 0 && connection.delivered != 0 {
                         self.counters.dropped.add(count as u64);

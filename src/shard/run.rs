@@ -11,6 +11,7 @@ use super::mailbox::{Bell, Mail, Post};
 use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
+use super::simulated;
 use super::turn::Part;
 use super::wheel::Wheel;
 use super::{Caller, Keeper, Notifier, Pages, Shard};
@@ -130,6 +131,9 @@ impl Clock {
 
     /// Both times now.
     pub fn now(&self) -> Now {
+        if let Some(now) = simulated::now() {
+            return now;
+        }
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Now { mono_ns: self.mono_ns(Instant::now()), unix_ms: unix.as_millis() as u64 }
     }
@@ -175,8 +179,8 @@ pub struct ShardConfig {
     pub clock: Clock,
     /// For everything random in it.
     pub seed: u64,
-    /// Told when the shard shall begin to turn, and so to accept; closed when it shall not.
-    pub go: Receiver<()>,
+    /// Told when the shard shall begin to turn, and so to accept; closed when it shall not. None: at once.
+    pub go: Option<Receiver<()>>,
 }
 
 /// Starts a shard's thread and waits until it has built its rings and listens, or could not.
@@ -238,10 +242,10 @@ fn pin(core: usize) {
 }
 
 /// What a shard's loop needs besides the shard.
-struct Start {
+pub(super) struct Start {
     bell: Arc<Bell>,
     kind: NetKind,
-    go: Receiver<()>,
+    go: Option<Receiver<()>>,
 }
 
 impl Shard {
@@ -253,6 +257,12 @@ impl Shard {
         for (at, listener) in config.listeners.iter().enumerate() {
             net.listen(listener.fd.as_raw_fd(), at as u16).map_err(|e| format!("cannot listen: {e}"))?;
         }
+        let (shard, start) = Shard::assemble(config, net, kind);
+        Ok((runtime, shard, start))
+    }
+
+    /// A shard on this net.
+    pub(super) fn assemble(config: ShardConfig, net: Net, kind: NetKind) -> (Shard, Start) {
         let counters: Arc<Counters> = config.node.shards[config.id as usize].clone();
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
@@ -302,6 +312,7 @@ impl Shard {
             spare: Spare::default(),
             spare_fd: spare,
             gather: Gather::new(),
+            tls: Default::default(),
             delivering: Vec::new(),
             moving: HashMap::new(),
             move_to: None,
@@ -311,7 +322,7 @@ impl Shard {
             next_unix_shard: 0,
         };
         shard.follow_apps();
-        Ok((runtime, shard, Start { bell: config.bell, kind, go: config.go }))
+        (shard, Start { bell: config.bell, kind, go: config.go })
     }
 
     /// The drain task: turns until there is nothing to do, sleeps until there is.
@@ -332,7 +343,7 @@ impl Shard {
             return;
         };
         let _ = tell.send(Ok(kind));
-        if go.recv().is_err() {
+        if go.is_some_and(|go| go.recv().is_err()) {
             return; // the node does not start
         }
         self.counters.alive_ms.set(self.clock.now().mono_ms());
@@ -369,7 +380,7 @@ impl Shard {
         info!(shard = self.id, "shard ended");
     }
 
-    fn has_more(&mut self) -> bool {
+    pub(super) fn has_more(&mut self) -> bool {
         !self.again.is_empty()
             || !self.dirty.is_empty()
             || !self.work.is_empty()
@@ -379,9 +390,10 @@ impl Shard {
     }
 
     /// One turn of the loop.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
+        self.tls.turn();
         self.counters.marks.at(Part::Net);
         let mut events = std::mem::take(&mut self.events);
         self.net.turn(&mut events);

@@ -26,7 +26,7 @@ impl Key {
 }
 
 /// Tables that hold keys.
-pub(super) const SECTIONS: [&str; 5] = ["limits", "hooks", "store", "pusher", "pushi"];
+pub(super) const SECTIONS: [&str; 6] = ["limits", "tls", "hooks", "store", "pusher", "pushi"];
 
 macro_rules! keys {
     ($($section:literal { $($name:ident: $config:ident => $slot:expr;)* })*) => {
@@ -68,6 +68,14 @@ keys! {
         peer_timeout: c => Millis(&mut c.limits.peer_timeout_ms, limits::NODE_PEER_TIMEOUT_MS_MIN..=limits::NODE_PEER_TIMEOUT_MS_MAX);
         websocket_ping_interval: c => Millis(&mut c.limits.websocket_ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+    }
+    "tls" {
+        min_version: c => Borrowed(&mut c.tls.min_version);
+        client_ca: c => Borrowed(&mut c.tls.client_ca);
+        tickets: c => Borrowed(&mut c.tls.tickets);
+        strict_sni: c => Borrowed(&mut c.tls.strict_sni);
+        handshake_timeout: c => Millis(&mut c.tls.handshake_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+        pending_handshakes: c => Count(&mut c.tls.pending_handshakes, 1..=NODE_COUNT_MAX);
     }
     "hooks" {
         ca: c => Borrowed(&mut c.hooks.ca);

@@ -5,19 +5,23 @@
 
 mod address;
 mod app;
+mod grant;
 mod keys;
 mod load;
 mod location;
 mod mistake;
 mod print;
+mod tls;
 mod value;
 mod webhook;
 
 pub use address::{DoorSettings, Listen, ListenAddress};
 pub use app::{app_differences, app_of, read_app, write_app};
+pub use grant::GrantSettings;
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
+pub use tls::{CertificateSettings, TlsSettings, TlsVersion};
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -61,12 +65,18 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Bounds of the node.
     pub limits: NodeLimits,
+    /// What holds for addresses that speak TLS.
+    pub tls: TlsSettings,
+    /// What they show. The first one is for clients that name nobody.
+    pub certificates: Vec<CertificateSettings>,
     /// Calls to back ends.
     pub hooks: HookSettings,
     /// What survives the node.
     pub store: StoreSettings,
     /// Tenants. Empty when `development` is off and none is configured.
     pub apps: Vec<AppSettings>,
+    /// Who may subscribe and publish; the first that is about a channel decides.
+    pub grants: Vec<GrantSettings>,
     /// What back ends are told.
     pub webhooks: Vec<WebhookSettings>,
     /// Relay locations.
@@ -323,9 +333,12 @@ impl Default for Config {
             log: "info".into(),
             log_format: LogFormat::Text,
             limits: NodeLimits::default(),
+            tls: TlsSettings::default(),
+            certificates: Vec::new(),
             hooks: HookSettings::default(),
             store: StoreSettings::default(),
             apps: vec![development_app()],
+            grants: Vec::new(),
             webhooks: Vec::new(),
             relay: RelaySettings::default(),
             pusher: pusher::Settings::default(),

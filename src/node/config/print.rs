@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use super::app::APP_KEYS;
+use super::grant::GRANT_KEYS;
 use super::keys::KEYS;
 use super::location::LOCATION_KEYS;
+use super::tls::CERTIFICATE_KEYS;
 use super::webhook::WEBHOOK_KEYS;
 use super::{Config, DEVELOPMENT_SECRET, Loaded};
 
@@ -25,6 +27,14 @@ pub fn print(loaded: &Loaded) -> String {
         let shown = (key.slot)(&mut config).show();
         line(&mut out, key.name, shown, &loaded.origin(&key.path()).to_string());
     }
+    for (index, certificate) in config.certificates.iter_mut().enumerate() {
+        out.push_str("\n[[certificate]]\n");
+        for key in &CERTIFICATE_KEYS {
+            let shown = (key.slot)(certificate).show();
+            let origin = loaded.origin(&format!("certificate[{index}].{}", key.name)).to_string();
+            line(&mut out, key.name, shown, &origin);
+        }
+    }
     for (index, app) in config.apps.iter_mut().enumerate() {
         out.push_str("\n[[app]]\n");
         for key in APP_KEYS {
@@ -35,6 +45,15 @@ pub fn print(loaded: &Loaded) -> String {
                 let shown = (key.slot)(app).show();
                 line(&mut out, key.name, shown, &origin);
             }
+        }
+    }
+    for (index, grant) in config.grants.iter_mut().enumerate() {
+        out.push_str("\n[[grant]]\n");
+        for key in GRANT_KEYS {
+            let origin = loaded.origin(&format!("grant[{index}].{}", key.name)).to_string();
+            let shown = (key.slot)(grant).show().filter(|_| !key.is_secret);
+            let origin = if key.is_secret { format!("{origin}, not shown") } else { origin };
+            line(&mut out, key.name, shown, &origin);
         }
     }
     for (index, webhook) in config.webhooks.iter_mut().enumerate() {
