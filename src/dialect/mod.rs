@@ -29,6 +29,7 @@
 pub mod app;
 pub mod echo;
 pub mod encode;
+pub mod grant;
 pub mod http;
 pub mod pusher;
 pub mod pushi;

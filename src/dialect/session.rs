@@ -4,6 +4,7 @@ use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
 use crate::dialect::app::{App, AppRefusal};
+use crate::dialect::grant::Revocation;
 use crate::dialect::{Context, echo, pusher, pushi, relay};
 use crate::wire::http::request::Request;
 use std::sync::Arc;
@@ -31,6 +32,18 @@ impl Session {
             Session::Pusher(session) => session.id(),
             Session::Pushi(session) => session.id(),
             Session::None | Session::Relay(_) | Session::Echo(_) => None,
+        }
+    }
+}
+
+impl Session {
+    /// Whether what has let it in is taken back; `app` is the number of the revocation's app.
+    pub fn is_revoked_by(&self, revocation: &Revocation, app: u32) -> bool {
+        match self {
+            Session::Relay(session) => session.pass().is_some_and(|pass| pass.is_revoked_by(revocation, app)),
+            Session::Pusher(session) => session.is_revoked_by(revocation, app),
+            Session::Pushi(session) => session.is_revoked_by(revocation, app),
+            Session::None | Session::Echo(_) => false,
         }
     }
 }
@@ -212,12 +225,23 @@ impl Dialects {
         }
     }
 
+    /// What has let the session in is taken back ([`Session::is_revoked_by`]).
+    pub fn on_revoked(&self, cx: &mut Context<'_>, session: &mut Session) {
+        match session {
+            Session::Relay(session) => self.relay.on_revoked(cx, session),
+            Session::Pusher(session) => self.pusher.on_revoked(cx, session),
+            Session::Pushi(session) => self.pushi.on_revoked(cx, session),
+            Session::Echo(_) | Session::None => {}
+        }
+    }
+
     /// The session's deadline has passed.
     pub fn on_deadline(&self, cx: &mut Context<'_>, session: &mut Session) {
         match session {
             Session::Relay(session) => self.relay.on_deadline(cx, session),
             Session::Pusher(session) => self.pusher.on_deadline(cx, session),
-            Session::Pushi(_) | Session::Echo(_) | Session::None => {}
+            Session::Pushi(session) => self.pushi.on_deadline(cx, session),
+            Session::Echo(_) | Session::None => {}
         }
     }
 

@@ -43,6 +43,15 @@ pub const NODE_BODY_TIMEOUT_MS: u64 = 30_000;
 pub const NODE_IDLE_TIMEOUT_MS: u64 = 75_000;
 /// Time between WebSocket pings, milliseconds.
 pub const NODE_WEBSOCKET_PING_INTERVAL_MS: u64 = RELAY_WEBSOCKET_PING_INTERVAL_MS;
+/// A TCP peer that acknowledges nothing for so long, though something was sent or asked, is gone; so is one that takes
+/// nothing for so long of what waits for it. Milliseconds.
+pub const NODE_PEER_TIMEOUT_MS: u64 = 120_000;
+/// The least and the most that a configuration may ask for, milliseconds: the kernel counts some of it in seconds.
+pub const NODE_PEER_TIMEOUT_MS_MIN: u64 = 1_000;
+/// See [`NODE_PEER_TIMEOUT_MS_MIN`].
+pub const NODE_PEER_TIMEOUT_MS_MAX: u64 = 8 * 3_600_000;
+/// Questions whether a silent peer is still there before it is given up: they take the second half of the time.
+pub const NODE_PEER_PROBES: u64 = 4;
 /// Time for a WebSocket pong to arrive, milliseconds.
 pub const NODE_WEBSOCKET_PONG_TIMEOUT_MS: u64 = 10_000;
 

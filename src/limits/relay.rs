@@ -10,6 +10,8 @@ pub const RELAY_BUFFER_MESSAGES_MAX: u32 = 1_000_000;
 pub const RELAY_MESSAGE_TIMEOUT_MS: u64 = 3_600_000;
 /// Time for which an empty, unused channel is remembered, milliseconds.
 pub const RELAY_CHANNEL_TIMEOUT_MS: u64 = 5_000;
+/// From this length on the payload of a poll's answer is sent from where it is stored, not copied, bytes.
+pub const RELAY_SHARED_PAYLOAD_BYTES: usize = 16 * 1024;
 /// Longest channel id when a location says nothing, bytes.
 pub const RELAY_CHANNEL_ID_BYTES: usize = 1024;
 /// Longest channel id that a location may allow, bytes.

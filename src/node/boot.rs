@@ -4,6 +4,7 @@ use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::console::PageApp;
 use super::control::{self, Control};
+use super::grants;
 use super::health::Lifecycle;
 use super::host::{self, Signal, Signals};
 use super::load;
@@ -12,7 +13,7 @@ use super::reload::reload;
 use super::successor::{Inherited, Predecessor};
 use super::systemd::{self, Notify};
 use super::tls::{Reload, Tls};
-use super::upgrade::{self, Failure, Heir, Program};
+use super::upgrade::{self, Failure, Heir, PlaceName, Program};
 use super::watch::Watch;
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
@@ -26,7 +27,7 @@ use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD, WEBHOOK_STOP_MS,
+    PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
@@ -70,7 +71,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     let succeeds = predecessor.is_some();
     if let Some(predecessor) = predecessor {
         predecessor.ready()?;
-        node.succeed(predecessor, inherited)?;
+        node.succeed(config, predecessor, inherited)?;
     }
     node.serve(config, &notify)?;
     info!(files, shards = config.shards, driver = node.driver, "node started");
@@ -174,7 +175,7 @@ pub(super) struct Node {
     counters: NodeCounters,
     clock: Clock,
     /// Each listening socket with number and name of its place.
-    pub(super) listening: Vec<(u16, String, Arc<OwnedFd>)>,
+    pub(super) listening: Vec<(u16, PlaceName, Arc<OwnedFd>)>,
     /// Lets each shard turn.
     go: Vec<Sender<()>>,
     pub(super) lifecycle: Lifecycle,
@@ -251,6 +252,7 @@ impl Node {
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
         load::registrations(&store.handle(), &dialects.pushi)?;
         let roster = Roster::load(&config.apps, store.handle())?;
+        let roster = roster.with_grants(grants::load(config, &store.handle())?);
         let apps = roster.apps().clone();
         let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
         let registry = Registry::start(roster, addresses.clone())?;
@@ -284,7 +286,7 @@ impl Node {
                 doors: doors.clone(),
                 clock,
                 seed: seed.rotate_left(17),
-                go: told,
+                go: Some(told),
             })?;
             info!(shard = id, driver = kind.name(), "shard started");
             running.push(handle);
@@ -316,13 +318,8 @@ impl Node {
     }
 
     /// Takes connections of the process before this one from now on.
-    fn succeed(&self, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
-        let mut places = Vec::new();
-        for (index, name, _) in &self.listening {
-            if usize::from(*index) == places.len() {
-                places.push(name.clone());
-            }
-        }
+    fn succeed(&self, config: &Config, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
+        let places: Vec<PlaceName> = place_names(config).collect();
         let addresses = self.addresses.clone();
         let adopt = move || predecessor.adopt(&places, &addresses, &left);
         let thread = thread::Builder::new().name("successor".into()).spawn(adopt);
@@ -434,6 +431,9 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
             false => inherit::adopt(fds, index as u16, config.shards),
         };
         let (bound, listeners) = found.map_err(|e| format!("cannot listen on {address}: {e}"))?;
+        bound
+            .find_dead_peers(&listeners, config.limits.peer_timeout_ms)
+            .map_err(|e| format!("cannot watch the peers of {address}: {e}"))?;
         places.push(bound);
         for (shard, listener) in listeners.into_iter().enumerate() {
             per_shard[shard % config.shards].push(listener);
@@ -442,11 +442,16 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
     Ok((places, per_shard))
 }
 
+/// Names of all places in the order of their numbers.
+fn place_names(config: &Config) -> impl Iterator<Item = PlaceName> {
+    let all = config.listen.iter().chain(&config.internal_listen);
+    all.map(|listen| PlaceName { address: listen.address.to_string(), door: listen.to_string() })
+}
+
 /// Every socket once, with number and name of its place.
-fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, String, Arc<OwnedFd>)> {
-    let names: Vec<String> =
-        config.listen.iter().chain(&config.internal_listen).map(ToString::to_string).collect();
-    let mut all: Vec<(u16, String, Arc<OwnedFd>)> = Vec::new();
+fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceName, Arc<OwnedFd>)> {
+    let names: Vec<PlaceName> = place_names(config).collect();
+    let mut all: Vec<(u16, PlaceName, Arc<OwnedFd>)> = Vec::new();
     for listener in listeners.iter().flatten() {
         if !all.iter().any(|(_, _, fd)| Arc::ptr_eq(fd, &listener.fd)) {
             all.push((listener.index, names[usize::from(listener.index)].clone(), listener.fd.clone()));
@@ -512,6 +517,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
         body_ms: limits.body_timeout_ms,
         idle_ms: limits.idle_timeout_ms,
         pong_ms: limits.websocket_pong_timeout_ms,
+        stall_ms: SEND_STALL_MS.min(limits.peer_timeout_ms),
     }
 }
 

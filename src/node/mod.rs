@@ -6,6 +6,7 @@ pub mod boot;
 pub mod config;
 pub mod console;
 pub mod control;
+pub mod grants;
 pub mod health;
 pub mod host;
 mod load;

@@ -2,7 +2,7 @@
 //! [`super::upgrade`].
 
 use super::host::fds::{Channel, Received};
-use super::upgrade::{ConnectionHead, Record, VARIABLE, VERSION};
+use super::upgrade::{ConnectionHead, PlaceName, Record, VARIABLE, VERSION};
 use crate::limits::{UPGRADE_RECORD_BYTES, UPGRADE_UNREAD_BYTES};
 use crate::shard::listen::Place;
 use crate::shard::mailbox::{Address, Adopted, Mail};
@@ -59,7 +59,7 @@ impl Inherited {
 pub struct Predecessor {
     channel: Channel,
     /// Names of its places by their numbers.
-    names: Vec<(u16, String)>,
+    names: Vec<(u16, PlaceName)>,
 }
 
 impl Predecessor {
@@ -80,14 +80,15 @@ impl Predecessor {
             let Received { len, fd } = predecessor.receive(&mut record)?;
             match (&record[..len], fd) {
                 ([said, low, high, name @ ..], Some(fd)) if *said == Record::Listener as u8 => {
-                    let name = String::from_utf8_lossy(name).into_owned();
+                    let name = PlaceName::read(name).ok_or(NOT_UNDERSTOOD)?;
                     let place = crate::shard::inherit::place_of(&fd)
-                        .map_err(|e| format!("the socket for {name} that was handed over: {e}"))?;
+                        .map_err(|e| format!("the socket for {} that was handed over: {e}", name.address))?;
                     let index = u16::from_le_bytes([*low, *high]);
                     if !predecessor.names.contains(&(index, name.clone())) {
                         predecessor.names.push((index, name.clone()));
                     }
-                    inherited.0.push(Socket { name: Some(name.clone()), place, label: name, fd });
+                    let PlaceName { address, door } = name;
+                    inherited.0.push(Socket { name: Some(address), place, label: door, fd });
                 }
                 ([said], None) if *said == Record::Listeners as u8 => {
                     return Ok(Some((predecessor, inherited)));
@@ -140,8 +141,8 @@ impl Predecessor {
     }
 
     /// Takes connections until the older process has gone. `places` are the names of ours; those of a place that is no
-    /// more are closed.
-    pub fn adopt(self, places: &[String], shards: &[Address], left: &Inherited) {
+    /// more, or asks for other things, are closed.
+    pub fn adopt(self, places: &[PlaceName], shards: &[Address], left: &Inherited) {
         for path in left.files() {
             let _ = std::fs::remove_file(path);
         }
@@ -152,7 +153,8 @@ impl Predecessor {
                 Ok(None) => break,
                 Ok(Some(mut connection)) => {
                     let name = self.names.iter().find(|(index, _)| *index == connection.listener);
-                    let ours = name.and_then(|(_, name)| places.iter().position(|place| place == name));
+                    let ours =
+                        name.and_then(|(_, name)| places.iter().position(|place| place.door == name.door));
                     let Some(ours) = ours else { continue };
                     connection.listener = ours as u16;
                     let shard = &shards[taken as usize % shards.len()];
@@ -191,7 +193,7 @@ impl Predecessor {
         }
         let unsent = bytes.split_off(unread);
         let listener = head.listener;
-        Ok(Some(Adopted { fd, listener, unread: bytes, unsent, address: head.address, tls: None }))
+        Ok(Some(Adopted { fd: fd.into(), listener, unread: bytes, unsent, address: head.address, tls: None }))
     }
 }
 

@@ -25,7 +25,7 @@ use crate::limits::{
 use crate::shard::mailbox::{Adopted, Mail, Noted};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -45,7 +45,7 @@ pub const VERSION: u8 = 1;
 pub enum Record {
     /// Followed by [`VERSION`].
     Version = b'V',
-    /// With a socket; followed by the number of its place (two bytes, little-endian) and its place as configured.
+    /// With a socket; followed by the number of its place (two bytes, little-endian) and its [`PlaceName`].
     Listener = b'L',
     /// There are no more.
     Listeners = b'E',
@@ -63,6 +63,28 @@ pub enum Record {
     Connection = b'C',
     /// Followed by bytes that belong to the last connection.
     Data = b'D',
+}
+
+/// What a place is called in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceName {
+    /// The address: the socket is the same whatever is asked of connections.
+    pub address: String,
+    /// With all that is asked of connections.
+    pub door: String,
+}
+
+impl PlaceName {
+    /// As text; no address has a NUL.
+    fn text(&self) -> String {
+        format!("{}\0{}", self.address, self.door)
+    }
+
+    /// From text.
+    pub fn read(text: &[u8]) -> Option<PlaceName> {
+        let (address, door) = std::str::from_utf8(text).ok()?.split_once('\0')?;
+        Some(PlaceName { address: address.into(), door: door.into() })
+    }
 }
 
 /// What stands in a [`Record::Connection`]: little-endian, in this order.
@@ -213,12 +235,12 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     fn convince(&mut self, node: &mut Node) -> Result<(), Failure> {
-        self.channel.send(&[Record::Version as u8, VERSION], None)?;
+        self.send(&[Record::Version as u8, VERSION], None)?;
         for (index, name, fd) in &node.listening {
             let mut record = vec![Record::Listener as u8];
             record.extend_from_slice(&index.to_le_bytes());
-            record.extend_from_slice(name.as_bytes());
-            self.channel.send(&record, Some(fd.as_fd()))?;
+            record.extend_from_slice(name.text().as_bytes());
+            self.send(&record, Some(fd.as_fd()))?;
         }
         self.say(Record::Listeners)?;
         self.hear(Record::Prepared)?;
@@ -259,8 +281,22 @@ impl Talk<'_> {
         Ok(quiet.try_recv() != Err(TryRecvError::Disconnected))
     }
 
-    fn say(&self, what: Record) -> Result<(), Failure> {
-        Ok(self.channel.send(&[what as u8], None)?)
+    fn say(&mut self, what: Record) -> Result<(), Failure> {
+        self.send(&[what as u8], None)
+    }
+
+    fn send(&mut self, record: &[u8], fd: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+        self.channel.send(record, fd).map_err(|error| self.lost(error))
+    }
+
+    /// Why the channel does not work any more.
+    fn lost(&mut self, error: io::Error) -> Failure {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                Failure::Reason(format!("the new process has ended: {}", self.status()))
+            }
+            _ => error.into(),
+        }
     }
 
     fn hear(&mut self, wanted: Record) -> Result<(), Failure> {
@@ -274,21 +310,28 @@ impl Talk<'_> {
             let len = match heard {
                 Ok(received) => received.len,
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => continue,
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.lost(error)),
             };
             return match &record[..len] {
                 [said] if *said == wanted as u8 => Ok(()),
                 [said, why @ ..] if *said == Record::Failed as u8 => {
                     Err(Failure::Reason(String::from_utf8_lossy(why).into_owned()))
                 }
-                [] => Err(Failure::Reason(format!("the new process has ended: {}", self.status()))),
+                [] => Err(self.lost(io::ErrorKind::BrokenPipe.into())),
                 _ => Err(Failure::Reason("the new process says what is not understood".into())),
             };
         }
     }
 
     fn status(&mut self) -> String {
-        self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string())
+        for _ in 0..UPGRADE_SEND_MS / UPGRADE_LOOK_MS {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.to_string(),
+                Ok(None) => thread::sleep(Duration::from_millis(UPGRADE_LOOK_MS)),
+                Err(error) => return error.to_string(),
+            }
+        }
+        "it runs, but does not listen".into()
     }
 
     fn look_at_signals(&self) -> Result<(), Failure> {
@@ -341,6 +384,13 @@ impl Heir {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_read_as_they_were_written() {
+        let name = PlaceName { address: "unix:/a b".into(), door: "unix:/a b proxy_protocol".into() };
+        assert_eq!(PlaceName::read(name.text().as_bytes()), Some(name));
+        assert_eq!(PlaceName::read(b"127.0.0.1:80"), None);
+    }
 
     #[test]
     fn heads_are_read_as_they_were_written() {

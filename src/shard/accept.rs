@@ -3,11 +3,14 @@
 use super::Shard;
 use super::counters;
 use super::mailbox::{Adopted, Mail};
+use super::simulated::{self, Socket};
 use crate::limits::SHED_PER_TICK;
 use crate::shard::connection::State;
 use crate::shard::tls::Tls;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use tracing::warn;
@@ -18,19 +21,22 @@ pub struct LazyPeer(pub RawFd);
 impl fmt::Display for LazyPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match peer_address(self.0) {
-            Some(address) => address.fmt(f),
-            None => f.write_str("unix"),
+            Ok(address) => address.fmt(f),
+            // The kernel forgets the address of a TCP peer that it has given up.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => f.write_str("gone"),
+            Err(_) => f.write_str("unix"),
         }
     }
 }
 
-fn peer_address(fd: RawFd) -> Option<SocketAddr> {
-    if fd < 0 {
-        return None;
+fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
+    let gone = io::ErrorKind::NotConnected;
+    if fd < 0 || simulated::is_on() {
+        return simulated::peer(fd).ok_or(gone.into());
     }
     // SAFETY: the caller's descriptor is open, and it is borrowed for this call only.
     let stream = unsafe { std::mem::ManuallyDrop::new(std::net::TcpStream::from_raw_fd(fd)) };
-    stream.peer_addr().ok()
+    stream.peer_addr()
 }
 
 /// Connections per address, for the limit; empty while there is none.
@@ -80,7 +86,7 @@ impl Shard {
     /// A connection came in by `listener`.
     pub(super) fn on_accepted(&mut self, listener: u16, fd: RawFd) {
         // SAFETY: the net layer hands the new descriptor over; nobody else has it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = unsafe { Socket::from_raw_fd(fd) };
         self.counters.accepted.add(1);
         // Other shards count on between both sums.
         let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
@@ -102,7 +108,7 @@ impl Shard {
         if self.limits.connections_per_address > 0 {
             // The limit is the node's; connections spread over the shards evenly enough to divide it.
             let limit = self.limits.connections_per_address.div_ceil(self.post.shards());
-            address = address_number(peer_address(fd.as_raw_fd()));
+            address = address_number(peer_address(fd.as_raw_fd()).ok());
             if address != 0 && !self.addresses.admit(address, limit) {
                 return self.shed(fd, "connections_per_address");
             }
@@ -120,7 +126,7 @@ impl Shard {
     }
 
     /// Gives a connection a slot.
-    fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32, tls: Option<Box<Tls>>) -> Option<u32> {
+    fn settle(&mut self, fd: Socket, listener: u16, address: u32, tls: Option<Box<Tls>>) -> Option<u32> {
         let begun = tls.map_or_else(|| self.begin_tls(listener), |tls| Ok(Some(tls)));
         let Ok(tls) = begun else {
             self.shed_tls(fd, address);
@@ -179,12 +185,16 @@ impl Shard {
     }
 
     /// Answers 503 and closes, without a slot.
-    fn shed(&mut self, fd: OwnedFd, label: &'static str) {
+    fn shed(&mut self, fd: Socket, label: &'static str) {
         const ANSWER: &[u8] =
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         self.counters.closed.add(1);
         self.counters.refuse(label);
         warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        if simulated::is_on() {
+            simulated::send(fd.as_raw_fd(), [Bytes::from_static(ANSWER)].iter());
+            return;
+        }
         // SAFETY: sends from a static buffer on a descriptor we own; whatever comes of it, the socket is closed.
         unsafe {
             libc::send(
@@ -228,7 +238,7 @@ impl Shard {
             if accepted >= 0 {
                 self.counters.accepted.add(1);
                 // SAFETY: the kernel has just handed us this descriptor.
-                self.shed(unsafe { OwnedFd::from_raw_fd(accepted) }, "file_descriptors");
+                self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors");
             }
             self.spare_fd = spare_fd(&fd);
             if accepted < 0 {

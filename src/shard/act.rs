@@ -4,6 +4,7 @@ use super::Shard;
 use super::connection::{Carrier, Inflate, State, Sub, Subs, WebSocket};
 use super::mailbox::{Adopted, Mail};
 use super::outbox::{Item, Overflow};
+use super::simulated::{self, Socket};
 use super::work::Work;
 use crate::channel::command::{Command, ReplyTo, Token};
 use crate::channel::hook::HookToken;
@@ -17,7 +18,7 @@ use crate::shard::tls::Tls;
 use crate::wire::ws::close;
 use crate::wire::ws::deflate::Inflater;
 use bytes::Bytes;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, RawFd};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -34,6 +35,16 @@ pub struct Moving {
 /// Exchange and tag in one number.
 pub(super) fn tag_of(exchange: u16, tag: u16) -> u32 {
     u32::from(exchange) << 16 | u32::from(tag)
+}
+
+/// Ends one or both sides of a connection's socket, which it owns until it is released.
+fn shutdown(fd: RawFd, how: i32) {
+    if !simulated::is_on() {
+        // SAFETY: plain system call; the descriptor is open.
+        unsafe { libc::shutdown(fd, how) };
+    } else {
+        simulated::shutdown(fd, how);
+    }
 }
 
 impl Shard {
@@ -334,8 +345,7 @@ impl Shard {
         self.slab[slot].deadline = self.wheel.tick_in(crate::limits::LINGER_MS);
         self.watch_deadline(slot);
         self.say_goodbye(slot);
-        // SAFETY: the connection owns the descriptor until `release`.
-        unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_WR) };
+        shutdown(self.slab[slot].fd, libc::SHUT_WR);
     }
 
     /// The one teardown (R3): whatever the reason, a connection goes this way.
@@ -347,8 +357,7 @@ impl Shard {
         self.say_goodbye(slot);
         self.retire(slot);
         // The peer sees the end now, though armed polls may pin the socket a moment longer.
-        // SAFETY: the connection owns the descriptor until `release`.
-        unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_RDWR) };
+        shutdown(self.slab[slot].fd, libc::SHUT_RDWR);
         self.release(slot);
     }
 
@@ -385,7 +394,7 @@ impl Shard {
         if fd >= 0 {
             self.counters.sockets.sub(1);
             // SAFETY: the slot owned it, and forgets it here.
-            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            let fd = unsafe { Socket::from_raw_fd(fd) };
             let (listener, address) = (connection.listener, connection.address);
             if let Some(moving) = self.moving.remove(&slot) {
                 let Moving { to, unread, unsent, tls } = *moving;
@@ -493,6 +502,13 @@ impl Shard {
         let connection = &mut self.slab[slot];
         connection.outbox.push(frame, tag, &mut self.spare);
         self.mark_dirty(slot);
+    }
+
+    /// The kernel has given the peer up: see [`crate::shard::listen::Place::find_dead_peers`].
+    pub(super) fn tell_of_dead_peer(&self, slot: u32) {
+        self.counters.refuse("peer_timeout");
+        let fd = self.slab[slot].fd;
+        warn!(peer = %LazyPeer(fd), reason = "peer_timeout", "closed: the peer is gone, or takes nothing");
     }
 
     /// Closes at the end of the turn: the caller may be in the middle of a fan-out.

@@ -1,6 +1,6 @@
 //! Listening sockets. What is set here is inherited by every accepted connection, at no cost per connection.
 
-use crate::limits::{LISTEN_BACKLOG, NOTSENT_LOWAT_BYTES};
+use crate::limits::{LISTEN_BACKLOG, NODE_PEER_PROBES, NOTSENT_LOWAT_BYTES};
 use std::fmt;
 use std::io;
 use std::mem::size_of;
@@ -39,6 +39,30 @@ pub struct Listener {
     pub hand_out: bool,
     /// Accepting has stopped and is tried again at the next tick.
     pub stopped: bool,
+}
+
+impl Place {
+    /// Has the kernel find dead peers of connections that come in by `listeners` of this place from now on: those of
+    /// held polls and streams send nothing, so nothing else would. Idle connections are asked by keepalive; where
+    /// something is unacknowledged (TCP asks no questions then, and would try for a quarter of an hour) or the peer's
+    /// window stays closed, the user timeout (RFC 5482) ends it.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn find_dead_peers(&self, listeners: &[Listener], timeout_ms: u64) -> io::Result<()> {
+        if matches!(self, Place::Unix(_)) {
+            return Ok(()); // the kernel knows when a peer on the same machine is gone
+        }
+        let seconds = |ms: u64| (ms / 1000).max(1) as i32;
+        for fd in listeners.iter().map(|listener| &listener.fd) {
+            set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds(timeout_ms / 2))?;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, seconds(timeout_ms / 2 / NODE_PEER_PROBES))?;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, NODE_PEER_PROBES as i32)?;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, timeout_ms as i32)?;
+        }
+        Ok(())
+    }
 }
 
 /// Binds `place` once for each of `shards`. Returns the place as bound (port 0 becomes a number) and the listeners,
@@ -126,12 +150,7 @@ fn listen(fd: &OwnedFd) -> io::Result<()> {
 /// Sets what accepted connections inherit.
 pub(super) fn tune(fd: &OwnedFd) -> io::Result<()> {
     set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    set(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)?;
-    // Half-open peers of held polls and streams are found by the kernel: idle 60 s, then 4 probes 15 s apart.
-    set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60)?;
-    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 15)?;
-    set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4)
+    set(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
 }
 
 /// Reads an option that is a number.

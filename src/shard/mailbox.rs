@@ -6,7 +6,9 @@ use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
 use crate::dialect::app::{App, AppRefusal, Apps};
+use crate::dialect::grant::Revocation;
 use crate::limits::MAILBOX_RESERVE_PART;
+use crate::shard::simulated::Socket;
 use crate::shard::tls::Tls;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
@@ -39,6 +41,15 @@ pub enum Mail {
         /// All of them.
         apps: Arc<Apps>,
         /// Dropped when the shard has taken note.
+        noted: Noted,
+    },
+    /// What a user or a token was granted is taken back.
+    Revoke {
+        /// What.
+        revocation: Arc<Revocation>,
+        /// Number of its app.
+        app: u32,
+        /// Dropped when the sessions that live there have ended.
         noted: Noted,
     },
     /// For who wanted to make an app.
@@ -127,7 +138,7 @@ pub type Successor = std::sync::mpsc::Sender<Adopted>;
 #[derive(Debug)]
 pub struct Adopted {
     /// The socket.
-    pub fd: OwnedFd,
+    pub fd: Socket,
     /// The listener it came in by.
     pub listener: u16,
     /// Bytes that were read but not used: first of all the request that made it move.
@@ -345,6 +356,11 @@ impl Post {
                 }
             }
         }
+    }
+
+    /// Mails that did not fit and wait to be sent.
+    pub fn overflowed(&self) -> usize {
+        self.overflow.iter().map(VecDeque::len).sum()
     }
 
     /// Whether something still waits to be sent.

@@ -3,6 +3,7 @@
 use super::Shard;
 use super::connection::{Carrier, Inflate, Phase, State};
 use super::net::Key;
+use super::simulated;
 use crate::dialect::session::Message;
 use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};
 use crate::shard::accept::LazyPeer;
@@ -35,6 +36,9 @@ enum Next {
 /// One recv(2) that does not wait. Returns what has come, 0 at the end, or less with the error in errno.
 #[inline]
 pub(super) fn recv(fd: RawFd, buffer: &mut [u8]) -> libc::c_long {
+    if simulated::is_on() {
+        return simulated::receive(fd, buffer);
+    }
     // Not recv(3), which makes itself a cancellation point on the way in and out: two locked instructions.
     // SAFETY: the kernel writes at most `buffer.len()` bytes into a live buffer; no address is asked for.
     unsafe {
@@ -116,6 +120,9 @@ impl Shard {
     /// There was nothing to read, or the connection is broken. Returns whether to try again now.
     pub(super) fn recv_failed(&mut self, slot: u32) -> bool {
         let kind = io::Error::last_os_error().kind();
+        if kind == io::ErrorKind::TimedOut {
+            self.tell_of_dead_peer(slot);
+        }
         if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
             self.close_now(slot);
         }

@@ -11,6 +11,7 @@ use super::mailbox::{Bell, Mail, Post};
 use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
+use super::simulated;
 use super::turn::Part;
 use super::wheel::Wheel;
 use super::{Caller, Keeper, Notifier, Pages, Shard};
@@ -24,7 +25,8 @@ use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
     NODE_CONNECTIONS_PER_ADDRESS, NODE_HEADER_TIMEOUT_MS, NODE_IDLE_TIMEOUT_MS, NODE_OUTBOX_BYTES,
-    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
+    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, SEND_STALL_MS, TICK_MS,
+    TURNS_BEFORE_YIELD, WsLimits,
 };
 use crate::wire::ws::deflate::Inflater;
 use std::cell::Cell;
@@ -37,7 +39,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Bounds of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +64,8 @@ pub struct ShardLimits {
     pub idle_ms: u64,
     /// Time for the answer to a WebSocket ping, milliseconds.
     pub pong_ms: u64,
+    /// See [`SEND_STALL_MS`].
+    pub stall_ms: u64,
 }
 
 impl Default for ShardLimits {
@@ -77,6 +81,7 @@ impl Default for ShardLimits {
             body_ms: NODE_BODY_TIMEOUT_MS,
             idle_ms: NODE_IDLE_TIMEOUT_MS,
             pong_ms: NODE_WEBSOCKET_PONG_TIMEOUT_MS,
+            stall_ms: SEND_STALL_MS,
         }
     }
 }
@@ -126,6 +131,9 @@ impl Clock {
 
     /// Both times now.
     pub fn now(&self) -> Now {
+        if let Some(now) = simulated::now() {
+            return now;
+        }
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Now { mono_ns: self.mono_ns(Instant::now()), unix_ms: unix.as_millis() as u64 }
     }
@@ -171,8 +179,8 @@ pub struct ShardConfig {
     pub clock: Clock,
     /// For everything random in it.
     pub seed: u64,
-    /// Told when the shard shall begin to turn, and so to accept; closed when it shall not.
-    pub go: Receiver<()>,
+    /// Told when the shard shall begin to turn, and so to accept; closed when it shall not. None: at once.
+    pub go: Option<Receiver<()>>,
 }
 
 /// Starts a shard's thread and waits until it has built its rings and listens, or could not.
@@ -204,7 +212,13 @@ pub fn build_rings(choice: DriverChoice, bell: &Bell) -> Result<(Runtime, Net, N
         for attempt in 0..5 {
             let built = Net::build(net_kind, bell.eventfd()).and_then(|net| Ok((Runtime::build(kind)?, net)));
             match built {
-                Ok((runtime, net)) => return Ok((runtime, net, net_kind)),
+                Ok((runtime, net)) => {
+                    if net_kind == NetKind::Epoll && !reasons.is_empty() {
+                        let reasons = reasons.trim_end_matches("; ");
+                        warn!(reasons, "io_uring cannot be had; epoll does instead");
+                    }
+                    return Ok((runtime, net, net_kind));
+                }
                 Err(e) if e.kind() == io::ErrorKind::OutOfMemory && attempt < 4 => {
                     thread::sleep(Duration::from_millis(40));
                 }
@@ -228,10 +242,10 @@ fn pin(core: usize) {
 }
 
 /// What a shard's loop needs besides the shard.
-struct Start {
+pub(super) struct Start {
     bell: Arc<Bell>,
     kind: NetKind,
-    go: Receiver<()>,
+    go: Option<Receiver<()>>,
 }
 
 impl Shard {
@@ -243,6 +257,12 @@ impl Shard {
         for (at, listener) in config.listeners.iter().enumerate() {
             net.listen(listener.fd.as_raw_fd(), at as u16).map_err(|e| format!("cannot listen: {e}"))?;
         }
+        let (shard, start) = Shard::assemble(config, net, kind);
+        Ok((runtime, shard, start))
+    }
+
+    /// A shard on this net.
+    pub(super) fn assemble(config: ShardConfig, net: Net, kind: NetKind) -> (Shard, Start) {
         let counters: Arc<Counters> = config.node.shards[config.id as usize].clone();
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
@@ -302,7 +322,7 @@ impl Shard {
             next_unix_shard: 0,
         };
         shard.follow_apps();
-        Ok((runtime, shard, Start { bell: config.bell, kind, go: config.go }))
+        (shard, Start { bell: config.bell, kind, go: config.go })
     }
 
     /// The drain task: turns until there is nothing to do, sleeps until there is.
@@ -323,7 +343,7 @@ impl Shard {
             return;
         };
         let _ = tell.send(Ok(kind));
-        if go.recv().is_err() {
+        if go.is_some_and(|go| go.recv().is_err()) {
             return; // the node does not start
         }
         self.counters.alive_ms.set(self.clock.now().mono_ms());
@@ -360,16 +380,17 @@ impl Shard {
         info!(shard = self.id, "shard ended");
     }
 
-    fn has_more(&mut self) -> bool {
+    pub(super) fn has_more(&mut self) -> bool {
         !self.again.is_empty()
             || !self.dirty.is_empty()
             || !self.work.is_empty()
+            || !self.due.is_empty()
             || self.post.waiting() > 0
             || self.net.pending()
     }
 
     /// One turn of the loop.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
         self.tls.turn();

@@ -90,6 +90,10 @@ impl Shard {
                 self.change_apps(apps);
                 drop(noted);
             }
+            Mail::Revoke { revocation, app, noted } => {
+                self.revoke(&revocation, app);
+                drop(noted);
+            }
             Mail::App { token, outcome } => self.on_app(token, *outcome),
             Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),

@@ -57,8 +57,7 @@ pub struct Service {
 impl Service {
     /// Starts it with these settings and waits until it is ready.
     pub fn start(name: &str, settings: &str) -> Service {
-        let settings = format!("listen = [\"127.0.0.1:0\"]\n{settings}");
-        let mut service = Service::spawn(name, &settings, None, &[]);
+        let mut service = Service::spawn(name, &listening_somewhere(settings), None, &[]);
         service.expect_state("READY=1");
         service.address = service.listening();
         service
@@ -96,11 +95,16 @@ impl Service {
 
     /// Other settings from the next process on.
     pub fn configure(&self, settings: &str) {
-        write_config(&self.dir, &format!("listen = [\"127.0.0.1:0\"]\n{settings}"));
+        write_config(&self.dir, &listening_somewhere(settings));
     }
 
     pub fn stderr(&self) -> String {
         fs::read_to_string(self.dir.join("stderr")).unwrap()
+    }
+
+    /// Waits until the log says so: it is written by a thread of its own.
+    pub fn logs(&self, what: &str) {
+        eventually(what, || self.stderr().contains(what).then_some(()));
     }
 
     fn listening(&self) -> String {
@@ -154,6 +158,14 @@ impl Drop for Service {
         if is_running(self.pid) {
             self.signal("KILL");
         }
+    }
+}
+
+/// The settings with an address to listen on, if they have none.
+fn listening_somewhere(settings: &str) -> String {
+    match settings.starts_with("listen = ") {
+        true => settings.to_owned(),
+        false => format!("listen = [\"127.0.0.1:0\"]\n{settings}"),
     }
 }
 

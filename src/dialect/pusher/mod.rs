@@ -24,6 +24,7 @@ pub mod codes;
 pub mod event;
 pub mod form;
 pub mod frame;
+mod grants;
 pub mod handshake;
 pub mod name;
 pub mod refusal;
@@ -31,6 +32,7 @@ mod signin;
 pub mod webhook;
 
 use crate::channel::{Announcement, Answer, Ended, KeyHasher, Roster, SessionId};
+use crate::dialect::grant::Revocation;
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context, Drain};
 use crate::limits::{PUSHER_ACTIVITY_TIMEOUT_S, PUSHER_PONG_TIMEOUT_MS, PusherLimits};
@@ -99,6 +101,11 @@ impl Session {
             State::Backend(_) | State::Over => None,
         }
     }
+
+    /// Whether what has let a client in is taken back.
+    pub fn is_revoked_by(&self, revocation: &Revocation, app: u32) -> bool {
+        matches!(&self.0, State::Client(client) if client.is_revoked_by(revocation, app))
+    }
 }
 
 impl Pusher {
@@ -164,6 +171,13 @@ impl Pusher {
     pub fn on_apps(&self, cx: &mut Context<'_>, session: &mut Session) {
         if let State::Client(client) = &mut session.0 {
             client.on_apps(cx);
+        }
+    }
+
+    /// What has let the client in is taken back.
+    pub fn on_revoked(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let State::Client(client) = &session.0 {
+            client.on_revoked(cx);
         }
     }
 

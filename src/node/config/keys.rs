@@ -65,6 +65,7 @@ keys! {
         header_timeout: c => Millis(&mut c.limits.header_timeout_ms, 1..=NODE_DURATION_MS_MAX);
         body_timeout: c => Millis(&mut c.limits.body_timeout_ms, 1..=NODE_DURATION_MS_MAX);
         idle_timeout: c => Millis(&mut c.limits.idle_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+        peer_timeout: c => Millis(&mut c.limits.peer_timeout_ms, limits::NODE_PEER_TIMEOUT_MS_MIN..=limits::NODE_PEER_TIMEOUT_MS_MAX);
         websocket_ping_interval: c => Millis(&mut c.limits.websocket_ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
     }
@@ -103,6 +104,7 @@ keys! {
     "pushi" {
         enabled: c => Borrowed(&mut c.pushi.enabled);
         open_apps: c => Borrowed(&mut c.pushi.open_apps);
+        ping_interval: c => Millis(&mut c.pushi.ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod address;
 mod app;
+mod grant;
 mod keys;
 mod load;
 mod location;
@@ -16,6 +17,7 @@ mod webhook;
 
 pub use address::{DoorSettings, Listen, ListenAddress};
 pub use app::{app_differences, app_of, read_app, write_app};
+pub use grant::GrantSettings;
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
@@ -73,6 +75,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// Tenants. Empty when `development` is off and none is configured.
     pub apps: Vec<AppSettings>,
+    /// Who may subscribe and publish; the first that is about a channel decides.
+    pub grants: Vec<GrantSettings>,
     /// What back ends are told.
     pub webhooks: Vec<WebhookSettings>,
     /// Relay locations.
@@ -136,6 +140,8 @@ pub struct NodeLimits {
     pub websocket_ping_interval_ms: u64,
     /// Time for a WebSocket pong to arrive.
     pub websocket_pong_timeout_ms: u64,
+    /// See [`limits::NODE_PEER_TIMEOUT_MS`].
+    pub peer_timeout_ms: u64,
 }
 
 impl NodeLimits {
@@ -172,6 +178,7 @@ impl Default for NodeLimits {
             body_timeout_ms: limits::NODE_BODY_TIMEOUT_MS,
             idle_timeout_ms: limits::NODE_IDLE_TIMEOUT_MS,
             websocket_ping_interval_ms: limits::NODE_WEBSOCKET_PING_INTERVAL_MS,
+            peer_timeout_ms: limits::NODE_PEER_TIMEOUT_MS,
             websocket_pong_timeout_ms: limits::NODE_WEBSOCKET_PONG_TIMEOUT_MS,
         }
     }
@@ -331,6 +338,7 @@ impl Default for Config {
             hooks: HookSettings::default(),
             store: StoreSettings::default(),
             apps: vec![development_app()],
+            grants: Vec::new(),
             webhooks: Vec::new(),
             relay: RelaySettings::default(),
             pusher: pusher::Settings::default(),

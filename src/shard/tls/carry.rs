@@ -8,10 +8,11 @@ use crate::shard::connection::State;
 use crate::shard::flush::send;
 use crate::shard::net::Key;
 use crate::shard::read::recv;
+use crate::shard::simulated::Socket;
 use crate::wire::http::response::{Context, Response};
 use crate::wire::x509;
 use bytes::Bytes;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use tracing::{debug, info, warn};
 
 /// What a shard has for the TLS of all its connections.
@@ -47,7 +48,7 @@ impl Shard {
     }
 
     /// Turns away who cannot be let into a handshake, without a slot.
-    pub(in crate::shard) fn shed_tls(&mut self, fd: OwnedFd, address: u32) {
+    pub(in crate::shard) fn shed_tls(&mut self, fd: Socket, address: u32) {
         let label = "tls_pending_handshakes";
         if address != 0 {
             self.addresses.release(address);

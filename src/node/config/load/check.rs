@@ -16,6 +16,7 @@ impl Loader<'_> {
     pub(super) fn check(&mut self) {
         self.apps();
         self.exposure();
+        self.grants();
         self.webhooks();
         self.tls();
         self.bounds();
@@ -311,6 +312,7 @@ impl Loader<'_> {
             if location.methods.publishes()
                 && location.authorize.is_none()
                 && location.upstream.is_none()
+                && !self.is_guarded(location.app.as_ref())
                 && !elsewhere
             {
                 let path = location.path.text();
