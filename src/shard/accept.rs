@@ -160,14 +160,20 @@ impl Shard {
         self.counters.accepted.add(1);
         if self.is_succeeded() {
             self.counters.closed.add(1);
-            return self.give_away(adopted);
+            if adopted.tls.is_none() {
+                self.give_away(adopted); // keys do not leave the process
+            }
+            return;
         }
         if adopted.address != 0 {
             self.addresses.admit(adopted.address, usize::MAX);
         }
         let Adopted { fd, listener, mut unread, unsent, address, tls } = adopted;
         if self.drain.is_some() {
-            return self.shed(fd, "draining");
+            return match tls {
+                Some(_) => self.counters.closed.add(1), // an answer that is no record would be garbage to it
+                None => self.shed(fd, "draining"),
+            };
         }
         let Some(slot) = self.settle(fd, listener, address, tls) else { return };
         let key = self.slab.key(slot);
