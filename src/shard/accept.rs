@@ -224,7 +224,9 @@ impl Shard {
         self.counters.adopted.add(1);
         self.counters.accepted.add(1);
         if self.is_closed() {
-            return self.shed(adopted.fd, "draining", UNAVAILABLE);
+            // To who speaks TLS already, an answer that is no record would be garbage.
+            let answer: &[u8] = if adopted.tls.is_some() { b"" } else { UNAVAILABLE };
+            return self.shed(adopted.fd, "draining", answer);
         }
         if adopted.admission == Admission::Unknown {
             self.look_anew(&mut adopted);
