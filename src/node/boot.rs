@@ -4,6 +4,7 @@ use super::apps::{Registry, Roster};
 use super::config::{Config, ListenAddress, LogFormat};
 use super::console::PageApp;
 use super::control::{self, Control};
+use super::doors::{door_rules, doors};
 use super::grants;
 use super::health::Lifecycle;
 use super::hooks;
@@ -30,21 +31,18 @@ use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, TURNED_AWAY, WEBHOOK_STOP_MS,
+    PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksHandle};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
-use crate::shard::door::{Door, DoorRules};
 use crate::shard::inherit;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
-use crate::shard::rate::ConnectRate;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, Keeper, ShardConfig, ShardLimits};
-use crate::wire::network::TrustedPeers;
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -484,31 +482,6 @@ fn bind_patiently(
             }
             result => return result,
         }
-    }
-}
-
-/// What each listener asks of its connections, by its number.
-fn doors(config: &Config, tls: &Tls) -> Arc<[Door]> {
-    let all = config.listen.iter().chain(&config.internal_listen);
-    all.map(|listen| Door {
-        tls: listen.door.tls.then(|| tls.door(listen.door.client_certificates)).flatten(),
-        proxy_protocol: listen.door.proxy_protocol,
-    })
-    .collect()
-}
-
-/// What all doors have in common.
-fn door_rules(config: &Config, seed: u64) -> DoorRules {
-    let limits = &config.limits;
-    DoorRules {
-        trusted: config.trusted_proxies.clone().unwrap_or_else(TrustedPeers::local),
-        forwarded: config.trusted_proxies.as_ref().map(|_| config.forwarded_header),
-        rate: ConnectRate::new(
-            limits.connects_per_s_per_address as u32,
-            limits.connects_burst_per_address as u32,
-            seed,
-        ),
-        turned_away: TURNED_AWAY.div_ceil(config.shards),
     }
 }
 
