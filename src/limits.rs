@@ -12,6 +12,7 @@ mod pushi;
 mod relay;
 mod shard;
 mod store;
+mod tls;
 mod webhooks;
 mod wire;
 
@@ -25,6 +26,7 @@ pub use pushi::*;
 pub use relay::*;
 pub use shard::*;
 pub use store::*;
+pub use tls::*;
 pub use webhooks::*;
 pub use wire::*;
 

@@ -69,4 +69,6 @@ targets! {
     pushi_frame
     pushi_api
     pushi_session
+    grant
+    proxy
 }

@@ -4,6 +4,7 @@
 use super::console::{Console, PageApp};
 use super::health::{self, Lifecycle};
 use super::metrics::{Format, Metrics};
+use super::tls::Tls;
 use crate::service::hooks::HooksHandle;
 use crate::service::store::StoreHandle;
 use crate::service::webhooks::WebhooksHandle;
@@ -21,7 +22,7 @@ pub struct PagesConfig {
     pub development: bool,
     /// The app that the console speaks for.
     pub app: PageApp,
-    /// Indices of the internal listeners. If there are any, health and metrics are served there only.
+    /// Indices of the internal listeners. If there are any, pages are served there only.
     pub internal_listeners: Vec<u16>,
     /// The shards' figures.
     pub counters: NodeCounters,
@@ -31,6 +32,8 @@ pub struct PagesConfig {
     pub webhooks: Option<WebhooksHandle>,
     /// The store, if there is one.
     pub store: Option<StoreHandle>,
+    /// Certificates and handshakes.
+    pub tls: Option<Arc<Tls>>,
     /// How far the start or the drain of the node is.
     pub lifecycle: Lifecycle,
     /// The monotonic clock, milliseconds, by which shards write `alive_ms`.
@@ -92,7 +95,8 @@ impl NodePages {
                 config.webhooks,
                 config.store.clone(),
                 started,
-            ),
+            )
+            .with_tls(config.tls, &config.counters),
             counters: config.counters,
             store: config.store,
             lifecycle: config.lifecycle,
@@ -101,7 +105,7 @@ impl NodePages {
         }
     }
 
-    /// Whether health and metrics are served on this listener.
+    /// Whether pages of the node are served on this listener.
     fn is_watched_on(&self, listener: u16) -> bool {
         self.internal_listeners.is_empty() || self.internal_listeners.contains(&listener)
     }
@@ -140,7 +144,7 @@ impl Pages for NodePages {
             Page::Live | Page::Ready | Page::Metrics => self.is_watched_on(listener),
             // A WebSocket at `/` is a dialect's.
             Page::Console | Page::Script | Page::Pusher | Page::Style => {
-                self.console.is_some() && !request.upgrade_websocket
+                self.console.is_some() && !request.upgrade_websocket && self.is_watched_on(listener)
             }
         };
         if !served {
@@ -180,6 +184,7 @@ mod tests {
             hooks: None,
             webhooks: None,
             store: None,
+            tls: None,
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.load(Ordering::Relaxed)),
         });
@@ -271,7 +276,9 @@ mod tests {
     fn the_console_is_for_development() {
         for path in ["/", "/console.js", "/console-pusher.js", "/console.css"] {
             assert_eq!(status(&node(false, &[]), &format!("GET {path}"), 0), None);
-            assert_eq!(status(&node(true, &[7]), &format!("GET {path}"), 0), Some(200));
+            assert_eq!(status(&node(true, &[]), &format!("GET {path}"), 0), Some(200));
+            assert_eq!(status(&node(true, &[7]), &format!("GET {path}"), 0), None);
+            assert_eq!(status(&node(true, &[7]), &format!("GET {path}"), 7), Some(200));
         }
         let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket";
         assert!(ask(&node(true, &[]), upgrade, 0).is_none());

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::connection::{Carrier, Inflate, State, Sub, Subs, WebSocket};
+use super::door::Admission;
 use super::mailbox::{Adopted, Mail};
 use super::outbox::{Item, Overflow};
 use super::simulated::{self, Socket};
@@ -12,8 +13,8 @@ use crate::channel::members::{Form, Subscription};
 use crate::channel::{Answer, ChannelKey, Effect, List, Refusal};
 use crate::dialect::{Action, Session, Upgrade};
 use crate::limits::SUBSCRIPTIONS_PER_SESSION;
-use crate::shard::accept::LazyPeer;
 use crate::shard::net;
+use crate::shard::tls::Tls;
 use crate::wire::ws::close;
 use crate::wire::ws::deflate::Inflater;
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub struct Moving {
     to: Option<usize>,
     unread: Vec<u8>,
     unsent: Vec<u8>,
+    tls: Option<Box<Tls>>,
+    address: u32,
 }
 
 /// Exchange and tag in one number.
@@ -128,7 +131,8 @@ impl Shard {
                 Action::Move { shard } => self.move_to = Some(shard),
                 Action::Refused { label, detail } => {
                     self.counters.refuse(label);
-                    warn!(peer = %LazyPeer(self.slab[slot].fd), reason = label, "{detail}");
+                    let peer = self.clients.peer(slot, self.slab[slot].fd);
+                    warn!(%peer, reason = label, "{detail}");
                 }
             }
         }
@@ -342,6 +346,7 @@ impl Shard {
         }
         self.slab[slot].deadline = self.wheel.tick_in(crate::limits::LINGER_MS);
         self.watch_deadline(slot);
+        self.say_goodbye(slot);
         shutdown(self.slab[slot].fd, libc::SHUT_WR);
     }
 
@@ -351,6 +356,7 @@ impl Shard {
             return;
         }
         self.end_exchange(slot);
+        self.say_goodbye(slot);
         self.retire(slot);
         // The peer sees the end now, though armed polls may pin the socket a moment longer.
         shutdown(self.slab[slot].fd, libc::SHUT_RDWR);
@@ -365,15 +371,13 @@ impl Shard {
         connection.state = State::Closing;
         connection.outbox.clear(&mut self.spare);
         connection.carrier = Carrier::Lingering;
+        connection.tls = None;
         connection.deadline = 0;
         connection.session_deadline = 0;
-        let (fd, armed, output, address) =
-            (connection.fd, connection.armed, connection.output_armed, connection.address);
+        let (fd, armed, output) = (connection.fd, connection.armed, connection.output_armed);
         self.counters.connections[kind as usize].sub(1);
         self.counters.closed.add(1);
-        if address != 0 {
-            self.addresses.release(address);
-        }
+        self.dismiss(slot);
         if armed > 0 {
             self.net.unregister(fd, key, output);
         }
@@ -390,13 +394,16 @@ impl Shard {
             self.counters.sockets.sub(1);
             // SAFETY: the slot owned it, and forgets it here.
             let fd = unsafe { Socket::from_raw_fd(fd) };
-            let (listener, address) = (connection.listener, connection.address);
+            let (listener, for_others) = (connection.listener, connection.for_others);
+            let client = self.clients.take(slot);
             if let Some(moving) = self.moving.remove(&slot) {
-                let Moving { to, unread, unsent } = *moving;
-                let adopted = Adopted { fd, listener, unread, unsent, address };
+                let Moving { to, unread, unsent, address, tls } = *moving;
+                let admission = Admission::Admitted;
+                let adopted =
+                    Adopted { fd, listener, unread, unsent, address, admission, for_others, client, tls };
                 match to {
                     Some(shard) => self.post.send(shard, Mail::Adopt(Box::new(adopted))),
-                    None => self.give_away(adopted),
+                    None => self.give_away(self.as_arriving(adopted)),
                 }
             }
         }
@@ -412,12 +419,14 @@ impl Shard {
         if self.slab[slot].state != State::Open {
             return;
         }
+        let tls = self.pack_tls(slot);
         let connection = &mut self.slab[slot];
         connection.open = false;
         connection.session = Session::None;
         let unsent = connection.outbox.frames().flat_map(|frame| frame.iter().copied()).collect();
         let (fd, armed, key) = (connection.fd, connection.armed, self.slab.key(slot));
-        self.moving.insert(slot, Box::new(Moving { to, unread, unsent }));
+        let address = self.slab[slot].address;
+        self.moving.insert(slot, Box::new(Moving { to, unread, unsent, address, tls }));
         if armed == 0 {
             self.net.unregister(fd, key, false);
         }
@@ -478,8 +487,8 @@ impl Shard {
             return;
         }
         if !connection.outbox.has_room(frame.len(), limits) {
-            let (rule, partly) = (connection.slow(), connection.partly_sent);
-            match connection.outbox.make_room(frame.len(), tag, rule, partly, limits) {
+            let (rule, on_wire) = (connection.slow(), connection.on_wire());
+            match connection.outbox.make_room(frame.len(), tag, rule, on_wire, limits) {
                 Overflow::Dropped(count) => {
                     if count > 0 && connection.delivered != 0 {
                         self.counters.dropped.add(count as u64);
@@ -487,8 +496,8 @@ impl Shard {
                 }
                 Overflow::Close => {
                     self.counters.closed_slow.add(1);
-                    let fd = connection.fd;
-                    warn!(peer = %LazyPeer(fd), reason = "slow_consumer", "closed: outbox over its limit");
+                    let peer = self.clients.peer(slot, connection.fd);
+                    warn!(%peer, reason = "slow_consumer", "closed: outbox over its limit");
                     return self.doom(slot);
                 }
             }
@@ -501,8 +510,8 @@ impl Shard {
     /// The kernel has given the peer up: see [`crate::shard::listen::Place::find_dead_peers`].
     pub(super) fn tell_of_dead_peer(&self, slot: u32) {
         self.counters.refuse("peer_timeout");
-        let fd = self.slab[slot].fd;
-        warn!(peer = %LazyPeer(fd), reason = "peer_timeout", "closed: the peer is gone, or takes nothing");
+        let peer = self.clients.peer(slot, self.slab[slot].fd);
+        warn!(%peer, reason = "peer_timeout", "closed: the peer is gone, or takes nothing");
     }
 
     /// Closes at the end of the turn: the caller may be in the middle of a fan-out.

@@ -4,8 +4,10 @@ use crate::channel::SessionId;
 use crate::channel::members::Subscription;
 use crate::dialect::{Session, Sessions, SlowConsumer, Standing};
 use crate::shard::counters;
+use crate::shard::door::Admission;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
+use crate::shard::tls::Tls;
 use crate::shard::wheel::Tick;
 use crate::wire::http::request;
 use crate::wire::ws::deflate::Inflater;
@@ -201,6 +203,10 @@ pub struct Connection {
     pub unread: bool,
     /// A session is in the middle of something: `on_closed` is owed.
     pub open: bool,
+    /// Whether it may go on.
+    pub admission: Admission,
+    /// The peer is a proxy whose requests say whom they come from.
+    pub for_others: bool,
     /// The listener it came in by.
     pub listener: u16,
     /// Counts exchanges, so that an answer for an earlier one is recognised.
@@ -219,6 +225,8 @@ pub struct Connection {
     pub session_deadline: Tick,
     /// When the wheel will show it; 0 = not in the wheel.
     pub in_wheel: Tick,
+    /// Its TLS, if its door asks for that.
+    pub tls: Option<Box<Tls>>,
     /// What came while an exchange was open.
     #[allow(clippy::box_collection)] // eight bytes in every connection instead of 24
     pub stash: Option<Box<Vec<u8>>>,
@@ -249,6 +257,8 @@ impl Connection {
             ending: false,
             unread: false,
             open: false,
+            admission: Admission::Admitted,
+            for_others: false,
             listener: 0,
             exchange: 0,
             asked: 0,
@@ -258,6 +268,7 @@ impl Connection {
             deadline: 0,
             session_deadline: 0,
             in_wheel: 0,
+            tls: None,
             stash: None,
             outbox: Outbox::default(),
             carrier: Carrier::Lingering,
@@ -282,6 +293,13 @@ impl Connection {
             Carrier::Stream(slow) => *slow,
             Carrier::Http(_) | Carrier::Lingering => SlowConsumer::Close,
         }
+    }
+
+    /// Frames at the front of the outbox that cannot be dropped: the one that is on the wire in part, and with TLS the
+    /// records that are ready.
+    pub fn on_wire(&self) -> usize {
+        let records = self.tls.as_ref().is_some_and(|tls| tls.sealed);
+        usize::from(self.partly_sent) + usize::from(records)
     }
 
     /// The earlier of both deadlines; 0 = none.

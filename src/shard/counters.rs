@@ -115,6 +115,8 @@ pub struct Counters {
     pub closed: Figure,
     /// Connections taken over from other shards.
     pub adopted: Figure,
+    /// Connections over a limit that are being turned away now.
+    pub turned_away: Figure,
     /// Sockets open now, whatever their state.
     pub sockets: Figure,
     /// Requests read.
@@ -133,6 +135,10 @@ pub struct Counters {
     pub dropped: Figure,
     /// Connections closed because a consumer was slow.
     pub closed_slow: Figure,
+    /// TLS handshakes that were complete and not resumed.
+    pub tls_handshakes: Figure,
+    /// TLS sessions resumed.
+    pub tls_resumed: Figure,
     /// Panics caught.
     pub panics: Figure,
     /// Subscriptions now.
@@ -171,6 +177,7 @@ impl Default for Counters {
             accepted: Figure::default(),
             closed: Figure::default(),
             adopted: Figure::default(),
+            turned_away: Figure::default(),
             sockets: Figure::default(),
             requests: Figure::default(),
             messages_in: Figure::default(),
@@ -180,6 +187,8 @@ impl Default for Counters {
             bytes_out: Figure::default(),
             dropped: Figure::default(),
             closed_slow: Figure::default(),
+            tls_handshakes: Figure::default(),
+            tls_resumed: Figure::default(),
             panics: Figure::default(),
             subscriptions: Figure::default(),
             channels: Figure::default(),

@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod act;
+pub mod admit;
 pub mod apps;
 pub mod connection;
 pub mod counters;
@@ -21,6 +22,7 @@ pub mod mailbox;
 pub mod net;
 pub mod net_epoll;
 pub mod outbox;
+pub mod rate;
 pub mod read;
 pub mod repeat;
 mod revoke;
@@ -29,6 +31,7 @@ pub mod run;
 pub mod simulated;
 mod store;
 pub mod tick;
+pub mod tls;
 pub mod turn;
 pub mod wheel;
 pub mod work;
@@ -48,7 +51,7 @@ use crate::wire::http::response::Response;
 use crate::wire::ws::deflate::Inflater;
 use connection::{Carrier, Slab};
 use counters::{Counters, NodeCounters};
-use door::Door;
+use door::{Clients, Door, DoorRules};
 use listen::Listener;
 use mailbox::Post;
 use net::{Event, Net};
@@ -100,8 +103,9 @@ pub struct Shard {
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
     /// By the number of the listener.
-    #[allow(dead_code)] // what it asks for comes with the next commits
     doors: Arc<[Door]>,
+    rules: Arc<DoorRules>,
+    clients: Clients,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,
@@ -132,6 +136,7 @@ pub struct Shard {
     due: Vec<net::Key>,
     spare: Spare,
     gather: flush::Gather,
+    tls: tls::Desk,
     /// Publish times of what this turn delivers, for the latency histogram.
     delivering: Vec<u64>,
     moving: HashMap<u32, Box<act::Moving>>,
@@ -148,7 +153,8 @@ impl Shard {
     fn with_session(&mut self, slot: u32, call: impl FnOnce(&Dialects, &mut Context<'_>, &mut Session)) {
         let connection = &mut self.slab[slot];
         let mut session = std::mem::take(&mut connection.session);
-        let peer = accept::LazyPeer(connection.fd);
+        let fd = connection.fd;
+        let peer = self.clients.peer(slot, fd);
         let wants_standing = matches!(&connection.carrier, Carrier::Http(http) if http.wants_standing());
         let mut actions = std::mem::take(&mut self.actions);
         self.random = splitmix(&mut self.random);
@@ -172,7 +178,7 @@ impl Shard {
             figures: &self.node,
         };
         self.calling = Some(slot);
-        self.counters.marks.calls(slot, peer.0);
+        self.counters.marks.calls(slot, fd);
         call(&self.dialects, &mut context, &mut session);
         self.calling = None;
         self.counters.marks.called();

@@ -2,11 +2,11 @@
 
 use super::Shard;
 use super::connection::{Carrier, Inflate, Phase, State};
+use super::door::Admission;
 use super::net::Key;
 use super::simulated;
 use crate::dialect::session::Message;
 use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};
-use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
 use crate::wire::http::request::{self, Lines, Method, Request};
 use crate::wire::http::response::{CONTINUE, Context, Response};
@@ -16,6 +16,7 @@ use crate::wire::ws::frame::{self, Opcode};
 use crate::wire::ws::reader::Event;
 use bytes::Bytes;
 use std::io;
+use std::os::fd::RawFd;
 use tracing::warn;
 
 const NO_SUCH_SHARD: HttpError = HttpError { status: 404, reason: "no such shard" };
@@ -30,6 +31,21 @@ enum Next {
     Other,
     /// Nobody is there.
     Gone,
+}
+
+/// One recv(2) that does not wait. Returns what has come, 0 at the end, or less with the error in errno.
+#[inline]
+pub(super) fn recv(fd: RawFd, buffer: &mut [u8]) -> libc::c_long {
+    if simulated::is_on() {
+        return simulated::receive(fd, buffer);
+    }
+    // Not recv(3), which makes itself a cancellation point on the way in and out: two locked instructions.
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into a live buffer; no address is asked for.
+    unsafe {
+        let (fd, flags) = (libc::c_long::from(fd), libc::c_long::from(libc::MSG_DONTWAIT));
+        let (start, null) = (buffer.as_mut_ptr(), std::ptr::null_mut::<u8>());
+        libc::syscall(libc::SYS_recvfrom, fd, start, buffer.len(), flags, null, null)
+    }
 }
 
 impl Shard {
@@ -73,24 +89,13 @@ impl Shard {
     /// One recv(2). Returns whether there may be more to read now.
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> bool {
         let slot = key.slot;
-        let fd = self.slab[slot].fd;
-        // Not recv(3), which makes itself a cancellation point on the way in and out: two locked instructions.
-        // SAFETY: the kernel writes at most `scratch.len()` bytes into a live buffer; no address is asked for.
-        let receive = |scratch: &mut [u8]| unsafe {
-            let (fd, flags) = (libc::c_long::from(fd), libc::c_long::from(libc::MSG_DONTWAIT));
-            let (buffer, null) = (scratch.as_mut_ptr(), std::ptr::null_mut::<u8>());
-            libc::syscall(libc::SYS_recvfrom, fd, buffer, scratch.len(), flags, null, null)
-        };
-        let received = if simulated::is_on() { simulated::receive(fd, scratch) } else { receive(scratch) };
+        let header = self.slab[slot].admission == Admission::Header;
+        if self.slab[slot].tls.is_some() && !header {
+            return self.receive_tls(key, scratch);
+        }
+        let received = recv(self.slab[slot].fd, scratch);
         if received < 0 {
-            let kind = io::Error::last_os_error().kind();
-            if kind == io::ErrorKind::TimedOut {
-                self.tell_of_dead_peer(slot);
-            }
-            if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-                self.close_now(slot);
-            }
-            return kind == io::ErrorKind::Interrupted;
+            return self.recv_failed(slot);
         }
         let len = received as usize;
         if len == 0 {
@@ -99,7 +104,14 @@ impl Shard {
             return false;
         }
         self.counters.bytes_in.add(len as u64);
-        self.on_bytes(slot, &mut scratch[..len]);
+        if header {
+            let at = self.read_proxy_header(slot, &scratch[..len], true).unwrap_or(len);
+            if at < len {
+                self.on_bytes_behind_header(slot, &mut scratch[at..len]);
+            }
+        } else {
+            self.on_bytes(slot, &mut scratch[..len]);
+        }
         self.run_work();
         if !self.slab.is(key) || self.slab[slot].state != State::Open {
             return false;
@@ -113,8 +125,29 @@ impl Shard {
         len == scratch.len() || self.slab[slot].ending
     }
 
+    /// What came in one piece with a PROXY header, behind it.
+    pub(super) fn on_bytes_behind_header(&mut self, slot: u32, bytes: &mut [u8]) {
+        if self.slab[slot].tls.is_some() {
+            self.on_records(slot, bytes, 0)
+        } else {
+            self.on_bytes(slot, bytes)
+        }
+    }
+
+    /// There was nothing to read, or the connection is broken. Returns whether to try again now.
+    pub(super) fn recv_failed(&mut self, slot: u32) -> bool {
+        let kind = io::Error::last_os_error().kind();
+        if kind == io::ErrorKind::TimedOut {
+            self.tell_of_dead_peer(slot);
+        }
+        if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+            self.close_now(slot);
+        }
+        kind == io::ErrorKind::Interrupted
+    }
+
     /// Whether enough waits behind the open exchange, or the peer does not take its answers.
-    fn is_paused(&self, slot: u32) -> bool {
+    pub(super) fn is_paused(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
         connection.stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
             || (connection.blocked && matches!(connection.carrier, Carrier::Http(_)))
@@ -306,6 +339,9 @@ impl Shard {
             (Phase::Idle, self.limits.idle_ms)
         };
         let deadline = self.wheel.tick_in(ms);
+        if let Admission::TurnedAway(_) = self.slab[slot].admission {
+            return; // it has no more time than it was given
+        }
         let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
         if http.phase != phase {
             http.phase = phase;
@@ -316,6 +352,12 @@ impl Shard {
 
     fn on_request(&mut self, slot: u32, request: &Request<'_>) {
         self.counters.requests.add(1);
+        let connection = &self.slab[slot];
+        if (connection.for_others || connection.admission != Admission::Admitted)
+            && self.on_special_request(slot, request)
+        {
+            return;
+        }
         let listener = self.slab[slot].listener;
         if let Some(response) = self.pages.answer(request, listener) {
             return self.respond(slot, &response, request);
@@ -376,8 +418,8 @@ impl Shard {
             431 => "http_head",
             _ => "http_syntax",
         });
-        let fd = self.slab[slot].fd;
-        warn!(peer = %LazyPeer(fd), status = error.status, reason = error.reason, "request refused");
+        let peer = self.clients.peer(slot, self.slab[slot].fd);
+        warn!(%peer, status = error.status, reason = error.reason, "request refused");
         let date = self.date();
         let context = Context { head: false, minor_version: 1, keep_alive: false, date: Some(&date) };
         let body = format!("{}\n", error.reason);
@@ -466,8 +508,8 @@ impl Shard {
             close::INVALID_PAYLOAD => "websocket_utf8",
             _ => "websocket_protocol",
         });
-        let fd = self.slab[slot].fd;
-        warn!(peer = %LazyPeer(fd), code = fault.code, reason = fault.reason, "websocket failed");
+        let peer = self.clients.peer(slot, self.slab[slot].fd);
+        warn!(%peer, code = fault.code, reason = fault.reason, "websocket failed");
         let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier else { return };
         if !std::mem::replace(&mut ws.closing, true) {
             self.queue_control(slot, close::encode(fault.code, fault.reason));

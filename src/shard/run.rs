@@ -3,7 +3,7 @@
 use super::accept::{Addresses, spare_fd};
 use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
-use super::door::Door;
+use super::door::{Clients, Door, DoorRules};
 use super::flush::Gather;
 use super::handover::Silence;
 use super::listen::Listener;
@@ -175,6 +175,8 @@ pub struct ShardConfig {
     pub limits: ShardLimits,
     /// What each listener asks for, by its number.
     pub doors: Arc<[Door]>,
+    /// What all of them have in common.
+    pub rules: Arc<DoorRules>,
     /// The clock.
     pub clock: Clock,
     /// For everything random in it.
@@ -284,6 +286,8 @@ impl Shard {
             registrar: config.registrar,
             next_sweep_ms: 0,
             doors: config.doors,
+            rules: config.rules,
+            clients: Clients::default(),
             counters,
             node: config.node,
             limits: config.limits,
@@ -312,6 +316,7 @@ impl Shard {
             spare: Spare::default(),
             spare_fd: spare,
             gather: Gather::new(),
+            tls: Default::default(),
             delivering: Vec::new(),
             moving: HashMap::new(),
             move_to: None,
@@ -392,6 +397,7 @@ impl Shard {
     pub(super) fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
+        self.tls.turn();
         self.counters.marks.at(Part::Net);
         let mut events = std::mem::take(&mut self.events);
         self.net.turn(&mut events);

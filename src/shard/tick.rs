@@ -3,10 +3,10 @@
 use super::Shard;
 use super::accept::spare_fd;
 use super::connection::{Carrier, Phase, State};
+use super::door::Admission;
 use super::wheel::Wheel;
 use super::work::Work;
 use crate::limits::{DEADLINES_PER_TURN, DUE_KEYS_KEPT, LINGER_MS};
-use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
 use crate::wire::ws::frame::{self, Opcode};
 use std::os::fd::AsRawFd;
@@ -72,6 +72,12 @@ impl Shard {
     }
 
     fn on_carrier_deadline(&mut self, slot: u32) {
+        if self.slab[slot].admission != Admission::Admitted {
+            return self.on_admission_deadline(slot);
+        }
+        if self.end_slow_handshake(slot) {
+            return;
+        }
         if self.is_still_taking(slot) && !matches!(self.slab[slot].carrier, Carrier::WebSocket(_)) {
             self.slab[slot].deadline = self.wheel.tick_in(LINGER_MS);
             return;
@@ -123,8 +129,8 @@ impl Shard {
         }
         if pinged {
             self.counters.refuse("ping_timeout");
-            let fd = self.slab[slot].fd;
-            warn!(peer = %LazyPeer(fd), reason = "ping_timeout", "websocket closed: no answer to a ping");
+            let peer = self.clients.peer(slot, self.slab[slot].fd);
+            warn!(%peer, reason = "ping_timeout", "websocket closed: no answer to a ping");
             return self.close_now(slot);
         }
         if let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier {
