@@ -112,6 +112,7 @@ impl Shard {
         self.counters.sockets.add(1);
         self.counters.connections[counters::Carrier::Http as usize].add(1);
         self.slab[key.slot].address = address;
+        self.slab[key.slot].rate = self.limits.rates.of(listener);
         match self.net.register(raw, key) {
             Ok(armed) => self.slab[key.slot].armed = armed,
             Err(error) => {
@@ -153,8 +154,9 @@ impl Shard {
         const ANSWER: &[u8] =
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         self.counters.closed.add(1);
-        self.counters.refuse(label);
-        warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        if self.counters.refuse(label) {
+            warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        }
         // SAFETY: sends from a static buffer on a descriptor we own; whatever comes of it, the socket is closed.
         unsafe {
             libc::send(
@@ -173,8 +175,11 @@ impl Shard {
             return;
         }
         if errno != 0 {
-            self.counters.refuse(if errno == libc::EMFILE { "file_descriptors" } else { "accept" });
-            warn!(error = %std::io::Error::from_raw_os_error(errno), "cannot accept connections");
+            let label = if errno == libc::EMFILE { "file_descriptors" } else { "accept" };
+            if self.counters.refuse(label) {
+                let error = std::io::Error::from_raw_os_error(errno);
+                warn!(%error, reason = label, "cannot accept connections");
+            }
         }
         if matches!(errno, libc::EMFILE | libc::ENFILE) {
             self.shed_waiting(listener);

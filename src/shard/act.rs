@@ -10,15 +10,12 @@ use crate::channel::hook::HookToken;
 use crate::channel::members::{Form, Subscription};
 use crate::channel::{Answer, ChannelKey, Effect, List, Refusal};
 use crate::dialect::{Action, Session, Upgrade};
-use crate::limits::SUBSCRIPTIONS_PER_SESSION;
-use crate::shard::accept::LazyPeer;
 use crate::shard::net;
 use crate::wire::ws::close;
 use crate::wire::ws::deflate::Inflater;
 use bytes::Bytes;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
-use tracing::warn;
 
 /// A connection that leaves for another shard as soon as its last completion is in.
 #[derive(Debug)]
@@ -115,8 +112,7 @@ impl Shard {
                 }
                 Action::Move { shard } => self.move_to = Some(shard),
                 Action::Refused { label, detail } => {
-                    self.counters.refuse(label);
-                    warn!(peer = %LazyPeer(self.slab[slot].fd), reason = label, "{detail}");
+                    self.refuse(slot, label, &detail);
                 }
             }
         }
@@ -165,8 +161,8 @@ impl Shard {
         let from = self.reply_to(slot, tag);
         let connection = &mut self.slab[slot];
         connection.asked += 1;
-        if connection.subs.len() >= SUBSCRIPTIONS_PER_SESSION {
-            let answer = Answer::Refused(Refusal::TooManySubscribers);
+        if connection.subs.len() >= self.limits.subscriptions {
+            let answer = Answer::Refused(Refusal::TooManySubscriptions);
             self.work.push_back(Work::Effect(Effect::Answer { to: from, answer }));
             return;
         }
@@ -420,7 +416,7 @@ impl Shard {
         }
         // Control frames answer what the peer sends: one that never reads must not make us pile them up.
         if connection.blocked && !connection.outbox.has_room(bytes.len(), limits) {
-            self.counters.refuse("outbox_full");
+            self.refuse(slot, "outbox_full", "closed: it takes none of the answers to what it sends");
             return self.doom(slot);
         }
         connection.outbox.push(bytes, Item::CONTROL, &mut self.spare);
@@ -473,8 +469,7 @@ impl Shard {
                 }
                 Overflow::Close => {
                     self.counters.closed_slow.add(1);
-                    let fd = connection.fd;
-                    warn!(peer = %LazyPeer(fd), reason = "slow_consumer", "closed: outbox over its limit");
+                    self.refuse(slot, "slow_consumer", "closed: outbox over its limit");
                     return self.doom(slot);
                 }
             }

@@ -6,6 +6,7 @@ use crate::dialect::{Session, Sessions, SlowConsumer, Standing};
 use crate::shard::counters;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
+use crate::shard::rate::Rate;
 use crate::shard::wheel::Tick;
 use crate::wire::http::request;
 use crate::wire::ws::deflate::Inflater;
@@ -230,6 +231,8 @@ pub struct Connection {
     pub session: Session,
     /// What it listens to.
     pub subs: Subs,
+    /// How much it has sent, where that is limited.
+    pub rate: Option<Box<Rate>>,
 }
 
 impl Connection {
@@ -263,6 +266,7 @@ impl Connection {
             carrier: Carrier::Lingering,
             session: Session::None,
             subs: Subs::None,
+            rate: None,
         }
     }
 
@@ -342,6 +346,7 @@ impl Slab {
         connection.generation = connection.generation.wrapping_add(1) & Key::GENERATION_MASK;
         connection.stash = None;
         connection.subs = Subs::None;
+        connection.rate = None;
         connection.session = Session::None;
         connection.carrier = Carrier::Lingering;
         self.live -= 1;

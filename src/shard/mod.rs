@@ -19,7 +19,9 @@ pub mod mailbox;
 pub mod net;
 pub mod net_epoll;
 pub mod outbox;
+pub mod rate;
 pub mod read;
+pub mod refusals;
 pub mod repeat;
 pub mod rt;
 pub mod run;
@@ -135,6 +137,8 @@ pub struct Shard {
     calling: Option<u32>,
     drain: Option<drain::Drain>,
     next_unix_shard: usize,
+    /// See [`refusals`], monotonic milliseconds.
+    logs_renewed_ms: u64,
 }
 
 impl Shard {

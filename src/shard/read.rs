@@ -3,19 +3,18 @@
 use super::Shard;
 use super::connection::{Carrier, Inflate, Phase, State};
 use super::net::Key;
+use super::rate::TooFast;
 use crate::dialect::session::Message;
 use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};
-use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
 use crate::wire::http::request::{self, Lines, Method, Request};
 use crate::wire::http::response::{CONTINUE, Context, Response};
-use crate::wire::ws::close::{self, Fault};
+use crate::wire::ws::close::{self, Fault, RATIO};
 use crate::wire::ws::deflate::Inflater;
 use crate::wire::ws::frame::{self, Opcode};
 use crate::wire::ws::reader::Event;
 use bytes::Bytes;
 use std::io;
-use tracing::warn;
 
 const NO_SUCH_SHARD: HttpError = HttpError { status: 404, reason: "no such shard" };
 
@@ -94,7 +93,9 @@ impl Shard {
             return false;
         }
         self.counters.bytes_in.add(len as u64);
-        self.on_bytes(slot, &mut scratch[..len]);
+        if self.takes_bytes(slot, len) {
+            self.on_bytes(slot, &mut scratch[..len]);
+        }
         self.run_work();
         if !self.slab.is(key) || self.slab[slot].state != State::Open {
             return false;
@@ -309,6 +310,9 @@ impl Shard {
 
     fn on_request(&mut self, slot: u32, request: &Request<'_>) {
         self.counters.requests.add(1);
+        if let Some(why) = self.too_fast(slot) {
+            return self.refuse_for_rate(slot, request, why);
+        }
         let listener = self.slab[slot].listener;
         if let Some(response) = self.pages.answer(request, listener) {
             return self.respond(slot, &response, request);
@@ -333,13 +337,13 @@ impl Shard {
         if let Carrier::Http(http) = &mut connection.carrier {
             http.phase = Phase::Idle;
         }
-        self.counters.refuse("unknown_path");
+        self.refuse(slot, "unknown_path", "no such location");
         let response = Response::new(404).body("text/plain", "no such location\n");
         self.respond(slot, &response, request);
     }
 
     /// Answers a request that no session takes.
-    fn respond(&mut self, slot: u32, response: &Response, request: &Request<'_>) {
+    pub(super) fn respond(&mut self, slot: u32, response: &Response, request: &Request<'_>) {
         let date = self.date();
         let context = Context {
             head: request.method == Method::Head,
@@ -362,15 +366,14 @@ impl Shard {
 
     /// Answers what is no request, or over a limit, and closes.
     pub(super) fn refuse_request(&mut self, slot: u32, error: HttpError) {
-        self.counters.refuse(match error.status {
+        let label = match error.status {
             408 => "http_timeout",
             413 => "http_body",
             414 => "http_target",
             431 => "http_head",
             _ => "http_syntax",
-        });
-        let fd = self.slab[slot].fd;
-        warn!(peer = %LazyPeer(fd), status = error.status, reason = error.reason, "request refused");
+        };
+        self.refuse(slot, label, error.reason);
         let date = self.date();
         let context = Context { head: false, minor_version: 1, keep_alive: false, date: Some(&date) };
         let body = format!("{}\n", error.reason);
@@ -423,6 +426,11 @@ impl Shard {
     }
 
     fn on_frame(&mut self, slot: u32, event: Event<'_>) {
+        if !matches!(event, Event::Close { .. })
+            && let Some(why) = self.too_fast(slot)
+        {
+            return self.fail_websocket(slot, why.fault());
+        }
         let message = match event {
             Event::Text(text) => Message::Text(text),
             Event::Binary(bytes) => Message::Binary(bytes),
@@ -452,15 +460,17 @@ impl Shard {
     }
 
     /// The peer broke the protocol or a limit.
-    fn fail_websocket(&mut self, slot: u32, fault: Fault) {
-        self.counters.refuse(match fault.code {
-            close::TOO_BIG => "websocket_message",
-            close::POLICY => "websocket_fragments",
-            close::INVALID_PAYLOAD => "websocket_utf8",
+    pub(super) fn fail_websocket(&mut self, slot: u32, fault: Fault) {
+        let label = match fault {
+            _ if fault == TooFast::Messages.fault() => TooFast::Messages.label(),
+            _ if fault == TooFast::Bytes.fault() => TooFast::Bytes.label(),
+            RATIO => "websocket_ratio",
+            Fault { code: close::TOO_BIG, .. } => "websocket_message",
+            Fault { code: close::POLICY, .. } => "websocket_fragments",
+            Fault { code: close::INVALID_PAYLOAD, .. } => "websocket_utf8",
             _ => "websocket_protocol",
-        });
-        let fd = self.slab[slot].fd;
-        warn!(peer = %LazyPeer(fd), code = fault.code, reason = fault.reason, "websocket failed");
+        };
+        self.refuse(slot, label, fault.reason);
         let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier else { return };
         if !std::mem::replace(&mut ws.closing, true) {
             self.queue_control(slot, close::encode(fault.code, fault.reason));

@@ -22,7 +22,8 @@ use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
     NODE_CONNECTIONS_PER_ADDRESS, NODE_HEADER_TIMEOUT_MS, NODE_IDLE_TIMEOUT_MS, NODE_OUTBOX_BYTES,
-    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
+    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, RateLimits, SUBSCRIPTIONS_PER_SESSION,
+    TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
 };
 use crate::wire::ws::deflate::Inflater;
 use std::cell::Cell;
@@ -60,6 +61,10 @@ pub struct ShardLimits {
     pub idle_ms: u64,
     /// Time for the answer to a WebSocket ping, milliseconds.
     pub pong_ms: u64,
+    /// Of what one connection sends.
+    pub rates: RateLimits,
+    /// Subscriptions of one connection.
+    pub subscriptions: usize,
 }
 
 impl Default for ShardLimits {
@@ -75,6 +80,8 @@ impl Default for ShardLimits {
             body_ms: NODE_BODY_TIMEOUT_MS,
             idle_ms: NODE_IDLE_TIMEOUT_MS,
             pong_ms: NODE_WEBSOCKET_PONG_TIMEOUT_MS,
+            rates: RateLimits::default(),
+            subscriptions: SUBSCRIPTIONS_PER_SESSION,
         }
     }
 }
@@ -287,6 +294,7 @@ impl Shard {
             calling: None,
             drain: None,
             next_unix_shard: 0,
+            logs_renewed_ms: 0,
         };
         shard.follow_apps();
         Ok((runtime, shard, config.bell, kind))

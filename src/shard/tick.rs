@@ -6,7 +6,6 @@ use super::connection::{Carrier, Phase, State};
 use super::wheel::Wheel;
 use super::work::Work;
 use crate::limits::{LINGER_MS, SEND_STALL_MS};
-use crate::shard::accept::LazyPeer;
 use crate::wire::http::HttpError;
 use crate::wire::ws::frame::{self, Opcode};
 use std::os::fd::AsRawFd;
@@ -35,6 +34,7 @@ impl Shard {
         self.drain_some();
         self.run_work();
         self.report();
+        self.renew_logs();
     }
 
     /// Lets the home do what time asks for.
@@ -113,9 +113,7 @@ impl Shard {
             return;
         }
         if pinged {
-            self.counters.refuse("ping_timeout");
-            let fd = self.slab[slot].fd;
-            warn!(peer = %LazyPeer(fd), reason = "ping_timeout", "websocket closed: no answer to a ping");
+            self.refuse(slot, "ping_timeout", "websocket closed: no answer to a ping");
             return self.close_now(slot);
         }
         if let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier {

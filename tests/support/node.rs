@@ -40,7 +40,19 @@ fn command(dir: &Path, settings: &str, locations: &str) -> Command {
 impl Node {
     /// Starts a node with its store in `dir` and waits until it listens.
     pub fn start(dir: &Path, settings: &str, locations: &str) -> Node {
-        let mut child = command(dir, settings, locations).stdout(Stdio::piped()).spawn().unwrap();
+        Node::run(command(dir, settings, locations))
+    }
+
+    /// The same; its log goes to a file.
+    #[allow(dead_code)] // not everybody reads it
+    pub fn start_logging(dir: &Path, settings: &str, locations: &str, log: &Path) -> Node {
+        let mut command = command(dir, settings, locations);
+        command.stderr(std::fs::File::create(log).unwrap());
+        Node::run(command)
+    }
+
+    fn run(mut command: Command) -> Node {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = loop {
             let line = lines.next().expect("the node says where it listens").unwrap();

@@ -159,7 +159,8 @@ impl Poll {
             return true;
         }
         self.arrive(cx, true);
-        let timeout = location.settings.subscriber_timeout_ms;
+        let times = [location.settings.subscriber_timeout_ms, location.settings.poll_hold_ms];
+        let timeout = times.into_iter().filter(|&ms| ms > 0).min().unwrap_or(0);
         if timeout > 0 {
             cx.act(Action::Deadline(cx.now.mono_ms().saturating_add(timeout)));
         }
