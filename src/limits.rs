@@ -4,6 +4,7 @@
 
 mod app;
 mod channel;
+mod grant;
 mod hooks;
 mod node;
 mod pusher;
@@ -17,6 +18,7 @@ mod wire;
 
 pub use app::*;
 pub use channel::*;
+pub use grant::*;
 pub use hooks::*;
 pub use node::*;
 pub use pusher::*;

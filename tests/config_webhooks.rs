@@ -13,7 +13,7 @@ const MISTAKES: &[(&str, &str)] = &[
     ("[[webhook]]\napp = \"1\"", "f.toml:1:1: a webhook needs `url`"),
     ("webhook = 1", "f.toml:1:11: `webhook` may stand several times: write [[webhook]]"),
     ("webhook = [1]", "f.toml:1:12: a webhook needs a table, found an integer"),
-    ("[[webhook]]\nurl = \"https://a/\"", "f.toml:2:7: https is not supported for hooks"),
+    ("[[webhook]]\nurl = \"ftp://a/\"", "f.toml:2:7: a hook URL begins with http:// or https://"),
     (
         "[[webhook]]\nurl=\"http://a/\"\napp = \"custmers\"\n[[app]]\nid=\"customers\"\nkey=\"k\"\nsecret=\"s\"",
         "f.toml:3:7: there is no app `custmers` (did you mean `customers`?)",

@@ -146,8 +146,10 @@ pub struct HookTarget<'a> {
     pub authority: &'a str,
     /// Name or address to connect to; an IPv6 address without its brackets.
     pub host: &'a str,
-    /// Port, 80 when not written.
+    /// Port; when not written 80, and 443 with TLS.
     pub port: u16,
+    /// An `https://` URL.
+    pub tls: bool,
     /// Path and query as written; the path may be empty.
     target: &'a str,
 }
@@ -155,9 +157,7 @@ pub struct HookTarget<'a> {
 /// Why a text is no hook URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HookUrlError {
-    /// https is not supported.
-    Https,
-    /// It does not begin with `http://`.
+    /// It begins neither with `http://` nor with `https://`.
     Scheme,
     /// No host, or one with characters that no host name has.
     Host,
@@ -172,10 +172,7 @@ pub enum HookUrlError {
 impl fmt::Display for HookUrlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            HookUrlError::Https => {
-                "https is not supported for hooks; use http:// to a local back end or proxy"
-            }
-            HookUrlError::Scheme => "a hook URL begins with http://",
+            HookUrlError::Scheme => "a hook URL begins with http:// or https://",
             HookUrlError::Host => "a hook URL needs a host name or address",
             HookUrlError::UserInfo => "user and password in a hook URL are not supported",
             HookUrlError::Port => "the port of a hook URL is a number from 1 to 65535",
@@ -187,15 +184,14 @@ impl fmt::Display for HookUrlError {
 impl std::error::Error for HookUrlError {}
 
 impl<'a> HookTarget<'a> {
-    /// Takes an absolute `http://` URL apart (RFC 3986 section 3, RFC 9110 section 4.2.1). No name is looked up.
+    /// Takes an absolute `http://` or `https://` URL apart (RFC 3986 section 3, RFC 9110 section 4.2). No name is looked up.
     ///
     /// # Errors
     /// Says what keeps the text from being a hook URL.
     pub fn parse(url: &'a str) -> Result<HookTarget<'a>, HookUrlError> {
-        let rest = match strip_prefix_ignore_case(url, "http://") {
-            Some(rest) => rest,
-            None if strip_prefix_ignore_case(url, "https://").is_some() => return Err(HookUrlError::Https),
-            None => return Err(HookUrlError::Scheme),
+        let (rest, tls) = match strip_prefix_ignore_case(url, "http://") {
+            Some(rest) => (rest, false),
+            None => (strip_prefix_ignore_case(url, "https://").ok_or(HookUrlError::Scheme)?, true),
         };
         let (authority, target) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
         if authority.contains('@') {
@@ -204,8 +200,8 @@ impl<'a> HookTarget<'a> {
         if !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
             return Err(HookUrlError::Target);
         }
-        let (host, port) = split_authority(authority)?;
-        Ok(HookTarget { authority, host, port, target })
+        let (host, port) = split_authority(authority, if tls { 443 } else { 80 })?;
+        Ok(HookTarget { authority, host, port, tls, target })
     }
 
     /// Path and query for the request line; an empty path is sent as `/` (RFC 9112 section 3.2.1).
@@ -223,7 +219,7 @@ fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> 
     head.eq_ignore_ascii_case(prefix).then(|| &text[prefix.len()..])
 }
 
-fn split_authority(authority: &str) -> Result<(&str, u16), HookUrlError> {
+fn split_authority(authority: &str, default_port: u16) -> Result<(&str, u16), HookUrlError> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, port) = rest.split_once(']').ok_or(HookUrlError::Host)?;
         if !host.contains(':') || !host.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
@@ -240,7 +236,7 @@ fn split_authority(authority: &str) -> Result<(&str, u16), HookUrlError> {
         (host, port)
     };
     if port.is_empty() {
-        return Ok((host, 80));
+        return Ok((host, default_port));
     }
     let digits = port.strip_prefix(':').ok_or(HookUrlError::Host)?;
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -290,13 +286,19 @@ mod tests {
         assert_eq!(parts("HTTP://127.0.0.1:8000"), Ok(("127.0.0.1:8000", "127.0.0.1", 8000, "/".into())));
         assert_eq!(parts("http://[::1]:81/a?b=c%20d"), Ok(("[::1]:81", "::1", 81, "/a?b=c%20d".into())));
         assert_eq!(parts("http://[fe80::1]"), Ok(("[fe80::1]", "fe80::1", 80, "/".into())));
+        assert_eq!(parts("https://app/a"), Ok(("app", "app", 443, "/a".into())));
+        assert_eq!(parts("HTTPS://app:80"), Ok(("app:80", "app", 80, "/".into())));
+        assert!(
+            HookTarget::parse("https://app").unwrap().tls && !HookTarget::parse("http://app").unwrap().tls
+        );
         assert_eq!(parts("http://h?x=http://y"), Ok(("h", "h", 80, "/?x=http://y".into())));
     }
 
     #[test]
     fn says_what_is_wrong_with_a_url() {
         for (url, error) in [
-            ("https://app/", HookUrlError::Https),
+            ("https:/app/", HookUrlError::Scheme),
+            ("https://", HookUrlError::Host),
             ("ftp://app/", HookUrlError::Scheme),
             ("", HookUrlError::Scheme),
             ("http:/", HookUrlError::Scheme),

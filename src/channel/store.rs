@@ -34,6 +34,8 @@ impl Table {
     pub const APPS: Table = Table("apps");
     /// Who is subscribed to what, also while absent (pushi sheet).
     pub const PUSHI_SUBSCRIPTIONS: Table = Table("pushi_subscriptions");
+    /// Users and tokens whose grants were taken back.
+    pub const REVOKED: Table = Table("revoked");
 
     /// Its name in the file.
     pub const fn name(self) -> &'static str {

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use super::args::{AppAddArgs, AppCommand, AppPlaceArgs, ConfigArgs};
 use super::{Surroundings, serve};
 use crate::channel::store::StoreError;
-use crate::dialect::app::AppSettings;
+use crate::dialect::app::{AppRefusal, AppSettings};
 use crate::limits::{CLI_ANSWER_MS, CLI_CONTROL_MS, CONTROL_PAUSE_MS};
 use crate::node::apps::{Change, Roster};
 use crate::node::config::{Config, Flag, app_differences, app_of, read_app};
 use crate::node::control::{self, Lines, Request};
-use crate::node::host;
+use crate::node::{grants, host};
 use crate::service::store::Store;
 use crate::wire::json::{self, Reader};
 
@@ -72,7 +72,7 @@ fn settings(args: &AppAddArgs) -> Result<AppSettings, String> {
 }
 
 /// The configuration of the node that is meant.
-fn load(surroundings: &mut Surroundings<'_>, place: &AppPlaceArgs) -> Result<Config, String> {
+pub(super) fn load(surroundings: &mut Surroundings<'_>, place: &AppPlaceArgs) -> Result<Config, String> {
     let flag = place.data.clone().map(|value| Flag { name: "--data", key: "store.data", value });
     Ok(serve::load(surroundings, &place.config, flag.into_iter().collect())?.config)
 }
@@ -109,7 +109,7 @@ pub(super) fn find(
 }
 
 /// Has the request answered, by the node if it runs. Returns the lines of a list.
-fn ask(
+pub(super) fn ask(
     surroundings: &mut Surroundings<'_>,
     config: &Config,
     request: &Request,
@@ -189,6 +189,10 @@ fn in_store(config: &Config, data: &Path, request: &Request) -> Result<Option<Ve
         Request::Change(Change::Add(app)) => roster.add((**app).clone()).map(drop),
         Request::Change(Change::Remove(id)) => roster.remove(id).map(drop),
         Request::List { .. } => Ok(()),
+        Request::Revoke { app, what, id } => {
+            let revocation = grants::revocation(roster.apps(), app.as_deref(), *what, id)?;
+            roster.note_revocation(&revocation).map_err(AppRefusal::Store)
+        }
     };
     done.map_err(|refusal| refusal.to_string())?;
     let secrets = matches!(request, Request::List { secrets: true });

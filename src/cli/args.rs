@@ -30,6 +30,8 @@ pub(super) enum Command {
     /// Make and check signatures with the key and secret of an app
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Take back what a user or a token was granted, and end the sessions it has let in
+    Revoke(RevokeArgs),
     /// Look whether this machine is set up for many connections
     Doctor(ConfigArgs),
 }
@@ -203,6 +205,10 @@ pub(super) struct AppRemoveArgs {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
+    /// Grants: a token that lets its bearer into some channels until it expires
+    Grant(TokenGrantArgs),
+    /// Grants: a signature for the query of a URL, which lets into these channels until it expires
+    Url(TokenUrlArgs),
     /// Pusher: lets a client subscribe to a private (or encrypted) channel
     Private(TokenChannelArgs),
     /// Pusher: lets a client subscribe to a presence channel as the user that --data tells of
@@ -342,4 +348,75 @@ pub(super) struct TokenPushiUrlArgs {
     pub url: String,
     /// Channel
     pub channel: String,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenGrantArgs {
+    #[command(flatten)]
+    pub keys: TokenKeyArgs,
+    /// Pattern of channels to subscribe to; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub subscribe: Vec<String>,
+    /// Pattern of channels to publish in; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub publish: Vec<String>,
+    /// Pattern of channels for both; may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub channel: Vec<String>,
+    /// Whose it is
+    #[arg(long)]
+    pub user: Option<String>,
+    /// Its id, by which it can be revoked; random when it is not given
+    #[arg(long)]
+    pub id: Option<String>,
+    /// When it expires: 90s, 15m, 1h, 7d from now
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub expires: String,
+    /// When it is made, Unix time in seconds; otherwise now
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TokenUrlAction {
+    /// Listen
+    Subscribe,
+    /// Publish
+    Publish,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenUrlArgs {
+    #[command(flatten)]
+    pub keys: TokenKeyArgs,
+    /// Whose it is
+    #[arg(long)]
+    pub user: Option<String>,
+    /// When it expires: 90s, 15m, 1h, 7d from now
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub expires: String,
+    /// When it expires, Unix time in seconds
+    #[arg(long, value_name = "SECONDS", conflicts_with = "expires")]
+    pub until: Option<u64>,
+    /// What it lets do
+    #[arg(value_enum)]
+    pub action: TokenUrlAction,
+    /// The channels of the request, in its order
+    #[arg(required = true)]
+    pub channels: Vec<String>,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct RevokeArgs {
+    #[command(flatten)]
+    pub place: AppPlaceArgs,
+    /// Id of the app, where there are several
+    #[arg(long, value_name = "ID")]
+    pub app: Option<String>,
+    /// All that this user has
+    #[arg(long, value_name = "ID", required_unless_present = "token", conflicts_with = "token")]
+    pub user: Option<String>,
+    /// The token with this id (jti)
+    #[arg(long, value_name = "ID")]
+    pub token: Option<String>,
 }

@@ -8,6 +8,7 @@ mod args;
 mod check;
 mod client;
 mod doctor;
+mod grant;
 mod publish;
 mod serve;
 mod tail;
@@ -106,6 +107,7 @@ where
         Command::Tail(args) => tail::run(surroundings, &args),
         Command::App(command) => app::run(surroundings, &command),
         Command::Token(command) => token::run(surroundings, &command),
+        Command::Revoke(args) => grant::revoke(surroundings, &args),
         Command::Doctor(args) => doctor::run(surroundings, &args),
     };
     match done {

@@ -10,7 +10,7 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use super::args::{TokenApiArgs, TokenCommand, TokenKeyArgs, TokenPushiCommand, TokenSharedSecretArgs};
-use super::{Surroundings, app};
+use super::{Surroundings, app, grant};
 use crate::limits::CLI_MESSAGE_BYTES;
 use crate::wire::json;
 use crate::wire::sign::{self, ApiQuery, hmac_sha256, same_text};
@@ -46,6 +46,8 @@ impl Signer {
 /// `fanwire token`.
 pub(super) fn run(surroundings: &mut Surroundings<'_>, command: &TokenCommand) -> Result<(), String> {
     match command {
+        TokenCommand::Grant(args) => grant::grant(surroundings, args),
+        TokenCommand::Url(args) => grant::url(surroundings, args),
         TokenCommand::Private(args) => {
             let text = sign::channel_string(pusher_socket(&args.socket_id)?, &args.channel, None);
             auth(surroundings, &args.keys, &text, args.json.then_some(&[]))

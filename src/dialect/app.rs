@@ -3,6 +3,7 @@
 
 use crate::channel::store::StoreError;
 use crate::channel::{Policy, PresenceLimits};
+use crate::dialect::grant::Grants;
 use crate::limits::{
     APP_CACHE_MS, APP_CHANNEL_TIMEOUT_MS, APP_CLIENT_EVENTS_PER_S, APP_HISTORY_MESSAGES, APP_HISTORY_MS,
     APP_ID_BYTES, APP_PRESENCE_USERS, APP_SECRET_BYTES, NODE_APPS, PRESENCE_USER_BYTES, PUSHER_DATA_BYTES,
@@ -252,6 +253,7 @@ pub struct Apps {
     apps: Vec<Option<Arc<App>>>,
     by_id: HashMap<Box<str>, u32>,
     by_key: HashMap<Box<str>, u32>,
+    grants: Grants,
 }
 
 impl Apps {
@@ -304,6 +306,16 @@ impl Apps {
         let app = apps.apps[number as usize].take()?;
         apps.by_key.remove(&*app.settings.key);
         Some(apps)
+    }
+
+    /// The table with other grants.
+    pub fn with_grants(&self, grants: Grants) -> Apps {
+        Apps { grants, ..self.clone() }
+    }
+
+    /// Who may do what in their channels.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
     }
 
     /// How many there are.

@@ -80,6 +80,8 @@ impl Echo {
 impl Session {
     /// Sends the message back, compressed if that was negotiated.
     pub fn on_message(&mut self, cx: &mut Context<'_>, message: Message<'_>) {
+        #[cfg(debug_assertions)]
+        misbehave(&message);
         let (opcode, payload) = match message {
             Message::Text(text) => (Opcode::Text, text.as_bytes()),
             Message::Binary(bytes) => (Opcode::Binary, bytes),
@@ -99,6 +101,18 @@ impl Session {
     /// Says good-bye.
     pub fn on_drain(&mut self, cx: &mut Context<'_>) {
         cx.act(Action::CloseWebSocket { code: close::GOING_AWAY, reason: "The server is going away." });
+    }
+}
+
+/// What tests of the node's faults ask for; no build that is released has it.
+#[cfg(debug_assertions)]
+fn misbehave(message: &Message<'_>) {
+    match message {
+        Message::Text("fanwire: panic") => panic!("a test has asked for it"),
+        Message::Text("fanwire: stall") => loop {
+            std::hint::spin_loop();
+        },
+        _ => {}
     }
 }
 

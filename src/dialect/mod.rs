@@ -29,6 +29,7 @@
 pub mod app;
 pub mod echo;
 pub mod encode;
+pub mod grant;
 pub mod http;
 pub mod pusher;
 pub mod pushi;
@@ -37,7 +38,7 @@ pub mod session;
 pub mod upgrade;
 
 pub use crate::channel::members::Form;
-pub use session::{Dialects, Session};
+pub use session::{Dialects, Drain, Session};
 
 use crate::channel::command::{Command, List, Subscribe};
 use crate::channel::hook::HookCall;

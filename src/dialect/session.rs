@@ -4,6 +4,7 @@ use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
 use crate::dialect::app::{App, AppRefusal};
+use crate::dialect::grant::Revocation;
 use crate::dialect::{Context, echo, pusher, pushi, relay};
 use crate::wire::http::request::Request;
 use std::sync::Arc;
@@ -35,6 +36,18 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Whether what has let it in is taken back; `app` is the number of the revocation's app.
+    pub fn is_revoked_by(&self, revocation: &Revocation, app: u32) -> bool {
+        match self {
+            Session::Relay(session) => session.pass().is_some_and(|pass| pass.is_revoked_by(revocation, app)),
+            Session::Pusher(session) => session.is_revoked_by(revocation, app),
+            Session::Pushi(session) => session.is_revoked_by(revocation, app),
+            Session::None | Session::Echo(_) => false,
+        }
+    }
+}
+
 /// One message of a WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
@@ -54,6 +67,15 @@ pub struct Dialects {
     pub pusher: pusher::Pusher,
     /// Pushi.
     pub pushi: pushi::Pushi,
+}
+
+/// Why sessions are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drain {
+    /// The node stops, and perhaps nobody is there for a while.
+    Stop,
+    /// A new process of the node listens already, and sessions are ended one after the other.
+    Upgrade,
 }
 
 impl Dialects {
@@ -203,12 +225,23 @@ impl Dialects {
         }
     }
 
+    /// What has let the session in is taken back ([`Session::is_revoked_by`]).
+    pub fn on_revoked(&self, cx: &mut Context<'_>, session: &mut Session) {
+        match session {
+            Session::Relay(session) => self.relay.on_revoked(cx, session),
+            Session::Pusher(session) => self.pusher.on_revoked(cx, session),
+            Session::Pushi(session) => self.pushi.on_revoked(cx, session),
+            Session::Echo(_) | Session::None => {}
+        }
+    }
+
     /// The session's deadline has passed.
     pub fn on_deadline(&self, cx: &mut Context<'_>, session: &mut Session) {
         match session {
             Session::Relay(session) => self.relay.on_deadline(cx, session),
             Session::Pusher(session) => self.pusher.on_deadline(cx, session),
-            Session::Pushi(_) | Session::Echo(_) | Session::None => {}
+            Session::Pushi(session) => self.pushi.on_deadline(cx, session),
+            Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -220,11 +253,11 @@ impl Dialects {
     }
 
     /// The node stops: end the session in its own way.
-    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
+    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session, why: Drain) {
         match session {
-            Session::Relay(session) => self.relay.on_drain(cx, session),
+            Session::Relay(session) => self.relay.on_drain(cx, session, why),
             Session::Echo(session) => session.on_drain(cx),
-            Session::Pusher(session) => self.pusher.on_drain(cx, session),
+            Session::Pusher(session) => self.pusher.on_drain(cx, session, why),
             Session::Pushi(session) => self.pushi.on_drain(cx, session),
             Session::None => {}
         }

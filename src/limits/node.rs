@@ -45,6 +45,15 @@ pub const NODE_BODY_TIMEOUT_MS: u64 = 30_000;
 pub const NODE_IDLE_TIMEOUT_MS: u64 = 75_000;
 /// Time between WebSocket pings, milliseconds.
 pub const NODE_WEBSOCKET_PING_INTERVAL_MS: u64 = RELAY_WEBSOCKET_PING_INTERVAL_MS;
+/// A TCP peer that acknowledges nothing for so long, though something was sent or asked, is gone; so is one that takes
+/// nothing for so long of what waits for it. Milliseconds.
+pub const NODE_PEER_TIMEOUT_MS: u64 = 120_000;
+/// The least and the most that a configuration may ask for, milliseconds: the kernel counts some of it in seconds.
+pub const NODE_PEER_TIMEOUT_MS_MIN: u64 = 1_000;
+/// See [`NODE_PEER_TIMEOUT_MS_MIN`].
+pub const NODE_PEER_TIMEOUT_MS_MAX: u64 = 8 * 3_600_000;
+/// Questions whether a silent peer is still there before it is given up: they take the second half of the time.
+pub const NODE_PEER_PROBES: u64 = 4;
 /// Time for a WebSocket pong to arrive, milliseconds.
 pub const NODE_WEBSOCKET_PONG_TIMEOUT_MS: u64 = 10_000;
 
@@ -91,5 +100,32 @@ pub const SHARD_STALL_MS: u64 = 5_000;
 /// Open files up to which they are counted one by one where the kernel cannot tell their number.
 pub const METRICS_OPEN_FILES: usize = 4_096;
 
+// ---- shards that stand still (node/watch) ----
+/// A shard that has stood still for so long ends the process when the configuration says nothing, milliseconds.
+pub const SHARD_STALL_EXIT_MS: u64 = 30_000;
+/// How often shards are looked at, milliseconds.
+pub const STALL_LOOK_MS: u64 = 500;
+/// Time for a shard that stands still to write down where it is, milliseconds.
+pub const STALL_BACKTRACE_MS: u64 = 2_000;
+
+// ---- hand-over to a new process (node/upgrade, node/successor) ----
+/// Time for a new process to be ready when the configuration says nothing, milliseconds: it reads its configuration
+/// and opens the store (0.3 s for a million messages).
+pub const UPGRADE_MS: u64 = 60_000;
+/// Time for open requests to be answered before the store changes hands, milliseconds. What is not answered by then is
+/// refused when it wants to store something.
+pub const UPGRADE_QUIET_MS: u64 = 5_000;
+/// A process that takes nothing of what it is handed for so long is given up, milliseconds.
+pub const UPGRADE_SEND_MS: u64 = 5_000;
+/// How often the process that hands over looks whether it was told to stop, milliseconds.
+pub const UPGRADE_LOOK_MS: u64 = 50;
+/// What goes to the new process at a time, bytes.
+pub const UPGRADE_RECORD_BYTES: usize = 64 * 1024;
+/// What was read of a request that moves to the new process, bytes; else its connection is closed.
+pub const UPGRADE_UNREAD_BYTES: usize = NODE_SIZE_BYTES_MAX + NODE_CONFIG_BYTES;
+/// Tries to open the store again after a new process has failed, one [`UPGRADE_LOOK_MS`] apart.
+pub const UPGRADE_RESUME_ATTEMPTS: u32 = 100;
+
+const _: () = assert!(SHARD_STALL_MS < SHARD_STALL_EXIT_MS);
 const _: () = assert!(NODE_OUTBOX_BYTES < NODE_SIZE_BYTES_MAX);
 const _: () = assert!(NODE_WEBSOCKET_PONG_TIMEOUT_MS < NODE_WEBSOCKET_PING_INTERVAL_MS);

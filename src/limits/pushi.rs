@@ -63,7 +63,7 @@ pub const PUSHI_WAITING_BYTES: usize = 4 * 1024 * 1024;
 /// Questions of one session (events, `latest`) that homes have not answered yet.
 pub const PUSHI_QUESTIONS: usize = 4096;
 /// A ping is sent when a client was silent for so long, milliseconds: it sends no heartbeats itself.
-pub const PUSHI_PING_MS: u32 = 60_000;
+pub const PUSHI_PING_MS: u64 = 60_000;
 
 const _: () = assert!(PUSHI_CHANNELS_PER_USER < SUBSCRIPTIONS_PER_SESSION);
 const _: () = assert!(PUSHI_EVENTS_PER_CHANNEL <= HISTORY_MESSAGES);

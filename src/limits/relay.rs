@@ -10,6 +10,8 @@ pub const RELAY_BUFFER_MESSAGES_MAX: u32 = 1_000_000;
 pub const RELAY_MESSAGE_TIMEOUT_MS: u64 = 3_600_000;
 /// Time for which an empty, unused channel is remembered, milliseconds.
 pub const RELAY_CHANNEL_TIMEOUT_MS: u64 = 5_000;
+/// From this length on the payload of a poll's answer is sent from where it is stored, not copied, bytes.
+pub const RELAY_SHARED_PAYLOAD_BYTES: usize = 16 * 1024;
 /// Longest channel id when a location says nothing, bytes.
 pub const RELAY_CHANNEL_ID_BYTES: usize = 1024;
 /// Longest channel id that a location may allow, bytes.
@@ -25,6 +27,11 @@ pub const RELAY_POLL_HOLD_MS: u64 = 3_600_000;
 pub const RELAY_LOCATIONS: usize = 1024;
 /// Compiled size of a location's regular expression, bytes.
 pub const RELAY_PATTERN_BYTES: usize = 1024 * 1024;
+/// Event streams that end because the node stops tell their clients to come back after this time to twice this time,
+/// milliseconds.
+pub const RELAY_RETRY_STOP_MS: u64 = 1_500;
+/// The same where a new process listens already: streams end one after the other then, milliseconds.
+pub const RELAY_RETRY_UPGRADE_MS: u64 = 250;
 
 const _: () = assert!(RELAY_BUFFER_MESSAGES <= RELAY_BUFFER_MESSAGES_MAX);
 const _: () = assert!(RELAY_CHANNEL_ID_BYTES <= RELAY_CHANNEL_ID_BYTES_MAX);

@@ -20,6 +20,10 @@ pub const RUNTIME_RING_ENTRIES: u32 = 256;
 pub const EPOLL_EVENTS: usize = 1024;
 /// Turns in a row before the runtime's other tasks have theirs.
 pub const TURNS_BEFORE_YIELD: usize = 64;
+/// Connections whose deadline is over that are looked at in one turn; then others have theirs.
+pub const DEADLINES_PER_TURN: usize = 256;
+/// Such connections for which room is kept once all were looked at.
+pub const DUE_KEYS_KEPT: usize = 1_024;
 /// Mails taken from the mailbox in one turn.
 pub const MAILS_PER_TURN: usize = 256;
 /// This part of a mailbox (one in so many mails) is kept for answers and teardown: publications are refused with 503

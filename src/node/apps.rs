@@ -10,6 +10,7 @@ use super::config::{read_app, write_app};
 use crate::channel::ReplyTo;
 use crate::channel::store::{Answer, Job, StoreError, Table};
 use crate::dialect::app::{App, AppRefusal, AppSettings, Apps};
+use crate::dialect::grant::{Grants, Revocation};
 use crate::limits::{APPS_NOTED_MS, APPS_WAITING, STORE_READ_ITEMS};
 use crate::service::store::{Reply, StoreHandle};
 use crate::shard::apps::Registrar;
@@ -52,6 +53,21 @@ impl Roster {
             }
         }
         Ok(roster)
+    }
+
+    /// The same with these grants.
+    pub fn with_grants(mut self, grants: Grants) -> Roster {
+        self.apps = Arc::new(self.apps.with_grants(grants));
+        self
+    }
+
+    /// Stores a revocation.
+    ///
+    /// # Errors
+    /// When the store does not take it.
+    pub fn note_revocation(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let (key, value) = (revocation.key().into(), revocation.document().into());
+        self.ask(Job::Put { table: Table::REVOKED, key, value }).map(drop)
     }
 
     /// All apps as of now.
@@ -192,8 +208,41 @@ impl Registry {
 
     /// All apps as of now, each with whether it stands in the configuration.
     pub fn list(&self) -> Vec<(Arc<App>, bool)> {
-        let roster = self.roster.read().unwrap_or_else(PoisonError::into_inner);
+        let roster = self.roster();
         roster.apps().iter().map(|app| (app.clone(), roster.is_configured(app))).collect()
+    }
+
+    /// All apps as of now.
+    pub(super) fn apps(&self) -> Arc<Apps> {
+        self.roster().apps.clone()
+    }
+
+    /// As [`Roster::note_revocation`].
+    pub(super) fn note_revocation(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        self.roster().note_revocation(revocation)
+    }
+
+    /// The store, for what nobody waits for.
+    pub(super) fn store(&self) -> StoreHandle {
+        self.roster().store.clone()
+    }
+
+    /// The shards.
+    pub(super) fn addresses(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Has every shard go by other grants.
+    pub(super) fn use_grants(&self, grants: Grants) {
+        let mut roster = self.roster.write().unwrap_or_else(PoisonError::into_inner);
+        roster.apps = Arc::new(roster.apps.with_grants(grants));
+        let apps = roster.apps.clone();
+        drop(roster);
+        announce(&self.addresses, &apps);
+    }
+
+    fn roster(&self) -> std::sync::RwLockReadGuard<'_, Roster> {
+        self.roster.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn submit(&self, change: Change, reply: Told) -> Result<(), AppRefusal> {
@@ -235,23 +284,23 @@ impl Worker {
         let apps = roster.apps().clone();
         drop(roster);
         if let Some(app) = &changed {
-            self.announce(&apps);
+            announce(&self.addresses, &apps);
             let there = apps.get(app.number).is_some();
             info!(app = app.settings.id, "{}", if there { "app added" } else { "app removed" });
         }
         Ok(changed)
     }
+}
 
-    /// Tells every shard, and waits until each has taken note.
-    fn announce(&self, apps: &Arc<Apps>) {
-        let (noted, all) = Noted::new();
-        for address in self.addresses.iter() {
-            address.send(Mail::Apps { apps: apps.clone(), noted: noted.clone() });
-        }
-        drop(noted);
-        if let Err(RecvTimeoutError::Timeout) = all.recv_timeout(Duration::from_millis(APPS_NOTED_MS)) {
-            warn!(after_ms = APPS_NOTED_MS, "a shard stands still and has not heard of a change of apps");
-        }
+/// Tells every shard, and waits until each has taken note.
+fn announce(addresses: &[Address], apps: &Arc<Apps>) {
+    let (noted, all) = Noted::new();
+    for address in addresses {
+        address.send(Mail::Apps { apps: apps.clone(), noted: noted.clone() });
+    }
+    drop(noted);
+    if let Err(RecvTimeoutError::Timeout) = all.recv_timeout(Duration::from_millis(APPS_NOTED_MS)) {
+        warn!(after_ms = APPS_NOTED_MS, "a shard stands still and has not heard of a change of apps");
     }
 }
 

@@ -4,10 +4,16 @@ use super::apps::{Registry, Roster};
 use super::config::{Config, Driver, ListenAddress, LogFormat};
 use super::console::PageApp;
 use super::control::{self, Control};
+use super::grants;
 use super::health::Lifecycle;
-use super::host::{self, Signals};
+use super::host::{self, Signal, Signals};
 use super::load;
 use super::pages::{NodePages, PagesConfig};
+use super::reload::reload;
+use super::successor::{Inherited, Predecessor};
+use super::systemd::{self, Notify};
+use super::upgrade::{self, Failure, Heir, PlaceName, Program};
+use super::watch::Watch;
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::log::{AtStart, Logs};
@@ -18,22 +24,27 @@ use crate::dialect::pusher::Pusher;
 use crate::dialect::pushi::{self, Pushi};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
-use crate::limits::{BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HomeLimits, WEBHOOK_STOP_MS};
-use crate::service::hooks::{Hooks, HooksConfig, HooksHandle};
+use crate::limits::{
+    BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HomeLimits, SEND_STALL_MS, WEBHOOK_STOP_MS,
+};
+use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
 use crate::shard::door::Door;
+use crate::shard::inherit;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::run::Clock;
 use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
 use bytes::Bytes;
-use std::io;
-use std::path::Path;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
@@ -42,24 +53,97 @@ use tracing::{error, info, warn};
 pub fn run(config: &Config) -> Result<(), String> {
     // Before any thread starts, or that thread would take the signals in the default way.
     let signals = Signals::block();
+    // Before anything opens descriptors: some are there already, known by their numbers only.
+    let (predecessor, mut inherited) = match Predecessor::find()? {
+        Some((predecessor, inherited)) => (Some(predecessor), inherited),
+        None => (None, systemd::inherited()?),
+    };
+    let program = Program::of_this_process().map_err(|e| format!("cannot find this program: {e}"))?;
     let logs = start_logs(config);
     let files = host::raise_file_limit().map_err(|e| format!("cannot read the limit of open files: {e}"))?;
-    let node = Node::start(config, files)?;
+    let notify = Arc::new(Notify::from_environment());
+    let started = Node::start(config, files, &mut inherited, predecessor.as_ref());
+    let mut node = started.inspect_err(|why| {
+        predecessor.iter().for_each(|predecessor| predecessor.failed(why));
+    })?;
+    let succeeds = predecessor.is_some();
+    if let Some(predecessor) = predecessor {
+        predecessor.ready()?;
+        node.succeed(config, predecessor, inherited)?;
+    }
+    node.serve(config, &notify)?;
     info!(files, shards = config.shards, driver = node.driver, "node started");
-    print!("{}", super::banner::text(config, &node.places, node.driver));
-    let signal = signals.wait();
-    info!(signal = signal.name(), drain_ms = config.drain_ms, "stopping");
+    // Nobody may be there to read it.
+    let _ = write!(io::stdout(), "{}", super::banner::text(config, &node.places, node.driver));
+    notify.ready(succeeds);
+    let ending = loop {
+        match signals.wait() {
+            Signal::Reload => reload(&node),
+            Signal::Upgrade => match upgrade(&mut node, &program, &signals, config, &notify) {
+                Ok(heir) => break Ending::HandedOver(heir),
+                Err(Failure::Stopped(signal)) => break Ending::Stopped(signal),
+                Err(Failure::Reason(_)) => {}
+            },
+            signal @ (Signal::Terminate | Signal::Interrupt) => break Ending::Stopped(signal),
+        }
+    };
+    let places = match &ending {
+        Ending::Stopped(signal) => {
+            info!(signal = signal.name(), drain_ms = config.drain_ms, "stopping");
+            notify.stopping();
+            node.places.clone()
+        }
+        Ending::HandedOver(heir) => {
+            info!(to = heir.pid, drain_ms = config.drain_ms, "handed over; draining");
+            Vec::new() // they are the new process's
+        }
+    };
     // A second signal means: now.
-    let places = node.places.clone();
+    let at_once = places.clone();
     thread::spawn(move || {
-        let signal = signals.wait();
+        let signal = wait_for_stop(&signals);
         warn!(signal = signal.name(), "stopping at once");
         drop(logs); // writes out what waits
-        remove_sockets(&places);
+        remove_sockets(&at_once);
         std::process::exit(1);
     });
-    node.stop(config.drain_ms);
+    node.stop(ending, config.drain_ms);
+    remove_sockets(&places);
+    info!("stopped");
     Ok(())
+}
+
+/// Why the node ends.
+enum Ending {
+    Stopped(Signal),
+    HandedOver(Heir),
+}
+
+/// Hands over to a new process, and tells who has to know.
+fn upgrade(
+    node: &mut Node,
+    program: &Program,
+    signals: &Signals,
+    config: &Config,
+    notify: &Notify,
+) -> Result<Heir, Failure> {
+    notify.reloading(host::monotonic_us());
+    let done = upgrade::hand_over(node, program, signals, config.upgrade_ms);
+    if let Err(Failure::Reason(why)) = &done {
+        error!(reason = "upgrade", "{why}; this process goes on");
+        notify.ready(false);
+    }
+    done
+}
+
+/// The next signal that asks the node to stop.
+fn wait_for_stop(signals: &Signals) -> Signal {
+    loop {
+        let signal = signals.wait();
+        if signal.stops() {
+            return signal;
+        }
+    }
 }
 
 /// Sends log lines to standard error from a thread of their own; full queues drop lines, never block a shard.
@@ -76,15 +160,24 @@ fn start_logs(config: &Config) -> tracing_appender::non_blocking::WorkerGuard {
 }
 
 /// A running node.
-struct Node {
-    addresses: Vec<Address>,
+pub(super) struct Node {
+    pub(super) addresses: Vec<Address>,
     shards: Vec<JoinHandle<()>>,
     hooks: Hooks,
     webhooks: Webhooks,
-    store: Store,
+    pub(super) store: Store,
     control: Option<Control>,
-    lifecycle: Lifecycle,
-    places: Vec<Place>,
+    registry: Registry,
+    /// Where the store has its files, if it has any.
+    data: Option<PathBuf>,
+    counters: NodeCounters,
+    clock: Clock,
+    /// Each listening socket with number and name of its place.
+    pub(super) listening: Vec<(u16, PlaceName, Arc<OwnedFd>)>,
+    /// Lets each shard turn.
+    go: Vec<Sender<()>>,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) places: Vec<Place>,
     driver: &'static str,
 }
 
@@ -107,9 +200,22 @@ impl Caller for HookCaller {
 }
 
 impl Node {
-    fn start(config: &Config, files: u64) -> Result<Node, String> {
+    /// Everything but serving: no shard turns yet, and nobody is accepted.
+    fn start(
+        config: &Config,
+        files: u64,
+        inherited: &mut Inherited,
+        predecessor: Option<&Predecessor>,
+    ) -> Result<Node, String> {
         let shards = config.shards;
-        let (places, mut listeners) = bind_all(config)?;
+        let (places, mut listeners) = bind_all(config, inherited)?;
+        match (predecessor, inherited.unclaimed()) {
+            (Some(_), _) | (None, None) => {}
+            (None, Some(socket)) => {
+                return Err(format!("a socket was passed that `listen` has not: {socket}"));
+            }
+        }
+        let listening = listening(config, &listeners);
         let (seed, boundary) = seeds()?;
         let clock = Clock::start();
         let limits = shard_limits(config, files);
@@ -118,9 +224,13 @@ impl Node {
         let bells = bells.map_err(|e| format!("cannot start: {e}"))?;
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), config.limits.mailbox_messages));
         let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
+        if let Some(predecessor) = predecessor {
+            predecessor.prepared()?;
+        }
         let (store, found) = open_store(config, addresses.clone())?;
-        let hooks = start_hooks(config, addresses.clone())?;
-        let webhooks = webhooks::start(config, seed)?;
+        let trust = trust(config)?;
+        let hooks = start_hooks(config, trust.clone(), addresses.clone())?;
+        let webhooks = webhooks::start(config, trust, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
             development: config.development,
@@ -136,6 +246,7 @@ impl Node {
         let dialects = Arc::new(dialects(config, &places, seed, &boundary)?);
         load::registrations(&store.handle(), &dialects.pushi)?;
         let roster = Roster::load(&config.apps, store.handle())?;
+        let roster = roster.with_grants(grants::load(config, &store.handle())?);
         let apps = roster.apps().clone();
         let logs = Logs::new(log_owners(&apps, &dialects.relay), found);
         let registry = Registry::start(roster, addresses.clone())?;
@@ -145,7 +256,10 @@ impl Node {
         let cores = cores(shards);
         let doors = doors(config);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
+        let mut go = Vec::with_capacity(shards);
         for (id, receiver) in receivers.into_iter().enumerate() {
+            let (tell, told) = channel();
+            go.push(tell);
             let (handle, kind) = crate::shard::start(ShardConfig {
                 id: id as u16,
                 core: cores.get(id).copied(),
@@ -166,6 +280,7 @@ impl Node {
                 doors: doors.clone(),
                 clock,
                 seed: seed.rotate_left(17),
+                go: Some(told),
             })?;
             info!(shard = id, driver = kind.name(), "shard started");
             running.push(handle);
@@ -175,20 +290,96 @@ impl Node {
                 _ => "different drivers (see the log)",
             };
         }
-        lifecycle.running.store(true, Ordering::Relaxed);
-        let control = open_control(config, registry);
-        Ok(Node { addresses, shards: running, hooks, webhooks, store, control, lifecycle, places, driver })
+        let data = config.store.data.as_deref().map(PathBuf::from);
+        Ok(Node {
+            addresses,
+            shards: running,
+            hooks,
+            webhooks,
+            store,
+            control: None,
+            registry,
+            data,
+            counters,
+            clock,
+            listening,
+            go,
+            lifecycle,
+            places,
+            driver,
+        })
+    }
+
+    /// Takes connections of the process before this one from now on.
+    fn succeed(&self, config: &Config, predecessor: Predecessor, left: Inherited) -> Result<(), String> {
+        let places: Vec<PlaceName> = place_names(config).collect();
+        let addresses = self.addresses.clone();
+        let adopt = move || predecessor.adopt(&places, &addresses, &left);
+        let thread = thread::Builder::new().name("successor".into()).spawn(adopt);
+        thread.map(drop).map_err(|e| format!("cannot start the thread that takes over: {e}"))
+    }
+
+    /// Lets the shards turn.
+    fn serve(&mut self, config: &Config, notify: &Arc<Notify>) -> Result<(), String> {
+        for go in self.go.drain(..) {
+            let _ = go.send(()); // it waits for this
+        }
+        let clock = self.clock;
+        let watch = Watch {
+            counters: self.counters.clone(),
+            clock_ms: Box::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
+            notify: notify.clone(),
+            exit_ms: config.stall_exit_ms,
+        };
+        watch.start()?;
+        self.open_control();
+        self.lifecycle.running.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether it has files that only one process can have open.
+    pub(super) fn has_files(&self) -> bool {
+        self.data.is_some()
+    }
+
+    /// Opens the control socket where there is a directory for it. A node without one serves all the same.
+    pub(super) fn open_control(&mut self) {
+        let (None, Some(data)) = (&self.control, &self.data) else { return };
+        let opened = Control::open(data, self.registry.clone());
+        let path = control::path(data);
+        self.control =
+            opened.inspect_err(|error| error!(%error, path = %path.display(), "no control socket")).ok();
+    }
+
+    /// Closes it.
+    pub(super) fn close_control(&mut self) {
+        self.control = None;
     }
 
     /// Ends every session in its own way within `drain_ms`, then the shards.
-    fn stop(self, drain_ms: u64) {
+    fn stop(mut self, ending: Ending, drain_ms: u64) {
         self.lifecycle.draining.store(true, Ordering::Relaxed);
-        drop(self.control);
-        for address in &self.addresses {
-            address.send(Mail::Drain(drain_ms));
-        }
+        self.close_control();
+        self.listening.clear();
+        let sender = match ending {
+            Ending::Stopped(_) => {
+                self.addresses.iter().for_each(|address| address.send(Mail::Drain(drain_ms)));
+                None
+            }
+            Ending::HandedOver(heir) => {
+                let (successor, connections) = channel();
+                for address in &self.addresses {
+                    address.send(Mail::HandOver { successor: successor.clone(), drain_ms });
+                }
+                let send = move || heir.send_all(&connections);
+                thread::Builder::new().name("heir".into()).spawn(send).ok()
+            }
+        };
         for shard in self.shards {
             let _ = shard.join();
+        }
+        if let Some(sent) = sender.and_then(|sender| sender.join().ok()) {
+            info!(connections = sent, "handed over to the new process");
         }
         let given_up = self.hooks.shutdown(Duration::from_secs(1));
         if given_up > 0 {
@@ -201,8 +392,6 @@ impl Node {
         if let Err(error) = self.store.shutdown() {
             warn!(%error, "the store was not closed properly; what was acknowledged is safe");
         }
-        remove_sockets(&self.places);
-        info!("stopped");
     }
 }
 
@@ -220,7 +409,7 @@ fn remove_sockets(places: &[Place]) {
 }
 
 /// Binds every address. Returns the places as bound and each shard's listeners.
-fn bind_all(config: &Config) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String> {
+fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String> {
     let mut places = Vec::new();
     let mut per_shard: Vec<Vec<Listener>> = (0..config.shards).map(|_| Vec::new()).collect();
     for (index, listen) in config.listen.iter().chain(&config.internal_listen).enumerate() {
@@ -229,14 +418,40 @@ fn bind_all(config: &Config) -> Result<(Vec<Place>, Vec<Vec<Listener>>), String>
             ListenAddress::Tcp(address) => Place::Ip(*address),
             ListenAddress::Unix(path) => Place::Unix(path.clone()),
         };
-        let (bound, listeners) = bind_patiently(&place, index as u16, config.shards)
-            .map_err(|e| format!("cannot listen on {address}: {e}"))?;
+        let fds = inherited.take(&address.to_string(), &place);
+        let found = match fds.is_empty() {
+            true => bind_patiently(&place, index as u16, config.shards),
+            false => inherit::adopt(fds, index as u16, config.shards),
+        };
+        let (bound, listeners) = found.map_err(|e| format!("cannot listen on {address}: {e}"))?;
+        bound
+            .find_dead_peers(&listeners, config.limits.peer_timeout_ms)
+            .map_err(|e| format!("cannot watch the peers of {address}: {e}"))?;
         places.push(bound);
         for (shard, listener) in listeners.into_iter().enumerate() {
-            per_shard[shard].push(listener);
+            per_shard[shard % config.shards].push(listener);
         }
     }
     Ok((places, per_shard))
+}
+
+/// Names of all places in the order of their numbers.
+fn place_names(config: &Config) -> impl Iterator<Item = PlaceName> {
+    let all = config.listen.iter().chain(&config.internal_listen);
+    all.map(|listen| PlaceName { address: listen.address.to_string(), door: listen.to_string() })
+}
+
+/// Every socket once, with number and name of its place.
+fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceName, Arc<OwnedFd>)> {
+    let names: Vec<PlaceName> = place_names(config).collect();
+    let mut all: Vec<(u16, PlaceName, Arc<OwnedFd>)> = Vec::new();
+    for listener in listeners.iter().flatten() {
+        if !all.iter().any(|(_, _, fd)| Arc::ptr_eq(fd, &listener.fd)) {
+            all.push((listener.index, names[usize::from(listener.index)].clone(), listener.fd.clone()));
+        }
+    }
+    all.sort_by_key(|(index, ..)| *index);
+    all
 }
 
 /// The rings of a process that was just killed hold its sockets a moment longer than the process itself.
@@ -293,6 +508,7 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
         pong_ms: limits.websocket_pong_timeout_ms,
         rates: limits.rates(config.listen.len()),
         subscriptions: limits.subscriptions_per_connection,
+        stall_ms: SEND_STALL_MS.min(limits.peer_timeout_ms),
     }
 }
 
@@ -326,15 +542,14 @@ fn log_owners(apps: &Apps, relay: &Relay) -> Vec<(u32, String)> {
     apps.chain(relay.stores().map(|(number, name)| (number, format!("store:{name}")))).collect()
 }
 
-/// Opens the control socket where there is a directory for it. A node without one serves all the same.
-fn open_control(config: &Config, registry: Registry) -> Option<Control> {
-    let data = config.store.data.as_deref().map(Path::new)?;
-    let opened = Control::open(data, registry);
-    let path = control::path(data);
-    opened.inspect_err(|error| error!(%error, path = %path.display(), "no control socket")).ok()
+/// Who vouches for back ends that are called over TLS.
+fn trust(config: &Config) -> Result<Arc<Trust>, String> {
+    let Some(path) = &config.hooks.ca else { return Ok(Arc::default()) };
+    let trust = std::fs::read(path).map_err(|e| e.to_string()).and_then(|pem| Trust::with(&pem));
+    trust.map(Arc::new).map_err(|e| format!("cannot take the authorities in {path} (`ca` in [hooks]): {e}"))
 }
 
-fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String> {
+fn start_hooks(config: &Config, trust: Arc<Trust>, addresses: Vec<Address>) -> Result<Hooks, String> {
     let deliver = Arc::new(move |token: HookToken, answer| {
         let HookToken { shard, slot, generation, tag } = token;
         if let Some(address) = addresses.get(shard as usize) {
@@ -342,7 +557,7 @@ fn start_hooks(config: &Config, addresses: Vec<Address>) -> Result<Hooks, String
             address.send(Mail::Hook { token, answer: Box::new(answer) });
         }
     });
-    Hooks::start(HooksConfig { limits: config.hooks.limits() }, deliver)
+    Hooks::start(HooksConfig { limits: config.hooks.limits(), trust }, deliver)
         .map_err(|e| format!("cannot start the hook service: {e}"))
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `{"command":"add","app":{"id":"..","key":"..","secret":"..", ...}}` | `{"done":true}` |
 //! | `{"command":"remove","id":".."}` | `{"done":true}` |
+//! | `{"command":"revoke","app":"..","user":".."}`, or `"token":".."` | `{"done":true}` when its sessions have ended |
 //! | `{"command":"list","secrets":false}` | a line `{"app":{..},"configured":true,"connections":3}` for each app, then `{"done":true}` |
 //!
 //! Whatever fails is answered with `{"error":".."}`. An app has the keys of `[[app]]`. The next request is read when
@@ -13,6 +14,7 @@
 use super::apps::{Change, Registry};
 use super::config::{read_app, write_app};
 use crate::dialect::app::App;
+use crate::dialect::grant::revoked::What;
 use crate::limits::{CONTROL_CONNECTIONS, CONTROL_LINE_BYTES, CONTROL_PATIENCE_MS, CONTROL_PAUSE_MS};
 use crate::wire::json::{self, Reader};
 use std::fs::{self, DirBuilder, Permissions};
@@ -149,6 +151,7 @@ fn answer(request: &str, registry: &Registry, out: &mut impl Write) -> io::Resul
             }
             Ok(())
         }
+        Ok(Request::Revoke { app, what, id }) => registry.revoke(app.as_deref(), what, &id),
         Ok(Request::Change(change)) => {
             registry.change(change).map(drop).map_err(|refusal| refusal.to_string())
         }
@@ -188,6 +191,15 @@ pub enum Request {
         /// With their secrets.
         secrets: bool,
     },
+    /// What a user or a token was granted is taken back.
+    Revoke {
+        /// Id of the app; none: the first one.
+        app: Option<String>,
+        /// A user or a token,
+        what: What,
+        /// with this id.
+        id: String,
+    },
 }
 
 impl Request {
@@ -202,6 +214,14 @@ impl Request {
             Request::Change(Change::Remove(id)) => {
                 line.extend_from_slice(b"{\"command\":\"remove\",\"id\":");
                 json::string(&mut line, id.as_bytes());
+            }
+            Request::Revoke { app, what, id } => {
+                line.extend_from_slice(format!("{{\"command\":\"revoke\",\"{}\":", what.name()).as_bytes());
+                json::string(&mut line, id.as_bytes());
+                if let Some(app) = app {
+                    line.extend_from_slice(b",\"app\":");
+                    json::string(&mut line, app.as_bytes());
+                }
             }
             Request::List { secrets } => {
                 line.extend_from_slice(format!("{{\"command\":\"list\",\"secrets\":{secrets}").as_bytes());
@@ -224,6 +244,15 @@ impl Request {
             }
             Some("list") => {
                 Ok(Request::List { secrets: request.get("secrets").is_some_and(|flag| flag.raw() == "true") })
+            }
+            Some("revoke") => {
+                let text = |name: &str| request.get(name).and_then(json::Value::as_str).map(str::to_owned);
+                let (what, id) = match (text("user"), text("token")) {
+                    (Some(id), None) => (What::User, id),
+                    (None, Some(id)) => (What::Token, id),
+                    _ => return Err("the command needs `user` or `token`".into()),
+                };
+                Ok(Request::Revoke { app: text("app"), what, id })
             }
             Some(other) => Err(format!("unknown command `{}`", other.escape_debug())),
             None => Err("the request needs `command`".into()),

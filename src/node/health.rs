@@ -36,7 +36,7 @@ pub enum Trouble {
 /// [`Trouble::Stalled`].
 pub fn live(counters: &NodeCounters, now_ms: u64) -> Result<(), Trouble> {
     let stalled: Vec<usize> = (counters.shards.iter().enumerate())
-        .filter(|(_, shard)| shard.driver().is_some())
+        .filter(|(_, shard)| shard.driver().is_some() && !shard.has_left())
         // A shard may have written a moment that is later than ours.
         .filter(|(_, shard)| now_ms.saturating_sub(shard.alive_ms.get()) > SHARD_STALL_MS)
         .map(|(index, _)| index)

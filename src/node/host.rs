@@ -1,7 +1,11 @@
 //! What the node asks of the operating system besides sockets: descriptor limits, signals, processors, randomness.
 
+pub mod fds;
+pub mod threads;
+
 use std::fs::File;
 use std::io::{self, Read};
+use std::time::Duration;
 
 /// Raises the soft limit of open files to the hard one. Returns the limit then in force.
 pub fn raise_file_limit() -> io::Result<u64> {
@@ -20,13 +24,17 @@ pub fn raise_file_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Signals that stop the node.
+/// Signals that the node acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM.
+    /// SIGTERM: stop.
     Terminate,
-    /// SIGINT.
+    /// SIGINT: stop.
     Interrupt,
+    /// SIGHUP: read files again, see [`super::reload`].
+    Reload,
+    /// SIGUSR2: hand over to a new process of the program.
+    Upgrade,
 }
 
 impl Signal {
@@ -35,7 +43,14 @@ impl Signal {
         match self {
             Signal::Terminate => "SIGTERM",
             Signal::Interrupt => "SIGINT",
+            Signal::Reload => "SIGHUP",
+            Signal::Upgrade => "SIGUSR2",
         }
+    }
+
+    /// Whether it asks the node to stop.
+    pub fn stops(self) -> bool {
+        matches!(self, Signal::Terminate | Signal::Interrupt)
     }
 }
 
@@ -49,8 +64,9 @@ impl Signals {
         unsafe {
             let mut set: libc::sigset_t = std::mem::zeroed();
             libc::sigemptyset(&mut set);
-            libc::sigaddset(&mut set, libc::SIGTERM);
-            libc::sigaddset(&mut set, libc::SIGINT);
+            for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR2] {
+                libc::sigaddset(&mut set, number);
+            }
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
             libc::signal(libc::SIGPIPE, libc::SIG_IGN);
             Signals(set)
@@ -60,16 +76,35 @@ impl Signals {
     /// Waits for the next one.
     pub fn wait(&self) -> Signal {
         loop {
-            let mut number = 0;
-            // SAFETY: both pointers are live.
-            let result = unsafe { libc::sigwait(&self.0, &mut number) };
-            match number {
-                libc::SIGINT if result == 0 => return Signal::Interrupt,
-                libc::SIGTERM if result == 0 => return Signal::Terminate,
-                _ => {}
+            if let Some(signal) = self.wait_for(Duration::from_secs(3600)) {
+                return signal;
             }
         }
     }
+
+    /// Waits for the next one for at most `time`.
+    pub fn wait_for(&self, time: Duration) -> Option<Signal> {
+        let time = libc::timespec {
+            tv_sec: time.as_secs() as libc::time_t,
+            tv_nsec: libc::c_long::from(time.subsec_nanos()),
+        };
+        // SAFETY: set and time are live; nothing more is asked about the signal.
+        match unsafe { libc::sigtimedwait(&self.0, std::ptr::null_mut(), &raw const time) } {
+            libc::SIGINT => Some(Signal::Interrupt),
+            libc::SIGTERM => Some(Signal::Terminate),
+            libc::SIGHUP => Some(Signal::Reload),
+            libc::SIGUSR2 => Some(Signal::Upgrade),
+            _ => None,
+        }
+    }
+}
+
+/// Microseconds of CLOCK_MONOTONIC, as other programs on this machine count them.
+pub fn monotonic_us() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is live.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
 /// The processors this process may use.

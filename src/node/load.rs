@@ -33,7 +33,11 @@ pub fn registrations(store: &StoreHandle, pushi: &Pushi) -> Result<(), String> {
 }
 
 /// Calls `take` with each document of a table.
-fn each(store: &StoreHandle, table: Table, mut take: impl FnMut(&Bytes, &Bytes)) -> Result<(), String> {
+pub(super) fn each(
+    store: &StoreHandle,
+    table: Table,
+    mut take: impl FnMut(&Bytes, &Bytes),
+) -> Result<(), String> {
     let failed =
         |what: &dyn std::fmt::Display| format!("cannot read {} from the store: {what}", table.name());
     let mut after = Bytes::new();

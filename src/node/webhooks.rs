@@ -6,6 +6,7 @@ use crate::dialect::pusher::frame::Data;
 use crate::dialect::pusher::handshake::SocketId;
 use crate::dialect::pusher::webhook;
 use crate::limits::WebhookLimits;
+use crate::service::hooks::Trust;
 use crate::service::webhooks::{Endpoint, Filter, Webhooks, WebhooksConfig, WebhooksHandle};
 use crate::shard::Notifier;
 use std::borrow::Cow;
@@ -29,9 +30,9 @@ impl Notifier for NodeNotifier {
 ///
 /// # Errors
 /// For the person who started the node.
-pub fn start(config: &Config, seed: u64) -> Result<Webhooks, String> {
+pub fn start(config: &Config, trust: Arc<Trust>, seed: u64) -> Result<Webhooks, String> {
     let limits = WebhookLimits { call: config.hooks.limits(), ..WebhookLimits::default() };
-    let settings = WebhooksConfig { limits, write: write_body, clock: unix_ms, seed };
+    let settings = WebhooksConfig { limits, trust, write: write_body, clock: unix_ms, seed };
     let webhooks =
         Webhooks::start(settings).map_err(|e| format!("cannot start the web hook service: {e}"))?;
     for (number, app) in config.apps.iter().enumerate() {

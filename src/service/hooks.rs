@@ -17,6 +17,7 @@ mod lanes;
 mod line;
 mod spelling;
 mod task;
+mod trust;
 
 use std::collections::HashMap;
 use std::io;
@@ -37,6 +38,7 @@ use task::{Job, Pending};
 
 pub use counters::HookCounters;
 pub(super) use line::Line;
+pub use trust::Trust;
 
 /// Time between two rounds of housekeeping.
 const TICK: Duration = Duration::from_secs(1);
@@ -48,15 +50,18 @@ const RESOLVER_THREADS: usize = 4;
 pub type Deliver = Arc<dyn Fn(HookToken, Result<HookAnswer, HookFailure>) + Send + Sync>;
 
 /// Settings of the service.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct HooksConfig {
     /// Bounds.
     pub limits: HookLimits,
+    /// Who vouches for `https://` back ends.
+    pub trust: Arc<Trust>,
 }
 
 /// What shards, tasks and the thread's loop share.
 struct Core {
     limits: HookLimits,
+    trust: Arc<Trust>,
     counters: HookCounters,
     deliver: Deliver,
     permits: Arc<Semaphore>,
@@ -89,6 +94,7 @@ impl Hooks {
             .build()?;
         let core = Arc::new(Core {
             limits: config.limits,
+            trust: config.trust,
             counters: HookCounters::default(),
             deliver,
             permits: Arc::new(Semaphore::new(config.limits.concurrent.clamp(1, Semaphore::MAX_PERMITS))),
@@ -271,7 +277,7 @@ impl Service {
             let longest = idle.min().map(|(_, key)| key.clone())?;
             self.backends.remove(&longest);
         }
-        let backend = Arc::new(BackEnd::new(target, &self.core.limits, now));
+        let backend = Arc::new(BackEnd::new(target, &self.core.limits, &self.core.trust, now));
         self.backends.insert(key, backend.clone());
         Some(backend)
     }

@@ -29,7 +29,7 @@ use crate::channel::hook::HookUrlError;
 use crate::channel::notice::{Notice, NoticeKind, NoticeKinds, What};
 use crate::channel::{ChannelKey, Position};
 use crate::limits::{WEBHOOK_LOG_MS, WebhookLimits};
-use crate::service::hooks::Line;
+use crate::service::hooks::{Line, Trust};
 
 use grace::{Grace, Taken};
 use outlet::Outlet;
@@ -49,10 +49,12 @@ const STOP_PAUSE: Duration = Duration::from_millis(5);
 pub type WriteBody = fn(out: &mut Vec<u8>, time_ms: u64, notices: &[Arc<Notice>]);
 
 /// Settings of the service.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct WebhooksConfig {
     /// Bounds.
     pub limits: WebhookLimits,
+    /// Who vouches for `https://` endpoints.
+    pub trust: Arc<Trust>,
     /// The body of a call.
     pub write: WriteBody,
     /// The wall clock, milliseconds since 1970.
@@ -128,6 +130,7 @@ impl std::error::Error for EndpointError {}
 /// What handles, endpoints and the thread's loop share.
 struct Core {
     limits: WebhookLimits,
+    trust: Arc<Trust>,
     counters: WebhookCounters,
     write: WriteBody,
     clock: fn() -> u64,
@@ -164,7 +167,7 @@ impl Webhooks {
     /// # Errors
     /// When the system gives no thread or no file descriptors for its event loop.
     pub fn start(config: WebhooksConfig) -> io::Result<Webhooks> {
-        let WebhooksConfig { limits, write, clock, seed } = config;
+        let WebhooksConfig { limits, trust, write, clock, seed } = config;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(RESOLVER_THREADS)
@@ -173,7 +176,7 @@ impl Webhooks {
         let wanted = (0..WANTED_PLACES).map(|_| AtomicU16::new(0)).collect();
         let counters = WebhookCounters::default();
         let wants = Mutex::default();
-        let core = Arc::new(Core { limits, counters, write, clock, seed, wanted, wants });
+        let core = Arc::new(Core { limits, trust, counters, write, clock, seed, wanted, wants });
         // Bounded by what is counted: see `WebhooksHandle::notify`.
         let (intake, jobs) = mpsc::unbounded_channel();
         let (stop, stopped) = oneshot::channel();
@@ -446,7 +449,7 @@ impl Service {
 
     fn start(&mut self, app: u32, endpoint: Endpoint) -> Option<Running> {
         let calls = self.core.counters.calls.clone();
-        let line = Line::new(&endpoint.url, self.core.limits.call, calls).ok()?;
+        let line = Line::new(&endpoint.url, self.core.limits.call, calls, &self.core.trust).ok()?;
         let outlet = Arc::new(Outlet::new(app, self.core.clone(), line, endpoint));
         self.made += 1;
         let seed = self.core.seed ^ self.made.rotate_left(32);

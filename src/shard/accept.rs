@@ -3,9 +3,12 @@
 use super::Shard;
 use super::counters;
 use super::mailbox::{Adopted, Mail};
+use super::simulated::{self, Socket};
 use crate::limits::SHED_PER_TICK;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use tracing::warn;
@@ -16,19 +19,22 @@ pub struct LazyPeer(pub RawFd);
 impl fmt::Display for LazyPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match peer_address(self.0) {
-            Some(address) => address.fmt(f),
-            None => f.write_str("unix"),
+            Ok(address) => address.fmt(f),
+            // The kernel forgets the address of a TCP peer that it has given up.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => f.write_str("gone"),
+            Err(_) => f.write_str("unix"),
         }
     }
 }
 
-fn peer_address(fd: RawFd) -> Option<SocketAddr> {
-    if fd < 0 {
-        return None;
+fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
+    let gone = io::ErrorKind::NotConnected;
+    if fd < 0 || simulated::is_on() {
+        return simulated::peer(fd).ok_or(gone.into());
     }
     // SAFETY: the caller's descriptor is open, and it is borrowed for this call only.
     let stream = unsafe { std::mem::ManuallyDrop::new(std::net::TcpStream::from_raw_fd(fd)) };
-    stream.peer_addr().ok()
+    stream.peer_addr()
 }
 
 /// Connections per address, for the limit; empty while there is none.
@@ -78,10 +84,20 @@ impl Shard {
     /// A connection came in by `listener`.
     pub(super) fn on_accepted(&mut self, listener: u16, fd: RawFd) {
         // SAFETY: the net layer hands the new descriptor over; nobody else has it.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let fd = unsafe { Socket::from_raw_fd(fd) };
         self.counters.accepted.add(1);
         // Other shards count on between both sums.
         let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
+        if self.is_succeeded() {
+            self.counters.closed.add(1);
+            return self.give_away(Adopted {
+                fd,
+                listener,
+                unread: Vec::new(),
+                unsent: Vec::new(),
+                address: 0,
+            });
+        }
         if self.drain.is_some() || total > self.limits.connections as u64 {
             return self.shed(fd, if self.drain.is_some() { "draining" } else { "connections" });
         }
@@ -89,7 +105,7 @@ impl Shard {
         if self.limits.connections_per_address > 0 {
             // The limit is the node's; connections spread over the shards evenly enough to divide it.
             let limit = self.limits.connections_per_address.div_ceil(self.post.shards());
-            address = address_number(peer_address(fd.as_raw_fd()));
+            address = address_number(peer_address(fd.as_raw_fd()).ok());
             if address != 0 && !self.addresses.admit(address, limit) {
                 return self.shed(fd, "connections_per_address");
             }
@@ -106,7 +122,7 @@ impl Shard {
     }
 
     /// Gives a connection a slot.
-    fn settle(&mut self, fd: OwnedFd, listener: u16, address: u32) -> Option<u32> {
+    fn settle(&mut self, fd: Socket, listener: u16, address: u32) -> Option<u32> {
         let raw = fd.into_raw_fd();
         let key = self.slab.insert(raw, listener);
         self.counters.sockets.add(1);
@@ -132,6 +148,10 @@ impl Shard {
     pub(super) fn on_adopted(&mut self, adopted: Adopted) {
         self.counters.adopted.add(1);
         self.counters.accepted.add(1);
+        if self.is_succeeded() {
+            self.counters.closed.add(1);
+            return self.give_away(adopted);
+        }
         if adopted.address != 0 {
             self.addresses.admit(adopted.address, usize::MAX);
         }
@@ -150,12 +170,16 @@ impl Shard {
     }
 
     /// Answers 503 and closes, without a slot.
-    fn shed(&mut self, fd: OwnedFd, label: &'static str) {
+    fn shed(&mut self, fd: Socket, label: &'static str) {
         const ANSWER: &[u8] =
             b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         self.counters.closed.add(1);
         if self.counters.refuse(label) {
             warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        }
+        if simulated::is_on() {
+            simulated::send(fd.as_raw_fd(), [Bytes::from_static(ANSWER)].iter());
+            return;
         }
         // SAFETY: sends from a static buffer on a descriptor we own; whatever comes of it, the socket is closed.
         unsafe {
@@ -170,9 +194,10 @@ impl Shard {
 
     /// Accepting has stopped: file descriptors or memory have run out, or the listener is gone. It starts again at
     /// the next tick, so that a full table costs no busy loop.
+    /// `listener` is its place in the shard's list.
     pub(super) fn on_accept_failed(&mut self, listener: u16, errno: i32) {
-        if self.drain.is_some() {
-            return;
+        if self.drain.is_some() || errno == libc::ECANCELED {
+            return; // that was us
         }
         if errno != 0 {
             let label = if errno == libc::EMFILE { "file_descriptors" } else { "accept" };
@@ -184,14 +209,14 @@ impl Shard {
         if matches!(errno, libc::EMFILE | libc::ENFILE) {
             self.shed_waiting(listener);
         }
-        if let Some(listener) = self.listeners.iter_mut().find(|l| l.index == listener) {
+        if let Some(listener) = self.listeners.get_mut(usize::from(listener)) {
             listener.stopped = true;
         }
     }
 
     /// Out of descriptors: the spare one is given up for a moment to tell those who wait that there is no room.
     fn shed_waiting(&mut self, listener: u16) {
-        let Some(listener) = self.listeners.iter().find(|l| l.index == listener) else { return };
+        let Some(listener) = self.listeners.get(usize::from(listener)) else { return };
         let fd = listener.fd.clone();
         for _ in 0..SHED_PER_TICK {
             drop(self.spare_fd.take());
@@ -202,7 +227,7 @@ impl Shard {
             if accepted >= 0 {
                 self.counters.accepted.add(1);
                 // SAFETY: the kernel has just handed us this descriptor.
-                self.shed(unsafe { OwnedFd::from_raw_fd(accepted) }, "file_descriptors");
+                self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors");
             }
             self.spare_fd = spare_fd(&fd);
             if accepted < 0 {

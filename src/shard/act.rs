@@ -4,6 +4,7 @@ use super::Shard;
 use super::connection::{Carrier, Inflate, State, Sub, Subs, WebSocket};
 use super::mailbox::{Adopted, Mail};
 use super::outbox::{Item, Overflow};
+use super::simulated::{self, Socket};
 use super::work::Work;
 use crate::channel::command::{Command, ReplyTo, Token};
 use crate::channel::hook::HookToken;
@@ -14,13 +15,14 @@ use crate::shard::net;
 use crate::wire::ws::close;
 use crate::wire::ws::deflate::Inflater;
 use bytes::Bytes;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, RawFd};
 use std::sync::Arc;
 
 /// A connection that leaves for another shard as soon as its last completion is in.
 #[derive(Debug)]
 pub struct Moving {
-    to: usize,
+    /// `None`: to the process that takes over.
+    to: Option<usize>,
     unread: Vec<u8>,
     unsent: Vec<u8>,
 }
@@ -28,6 +30,16 @@ pub struct Moving {
 /// Exchange and tag in one number.
 pub(super) fn tag_of(exchange: u16, tag: u16) -> u32 {
     u32::from(exchange) << 16 | u32::from(tag)
+}
+
+/// Ends one or both sides of a connection's socket, which it owns until it is released.
+fn shutdown(fd: RawFd, how: i32) {
+    if !simulated::is_on() {
+        // SAFETY: plain system call; the descriptor is open.
+        unsafe { libc::shutdown(fd, how) };
+    } else {
+        simulated::shutdown(fd, how);
+    }
 }
 
 impl Shard {
@@ -218,12 +230,13 @@ impl Shard {
         connection.session_deadline = 0;
         connection.deadline = idle;
         connection.heard = now;
-        if self.drain.is_some() {
-            return self.finish(slot);
-        }
+        let connection = &mut self.slab[slot];
         if let Carrier::Http(http) = &mut connection.carrier {
             http.phase = super::connection::Phase::Idle;
             http.told = false;
+        }
+        if self.drain.is_some() {
+            return self.part(slot);
         }
         self.resume_reading(slot);
         self.watch_deadline(slot);
@@ -325,8 +338,7 @@ impl Shard {
         }
         self.slab[slot].deadline = self.wheel.tick_in(crate::limits::LINGER_MS);
         self.watch_deadline(slot);
-        // SAFETY: the connection owns the descriptor until `release`.
-        unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_WR) };
+        shutdown(self.slab[slot].fd, libc::SHUT_WR);
     }
 
     /// The one teardown (R3): whatever the reason, a connection goes this way.
@@ -337,8 +349,7 @@ impl Shard {
         self.end_exchange(slot);
         self.retire(slot);
         // The peer sees the end now, though armed polls may pin the socket a moment longer.
-        // SAFETY: the connection owns the descriptor until `release`.
-        unsafe { libc::shutdown(self.slab[slot].fd, libc::SHUT_RDWR) };
+        shutdown(self.slab[slot].fd, libc::SHUT_RDWR);
         self.release(slot);
     }
 
@@ -374,12 +385,15 @@ impl Shard {
         if fd >= 0 {
             self.counters.sockets.sub(1);
             // SAFETY: the slot owned it, and forgets it here.
-            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            let fd = unsafe { Socket::from_raw_fd(fd) };
             let (listener, address) = (connection.listener, connection.address);
             if let Some(moving) = self.moving.remove(&slot) {
                 let Moving { to, unread, unsent } = *moving;
                 let adopted = Adopted { fd, listener, unread, unsent, address };
-                self.post.send(to, Mail::Adopt(Box::new(adopted)));
+                match to {
+                    Some(shard) => self.post.send(shard, Mail::Adopt(Box::new(adopted))),
+                    None => self.give_away(adopted),
+                }
             }
         }
         // A registration that is still being answered has to be undone: the key is needed until then.
@@ -388,8 +402,8 @@ impl Shard {
         }
     }
 
-    /// Sends the connection to another shard with everything that was read and not used.
-    pub(super) fn move_away(&mut self, slot: u32, to: usize, unread: Vec<u8>) {
+    /// Sends the connection to another shard, or (`None`) to the process that takes over, with everything that was read and not used.
+    pub(super) fn move_away(&mut self, slot: u32, to: Option<usize>, unread: Vec<u8>) {
         self.send_now(slot); // answers to requests before this one
         if self.slab[slot].state != State::Open {
             return;
@@ -477,6 +491,11 @@ impl Shard {
         let connection = &mut self.slab[slot];
         connection.outbox.push(frame, tag, &mut self.spare);
         self.mark_dirty(slot);
+    }
+
+    /// The kernel has given the peer up: see [`crate::shard::listen::Place::find_dead_peers`].
+    pub(super) fn tell_of_dead_peer(&self, slot: u32) {
+        self.refuse(slot, "peer_timeout", "closed: the peer is gone, or takes nothing");
     }
 
     /// Closes at the end of the turn: the caller may be in the middle of a fan-out.

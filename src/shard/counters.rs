@@ -3,6 +3,7 @@
 use crate::dialect::Figures;
 use crate::shard::net::NetKind;
 use crate::shard::refusals::Refusals;
+use crate::shard::turn::{Marks, Part};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -153,6 +154,8 @@ pub struct Counters {
     pub sleeps: Figure,
     /// Last turn, monotonic milliseconds: a shard that stands still is seen by it.
     pub alive_ms: Figure,
+    /// Where it is in its turn.
+    pub marks: Marks,
     /// Connections written to per flush.
     pub flushed: Histogram<8>,
     /// From publish to the end of the flush that carried it, microseconds.
@@ -188,6 +191,7 @@ impl Default for Counters {
             turns: Figure::default(),
             sleeps: Figure::default(),
             alive_ms: Figure::default(),
+            marks: Marks::default(),
             flushed: Histogram::new(&FLUSH_BOUNDS),
             latency_us: Histogram::new(&LATENCY_BOUNDS_US),
             refused: Refusals::default(),
@@ -200,6 +204,11 @@ impl Counters {
     /// Says which driver the shard runs on.
     pub fn set_driver(&self, kind: NetKind) {
         let _ = self.driver.set(kind);
+    }
+
+    /// Whether the shard has turned, and ended in its own way.
+    pub fn has_left(&self) -> bool {
+        self.marks.part() == Part::Away && self.turns.get() > 0
     }
 
     /// Which driver the shard runs on; `None` before it has started.

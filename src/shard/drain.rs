@@ -3,7 +3,9 @@
 
 use super::Shard;
 use super::connection::{Carrier, Phase, State};
+use super::mailbox::Successor;
 use super::wheel::Tick;
+use crate::dialect;
 use crate::limits::{DRAIN_SESSIONS_PER_S, LINGER_MS};
 
 /// A shard that is stopping.
@@ -17,23 +19,36 @@ pub struct Drain {
     /// Slots below are done.
     next: u32,
     slots: u32,
+    /// Who takes connections between two requests.
+    pub(super) successor: Option<Successor>,
 }
 
 impl Shard {
-    /// Begins to stop; everything is gone after `ms` and a short linger.
-    pub(super) fn start_drain(&mut self, ms: u64) {
+    /// Begins to stop; everything is gone after `ms` and a short linger. With a successor, sessions are ended evenly
+    /// over the time: their clients have somewhere to go, and nobody waits for this process.
+    pub(super) fn start_drain(&mut self, ms: u64, successor: Option<Successor>) {
         if self.drain.is_some() {
             return;
         }
-        for listener in std::mem::take(&mut self.listeners) {
-            self.net.unlisten(listener.index);
-        }
+        self.stop_listening();
         let begun = self.wheel.now();
-        // Few sessions are ended at once; many take most of the time there is.
-        let wanted_ms = self.slab.live() as u64 * 1000 / DRAIN_SESSIONS_PER_S;
-        let spread = self.wheel.tick_in(wanted_ms.min(ms * 4 / 5)) - begun;
+        let most_ms = ms * 4 / 5;
+        let spread_ms = match &successor {
+            Some(_) => most_ms,
+            // Few sessions are ended at once; many take most of the time there is.
+            None => most_ms.min(self.slab.live() as u64 * 1000 / DRAIN_SESSIONS_PER_S),
+        };
+        let spread = self.wheel.tick_in(spread_ms) - begun;
         let end = self.wheel.tick_in(ms.max(1));
-        self.drain = Some(Drain { begun, spread, end, next: 0, slots: self.slab.slots() });
+        let slots = self.slab.slots();
+        let succeeded = successor.is_some();
+        self.drain = Some(Drain { begun, spread, end, next: 0, slots, successor });
+        if succeeded {
+            self.begin_parting();
+        } else {
+            self.resume();
+            self.listeners.clear();
+        }
         self.drain_some();
     }
 
@@ -48,6 +63,10 @@ impl Shard {
             (u64::from(drain.slots) * passed / u64::from(drain.spread.max(1))).min(drain.slots.into()) as u32
         };
         let (from, force) = (drain.next, now >= drain.end);
+        let why = match &drain.successor {
+            Some(_) => dialect::Drain::Upgrade,
+            None => dialect::Drain::Stop,
+        };
         drain.next = until;
         for slot in if force { 0..self.slab.slots() } else { from..until } {
             if self.slab[slot].state != State::Open {
@@ -56,7 +75,9 @@ impl Shard {
             if force {
                 self.close_now(slot);
             } else if self.slab[slot].open {
-                self.with_session(slot, |dialects, context, session| dialects.on_drain(context, session));
+                self.with_session(slot, |dialects, context, session| {
+                    dialects.on_drain(context, session, why)
+                });
             } else if !self.is_receiving(slot) {
                 self.finish(slot);
             }

@@ -6,6 +6,7 @@
 use super::Shard;
 use super::connection::State;
 use super::net::{Net, RingNet, SEND_FLAGS};
+use super::simulated;
 use crate::limits::{SEND_FRAMES, SENDS_PER_SUBMIT, SENDS_WORTH_A_SUBMIT};
 use std::io;
 use std::time::Instant;
@@ -63,7 +64,7 @@ impl Shard {
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         self.counters.flushed.observe(dirty.len() as u64);
-        if dirty.len() < SENDS_WORTH_A_SUBMIT || matches!(self.net, Net::Epoll(_)) {
+        if dirty.len() < SENDS_WORTH_A_SUBMIT || !matches!(self.net, Net::Ring(_)) {
             for &slot in &dirty {
                 self.slab[slot].dirty = false;
                 self.send_now(slot);
@@ -145,6 +146,9 @@ impl Shard {
                 return;
             }
             let result = match connection.outbox.only() {
+                _ if simulated::is_on() => {
+                    simulated::send(connection.fd, connection.outbox.frames().take(SEND_FRAMES))
+                }
                 // SAFETY: the frame is alive and not changed during the call.
                 Some(frame) => unsafe {
                     libc::send(connection.fd, frame.as_ptr().cast(), frame.len(), SEND_FLAGS)
@@ -188,6 +192,10 @@ impl Shard {
         if result < 0 {
             return match -result as i32 {
                 libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => self.block(slot),
+                libc::ETIMEDOUT => {
+                    self.tell_of_dead_peer(slot);
+                    self.doom(slot);
+                }
                 _ => self.doom(slot),
             };
         }

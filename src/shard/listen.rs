@@ -1,6 +1,6 @@
 //! Listening sockets. What is set here is inherited by every accepted connection, at no cost per connection.
 
-use crate::limits::{LISTEN_BACKLOG, NOTSENT_LOWAT_BYTES};
+use crate::limits::{LISTEN_BACKLOG, NODE_PEER_PROBES, NOTSENT_LOWAT_BYTES};
 use std::fmt;
 use std::io;
 use std::mem::size_of;
@@ -41,6 +41,30 @@ pub struct Listener {
     pub stopped: bool,
 }
 
+impl Place {
+    /// Has the kernel find dead peers of connections that come in by `listeners` of this place from now on: those of
+    /// held polls and streams send nothing, so nothing else would. Idle connections are asked by keepalive; where
+    /// something is unacknowledged (TCP asks no questions then, and would try for a quarter of an hour) or the peer's
+    /// window stays closed, the user timeout (RFC 5482) ends it.
+    ///
+    /// # Errors
+    /// Those of setsockopt(2).
+    pub fn find_dead_peers(&self, listeners: &[Listener], timeout_ms: u64) -> io::Result<()> {
+        if matches!(self, Place::Unix(_)) {
+            return Ok(()); // the kernel knows when a peer on the same machine is gone
+        }
+        let seconds = |ms: u64| (ms / 1000).max(1) as i32;
+        for fd in listeners.iter().map(|listener| &listener.fd) {
+            set(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds(timeout_ms / 2))?;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, seconds(timeout_ms / 2 / NODE_PEER_PROBES))?;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, NODE_PEER_PROBES as i32)?;
+            set(fd, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, timeout_ms as i32)?;
+        }
+        Ok(())
+    }
+}
+
 /// Binds `place` once for each of `shards`. Returns the place as bound (port 0 becomes a number) and the listeners,
 /// one per shard; of a unix socket only the first shard gets one.
 ///
@@ -61,10 +85,7 @@ fn bind_ip(address: SocketAddr, index: u16, shards: usize) -> io::Result<(Place,
     let mut listeners = Vec::with_capacity(shards);
     for _ in 0..shards {
         let fd = socket(bound, true)?;
-        // SAFETY: a listening call on a descriptor we own.
-        if unsafe { libc::listen(fd.as_raw_fd(), LISTEN_BACKLOG) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        listen(&fd)?;
         listeners.push(Listener { fd: Arc::new(fd), index, hand_out: false, stopped: false });
     }
     Ok((Place::Ip(bound), listeners))
@@ -102,19 +123,43 @@ fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
     if address.is_ipv6() {
         set(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
     }
-    set(&fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
-    set(&fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)?;
-    // Half-open peers of held polls and streams are found by the kernel: idle 60 s, then 4 probes 15 s apart.
-    set(&fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
-    set(&fd, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 60)?;
-    set(&fd, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 15)?;
-    set(&fd, libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 4)?;
+    tune(&fd)?;
     let (raw, len) = raw_address(address);
     // SAFETY: `raw` is a live sockaddr_storage of which `len` bytes are filled in.
     if unsafe { libc::bind(fd.as_raw_fd(), (&raw as *const libc::sockaddr_storage).cast(), len) } < 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(fd)
+}
+
+/// One more listening socket on an address whose others let it, as [`bind`] makes them.
+pub(super) fn beside(address: SocketAddr) -> io::Result<OwnedFd> {
+    let fd = socket(address, true)?;
+    listen(&fd)?;
+    Ok(fd)
+}
+
+fn listen(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: a listening call on a descriptor we own.
+    if unsafe { libc::listen(fd.as_raw_fd(), LISTEN_BACKLOG) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Sets what accepted connections inherit.
+pub(super) fn tune(fd: &OwnedFd) -> io::Result<()> {
+    set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)?;
+    set(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, NOTSENT_LOWAT_BYTES)
+}
+
+/// Reads an option that is a number.
+pub(super) fn option(fd: &OwnedFd, level: i32, name: i32) -> io::Result<i32> {
+    let (mut value, mut size) = (0, size_of::<i32>() as u32);
+    // SAFETY: `value` is a live int of `size` bytes.
+    let result =
+        unsafe { libc::getsockopt(fd.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut size) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
 fn set(fd: &OwnedFd, level: i32, name: i32, value: i32) -> io::Result<()> {

@@ -6,7 +6,9 @@ use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
 use crate::dialect::app::{App, AppRefusal, Apps};
+use crate::dialect::grant::Revocation;
 use crate::limits::MAILBOX_RESERVE_PART;
+use crate::shard::simulated::Socket;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
 use std::io;
@@ -38,6 +40,15 @@ pub enum Mail {
         /// All of them.
         apps: Arc<Apps>,
         /// Dropped when the shard has taken note.
+        noted: Noted,
+    },
+    /// What a user or a token was granted is taken back.
+    Revoke {
+        /// What.
+        revocation: Arc<Revocation>,
+        /// Number of its app.
+        app: u32,
+        /// Dropped when the sessions that live there have ended.
         noted: Noted,
     },
     /// For who wanted to make an app.
@@ -93,6 +104,18 @@ pub enum Mail {
     Adopt(Box<Adopted>),
     /// Stop listening, end every session within this time (milliseconds), then leave.
     Drain(u64),
+    /// Read nothing and accept nobody until [`Mail::Resume`] or [`Mail::HandOver`]. Dropped when everything that was
+    /// asked before is answered.
+    Hold(Noted),
+    /// Go on as before [`Mail::Hold`].
+    Resume,
+    /// As [`Mail::Drain`], but connections between two requests live on elsewhere.
+    HandOver {
+        /// Who takes them.
+        successor: Successor,
+        /// Time for the other sessions to end, milliseconds.
+        drain_ms: u64,
+    },
 }
 
 /// Tells by its end that a mail was worked off, or will never be. Who waits sees the channel closed once all are gone.
@@ -107,11 +130,14 @@ impl Noted {
     }
 }
 
-/// A connection on its way between shards.
+/// Who takes connections of a process that ends. Whoever listens sees the channel closed once every shard has left.
+pub type Successor = std::sync::mpsc::Sender<Adopted>;
+
+/// A connection on its way between shards, or to another process.
 #[derive(Debug)]
 pub struct Adopted {
     /// The socket.
-    pub fd: OwnedFd,
+    pub fd: Socket,
     /// The listener it came in by.
     pub listener: u16,
     /// Bytes that were read but not used: first of all the request that made it move.
@@ -327,6 +353,11 @@ impl Post {
                 }
             }
         }
+    }
+
+    /// Mails that did not fit and wait to be sent.
+    pub fn overflowed(&self) -> usize {
+        self.overflow.iter().map(VecDeque::len).sum()
     }
 
     /// Whether something still waits to be sent.

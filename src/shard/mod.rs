@@ -14,6 +14,8 @@ pub mod counters;
 pub mod door;
 pub mod drain;
 pub mod flush;
+mod handover;
+pub mod inherit;
 pub mod listen;
 pub mod mailbox;
 pub mod net;
@@ -23,10 +25,13 @@ pub mod rate;
 pub mod read;
 pub mod refusals;
 pub mod repeat;
+mod revoke;
 pub mod rt;
 pub mod run;
+pub mod simulated;
 mod store;
 pub mod tick;
+pub mod turn;
 pub mod wheel;
 pub mod work;
 
@@ -136,6 +141,7 @@ pub struct Shard {
     /// Whose session is being called: who pays for a panic.
     calling: Option<u32>,
     drain: Option<drain::Drain>,
+    silence: handover::Silence,
     next_unix_shard: usize,
     /// See [`refusals`], monotonic milliseconds.
     logs_renewed_ms: u64,
@@ -170,8 +176,10 @@ impl Shard {
             figures: &self.node,
         };
         self.calling = Some(slot);
+        self.counters.marks.calls(slot, peer.0);
         call(&self.dialects, &mut context, &mut session);
         self.calling = None;
+        self.counters.marks.called();
         self.slab[slot].session = session;
         self.carry_out(slot, &mut actions);
         actions.clear();

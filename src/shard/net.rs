@@ -14,6 +14,8 @@
 
 use crate::limits::{NET_RING_COMPLETIONS, NET_RING_ENTRIES, SENDS_PER_SUBMIT};
 use crate::shard::net_epoll::EpollNet;
+#[cfg(debug_assertions)]
+use crate::shard::simulated;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -119,6 +121,9 @@ pub enum Net {
     Ring(Box<RingNet>),
     /// On epoll.
     Epoll(Box<EpollNet>),
+    /// In a simulation, of this shard.
+    #[cfg(debug_assertions)]
+    Simulated(u16),
 }
 
 /// The ring and what was taken from it but not yet handed out.
@@ -166,6 +171,8 @@ impl Net {
         match self {
             Net::Ring(_) => None,
             Net::Epoll(net) => Some(net.fd()),
+            #[cfg(debug_assertions)]
+            Net::Simulated(_) => None,
         }
     }
 
@@ -180,6 +187,8 @@ impl Net {
                 Ok(())
             }
             Net::Epoll(net) => net.listen(fd, listener),
+            #[cfg(debug_assertions)]
+            Net::Simulated(_) => Ok(()),
         }
     }
 
@@ -188,6 +197,8 @@ impl Net {
         match self {
             Net::Ring(net) => net.cancel(listener_data(listener)),
             Net::Epoll(net) => net.unlisten(listener),
+            #[cfg(debug_assertions)]
+            Net::Simulated(_) => {}
         }
     }
 
@@ -201,6 +212,8 @@ impl Net {
                 Ok(1)
             }
             Net::Epoll(net) => net.register(fd, key).map(|()| 0),
+            #[cfg(debug_assertions)]
+            Net::Simulated(shard) => Ok(simulated::register(*shard, fd, key)),
         }
     }
 
@@ -213,6 +226,8 @@ impl Net {
                 1
             }
             Net::Epoll(_) => 0,
+            #[cfg(debug_assertions)]
+            Net::Simulated(shard) => simulated::want_write(*shard, fd, key),
         }
     }
 
@@ -226,6 +241,8 @@ impl Net {
                 }
             }
             Net::Epoll(net) => net.unregister(fd),
+            #[cfg(debug_assertions)]
+            Net::Simulated(shard) => simulated::unregister(*shard, fd, key, output),
         }
     }
 
@@ -234,6 +251,8 @@ impl Net {
         match self {
             Net::Ring(net) => net.turn(out),
             Net::Epoll(net) => net.turn(out),
+            #[cfg(debug_assertions)]
+            Net::Simulated(shard) => simulated::turn(*shard, out),
         }
     }
 
@@ -242,6 +261,8 @@ impl Net {
         match self {
             Net::Ring(net) => net.pending(),
             Net::Epoll(net) => net.pending(),
+            #[cfg(debug_assertions)]
+            Net::Simulated(_) => false,
         }
     }
 

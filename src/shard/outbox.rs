@@ -89,6 +89,11 @@ impl Outbox {
         self.bytes as usize
     }
 
+    /// Bytes in it that are no replayed history.
+    pub fn bytes_held_against(&self) -> usize {
+        (self.bytes - self.replay) as usize
+    }
+
     /// Whether a frame of `len` more bytes keeps within the limits. An empty outbox takes any frame.
     pub fn has_room(&self, len: usize, limits: OutboxLimits) -> bool {
         if self.replay > 0 {

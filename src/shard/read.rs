@@ -4,6 +4,7 @@ use super::Shard;
 use super::connection::{Carrier, Inflate, Phase, State};
 use super::net::Key;
 use super::rate::TooFast;
+use super::simulated;
 use crate::dialect::session::Message;
 use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};
 use crate::wire::http::HttpError;
@@ -74,13 +75,17 @@ impl Shard {
         let fd = self.slab[slot].fd;
         // Not recv(3), which makes itself a cancellation point on the way in and out: two locked instructions.
         // SAFETY: the kernel writes at most `scratch.len()` bytes into a live buffer; no address is asked for.
-        let received = unsafe {
+        let receive = |scratch: &mut [u8]| unsafe {
             let (fd, flags) = (libc::c_long::from(fd), libc::c_long::from(libc::MSG_DONTWAIT));
             let (buffer, null) = (scratch.as_mut_ptr(), std::ptr::null_mut::<u8>());
             libc::syscall(libc::SYS_recvfrom, fd, buffer, scratch.len(), flags, null, null)
         };
+        let received = if simulated::is_on() { simulated::receive(fd, scratch) } else { receive(scratch) };
         if received < 0 {
             let kind = io::Error::last_os_error().kind();
+            if kind == io::ErrorKind::TimedOut {
+                self.tell_of_dead_peer(slot);
+            }
             if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
                 self.close_now(slot);
             }
@@ -114,12 +119,14 @@ impl Shard {
         let connection = &self.slab[slot];
         connection.stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
             || (connection.blocked && matches!(connection.carrier, Carrier::Http(_)))
+            || self.is_silent(slot)
     }
 
     /// Whether the next request has to wait.
     fn is_held_back(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
-        matches!(&connection.carrier, Carrier::Http(http) if connection.blocked || http.phase == Phase::Exchange)
+        matches!(&connection.carrier, Carrier::Http(http)
+            if connection.blocked || http.phase == Phase::Exchange || self.is_silent(slot))
     }
 
     fn in_exchange(&self, slot: u32) -> bool {
@@ -244,7 +251,7 @@ impl Shard {
                     }
                     let mut unread = request::serialize(&request);
                     unread.extend_from_slice(&bytes[at..]);
-                    return self.move_away(slot, to, unread);
+                    return self.move_away(slot, Some(to), unread);
                 }
                 self.run_work();
             }

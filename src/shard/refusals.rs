@@ -56,7 +56,7 @@ impl Refusals {
 
 impl Shard {
     /// Counts a refusal, and logs it if there were not too many for the same reason.
-    pub(super) fn refuse(&mut self, slot: u32, label: &'static str, detail: &str) {
+    pub(super) fn refuse(&self, slot: u32, label: &'static str, detail: &str) {
         if self.counters.refuse(label) {
             warn!(peer = %LazyPeer(self.slab[slot].fd), reason = label, "{detail}");
         }

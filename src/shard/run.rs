@@ -5,11 +5,14 @@ use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
 use super::door::Door;
 use super::flush::Gather;
+use super::handover::Silence;
 use super::listen::Listener;
 use super::mailbox::{Bell, Mail, Post};
 use super::net::{Event, Net, NetKind};
 use super::outbox::{OutboxLimits, Spare};
 use super::rt::{Kind, Runtime, Waitable, spawn_ticker};
+use super::simulated;
+use super::turn::Part;
 use super::wheel::Wheel;
 use super::{Caller, Keeper, Notifier, Pages, Shard};
 use crate::channel::core::Home;
@@ -22,8 +25,8 @@ use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
     NODE_CONNECTIONS_PER_ADDRESS, NODE_HEADER_TIMEOUT_MS, NODE_IDLE_TIMEOUT_MS, NODE_OUTBOX_BYTES,
-    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, RateLimits, SUBSCRIPTIONS_PER_SESSION,
-    TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
+    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, RateLimits, SEND_STALL_MS,
+    SUBSCRIPTIONS_PER_SESSION, TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
 };
 use crate::wire::ws::deflate::Inflater;
 use std::cell::Cell;
@@ -33,10 +36,10 @@ use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 /// Bounds of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +68,8 @@ pub struct ShardLimits {
     pub rates: RateLimits,
     /// Subscriptions of one connection.
     pub subscriptions: usize,
+    /// See [`SEND_STALL_MS`].
+    pub stall_ms: u64,
 }
 
 impl Default for ShardLimits {
@@ -82,6 +87,7 @@ impl Default for ShardLimits {
             pong_ms: NODE_WEBSOCKET_PONG_TIMEOUT_MS,
             rates: RateLimits::default(),
             subscriptions: SUBSCRIPTIONS_PER_SESSION,
+            stall_ms: SEND_STALL_MS,
         }
     }
 }
@@ -131,6 +137,9 @@ impl Clock {
 
     /// Both times now.
     pub fn now(&self) -> Now {
+        if let Some(now) = simulated::now() {
+            return now;
+        }
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Now { mono_ns: self.mono_ns(Instant::now()), unix_ms: unix.as_millis() as u64 }
     }
@@ -176,6 +185,8 @@ pub struct ShardConfig {
     pub clock: Clock,
     /// For everything random in it.
     pub seed: u64,
+    /// Told when the shard shall begin to turn, and so to accept; closed when it shall not. None: at once.
+    pub go: Option<Receiver<()>>,
 }
 
 /// Starts a shard's thread and waits until it has built its rings and listens, or could not.
@@ -183,7 +194,7 @@ pub fn start(config: ShardConfig) -> Result<(thread::JoinHandle<()>, NetKind), S
     let (tell, told) = channel();
     let id = config.id;
     let body = move || match Shard::build(config) {
-        Ok((runtime, shard, bell, kind)) => runtime.run(shard.run(bell, kind, tell)),
+        Ok((runtime, shard, start)) => runtime.run(shard.run(start, tell)),
         Err(message) => {
             let _ = tell.send(Err(message));
         }
@@ -207,7 +218,13 @@ pub fn build_rings(choice: DriverChoice, bell: &Bell) -> Result<(Runtime, Net, N
         for attempt in 0..5 {
             let built = Net::build(net_kind, bell.eventfd()).and_then(|net| Ok((Runtime::build(kind)?, net)));
             match built {
-                Ok((runtime, net)) => return Ok((runtime, net, net_kind)),
+                Ok((runtime, net)) => {
+                    if net_kind == NetKind::Epoll && !reasons.is_empty() {
+                        let reasons = reasons.trim_end_matches("; ");
+                        warn!(reasons, "io_uring cannot be had; epoll does instead");
+                    }
+                    return Ok((runtime, net, net_kind));
+                }
                 Err(e) if e.kind() == io::ErrorKind::OutOfMemory && attempt < 4 => {
                     thread::sleep(Duration::from_millis(40));
                 }
@@ -230,15 +247,28 @@ fn pin(core: usize) {
     }
 }
 
+/// What a shard's loop needs besides the shard.
+struct Start {
+    bell: Arc<Bell>,
+    kind: NetKind,
+    go: Option<Receiver<()>>,
+}
+
 impl Shard {
-    fn build(config: ShardConfig) -> Result<(Runtime, Shard, Arc<Bell>, NetKind), String> {
+    fn build(mut config: ShardConfig) -> Result<(Runtime, Shard, Start), String> {
         if let Some(core) = config.core {
             pin(core);
         }
         let (runtime, mut net, kind) = build_rings(config.driver, &config.bell)?;
-        for listener in &config.listeners {
-            net.listen(listener.fd.as_raw_fd(), listener.index).map_err(|e| format!("cannot listen: {e}"))?;
+        for (at, listener) in config.listeners.iter().enumerate() {
+            net.listen(listener.fd.as_raw_fd(), at as u16).map_err(|e| format!("cannot listen: {e}"))?;
         }
+        let start = Start { bell: config.bell.clone(), kind, go: config.go.take() };
+        Ok((runtime, Shard::assemble(config, net, kind), start))
+    }
+
+    /// A shard on this net.
+    pub(super) fn assemble(config: ShardConfig, net: Net, kind: NetKind) -> Shard {
         let counters: Arc<Counters> = config.node.shards[config.id as usize].clone();
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
@@ -293,15 +323,17 @@ impl Shard {
             move_to: None,
             calling: None,
             drain: None,
+            silence: Silence::None,
             next_unix_shard: 0,
             logs_renewed_ms: 0,
         };
         shard.follow_apps();
-        Ok((runtime, shard, config.bell, kind))
+        shard
     }
 
     /// The drain task: turns until there is nothing to do, sleeps until there is.
-    async fn run(mut self, bell: Arc<Bell>, kind: NetKind, tell: Sender<Result<NetKind, String>>) {
+    async fn run(mut self, start: Start, tell: Sender<Result<NetKind, String>>) {
+        let Start { bell, kind, go } = start;
         let waits = match self.net.epoll_fd() {
             Some(epoll) => Waitable::new(epoll),
             None => Waitable::new(&**bell.eventfd()),
@@ -317,6 +349,11 @@ impl Shard {
             return;
         };
         let _ = tell.send(Ok(kind));
+        if go.is_some_and(|go| go.recv().is_err()) {
+            return; // the node does not start
+        }
+        self.counters.alive_ms.set(self.clock.now().mono_ms());
+        self.counters.marks.begin();
         let stop = Rc::new(Cell::new(false));
         let (ticker_stop, ticker_bell) = (stop.clone(), bell.clone());
         let ticker = spawn_ticker(Duration::from_millis(TICK_MS), move || {
@@ -337,6 +374,7 @@ impl Shard {
             let sleep = self.net.prepare_sleep() && self.post.waiting() == 0;
             if sleep {
                 self.counters.sleeps.add(1);
+                self.counters.marks.at(Part::Asleep);
                 wait.readable().await;
             }
             self.net.awake();
@@ -344,36 +382,45 @@ impl Shard {
         }
         stop.set(true);
         ticker.ended().await;
+        self.counters.marks.end();
         info!(shard = self.id, "shard ended");
     }
 
-    fn has_more(&mut self) -> bool {
+    pub(super) fn has_more(&mut self) -> bool {
         !self.again.is_empty()
             || !self.dirty.is_empty()
             || !self.work.is_empty()
+            || !self.due.is_empty()
             || self.post.waiting() > 0
             || self.net.pending()
     }
 
     /// One turn of the loop.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
+        self.counters.marks.at(Part::Net);
         let mut events = std::mem::take(&mut self.events);
         self.net.turn(&mut events);
+        self.counters.marks.at(Part::Events);
         for event in events.drain(..) {
             self.guarded(event_slot(event), |shard| shard.on_event(event));
         }
         self.events = events;
+        self.counters.marks.at(Part::Again);
         for key in std::mem::take(&mut self.again) {
             self.guarded(Some(key.slot), |shard| shard.on_again(key));
         }
+        self.counters.marks.at(Part::Mail);
         for _ in 0..MAILS_PER_TURN {
             let Some(mail) = self.post.receive() else { break };
             self.on_guarded_mail(mail);
         }
+        self.counters.marks.at(Part::Work);
         self.guarded(None, |shard| shard.run_work());
+        self.counters.marks.at(Part::Tick);
         self.guarded(None, |shard| shard.tick());
+        self.counters.marks.at(Part::Flush);
         self.post.ring();
         self.guarded(None, |shard| {
             shard.flush();
@@ -381,6 +428,9 @@ impl Shard {
         });
         self.post.ring_late();
         self.encoder.clear();
+        if !matches!(self.silence, Silence::None) {
+            self.guarded(None, Shard::hand_over_some);
+        }
     }
 
     fn on_guarded_mail(&mut self, mail: Mail) {
@@ -404,6 +454,7 @@ impl Shard {
         self.counters.panics.add(1);
         self.move_to = None;
         error!(shard = self.id, "a handler has panicked");
+        self.counters.marks.called();
         let slot = self.calling.take().or(slot);
         if let Some(slot) = slot.filter(|&slot| slot < self.slab.slots()) {
             self.slab[slot].open = false; // its session is lost, or not to be trusted
@@ -413,7 +464,11 @@ impl Shard {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Accepted { listener, fd } => self.on_accepted(listener, fd),
+            Event::Accepted { listener, fd } => {
+                // The net knows the shard's sockets by their place in its list.
+                let index = self.listeners.get(listener as usize).map_or(listener, |l| l.index);
+                self.on_accepted(index, fd);
+            }
             Event::AcceptFailed { listener, errno } => self.on_accept_failed(listener, errno),
             Event::Readable { key, hangup } => {
                 if self.slab.is(key) {

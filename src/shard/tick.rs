@@ -5,29 +5,33 @@ use super::accept::spare_fd;
 use super::connection::{Carrier, Phase, State};
 use super::wheel::Wheel;
 use super::work::Work;
-use crate::limits::{LINGER_MS, SEND_STALL_MS};
+use crate::limits::{DEADLINES_PER_TURN, DUE_KEYS_KEPT, LINGER_MS};
 use crate::wire::http::HttpError;
 use crate::wire::ws::frame::{self, Opcode};
 use std::os::fd::AsRawFd;
 use tracing::warn;
 
 impl Shard {
-    /// Looks at everything due. Called every turn; does something once per tick.
+    /// Looks at what is due, some of it a turn: thousands of connections may come and so time out together. Called
+    /// every turn; does everything else once per tick.
     pub(super) fn tick(&mut self) {
         let before = self.wheel.now();
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(self.now.mono_ms(), &mut due);
-        if self.wheel.now() == before {
-            self.due = due;
-            return;
-        }
-        for key in due.drain(..) {
+        let some = due.len().min(DEADLINES_PER_TURN);
+        for key in due.drain(..some) {
             if self.slab.is(key) && self.slab[key.slot].state == State::Open {
                 self.on_due(key.slot);
                 self.run_work();
             }
         }
+        if due.is_empty() && due.capacity() > DUE_KEYS_KEPT {
+            due = Vec::new(); // a storm is over
+        }
         self.due = due;
+        if self.wheel.now() == before {
+            return;
+        }
         self.home_tick();
         self.sweep_store();
         self.listen_again();
@@ -81,7 +85,12 @@ impl Shard {
             },
             Carrier::WebSocket(ws) if ws.closing => self.close_now(slot),
             Carrier::WebSocket(_) => self.ping(slot),
-            Carrier::Lingering => self.close_now(slot),
+            Carrier::Lingering => {
+                if !self.slab[slot].outbox.is_empty() {
+                    self.tell_of_dead_peer(slot);
+                }
+                self.close_now(slot);
+            }
             Carrier::Stream(_) => {}
         }
     }
@@ -90,7 +99,7 @@ impl Shard {
     fn is_still_taking(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
         let idle = self.wheel.now().saturating_sub(connection.heard);
-        connection.blocked && idle < Wheel::tick_at(SEND_STALL_MS)
+        connection.blocked && idle < Wheel::tick_at(self.limits.stall_ms)
     }
 
     fn time_out(&mut self, slot: u32, reason: &'static str) {
@@ -129,9 +138,9 @@ impl Shard {
             // Another thread was quicker when it was given up for a moment.
             self.spare_fd = self.listeners.first().and_then(|l| spare_fd(&l.fd));
         }
-        for listener in self.listeners.iter_mut().filter(|l| l.stopped) {
+        for (at, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.stopped) {
             listener.stopped = false;
-            if let Err(error) = self.net.listen(listener.fd.as_raw_fd(), listener.index) {
+            if let Err(error) = self.net.listen(listener.fd.as_raw_fd(), at as u16) {
                 warn!(%error, "cannot listen");
                 listener.stopped = true;
             }

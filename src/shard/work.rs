@@ -90,10 +90,17 @@ impl Shard {
                 self.change_apps(apps);
                 drop(noted);
             }
+            Mail::Revoke { revocation, app, noted } => {
+                self.revoke(&revocation, app);
+                drop(noted);
+            }
             Mail::App { token, outcome } => self.on_app(token, *outcome),
             Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),
-            Mail::Drain(ms) => self.start_drain(ms),
+            Mail::Drain(ms) => self.start_drain(ms, None),
+            Mail::Hold(noted) => self.hold(noted),
+            Mail::Resume => self.resume(),
+            Mail::HandOver { successor, drain_ms } => self.start_drain(drain_ms, Some(successor)),
         }
     }
 

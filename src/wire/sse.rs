@@ -43,6 +43,13 @@ fn put_stripped(out: &mut Vec<u8>, value: &[u8]) {
     out.extend(value.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n' | 0)));
 }
 
+/// Appends how long a client shall wait before it connects again, milliseconds. It keeps to it until told otherwise.
+pub fn retry(out: &mut Vec<u8>, ms: u64) {
+    out.extend_from_slice(b"retry: ");
+    out.extend_from_slice(ms.to_string().as_bytes());
+    out.extend_from_slice(b"\n\n");
+}
+
 /// Appends a comment and the blank line behind it: `comment(out, b"410: 410 Gone")` gives `:410: 410 Gone`.
 /// CR, LF and NUL are left out.
 pub fn comment(out: &mut Vec<u8>, text: &[u8]) {

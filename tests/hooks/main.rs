@@ -2,5 +2,6 @@
 
 mod queue;
 mod support;
+mod tls;
 mod trouble;
 mod wire;

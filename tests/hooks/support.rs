@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fanwire::channel::hook::{HookAnswer, HookCall, HookFailure, HookMethod, HookToken};
 use fanwire::limits::HookLimits;
-use fanwire::service::hooks::{Hooks, HooksConfig, HooksHandle};
+use fanwire::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
 
 pub type Outcome = Result<HookAnswer, HookFailure>;
 
@@ -108,7 +108,7 @@ pub fn converse(
     }
 }
 
-pub fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
+pub fn read_request(stream: &mut impl Read, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {
     loop {
         if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
@@ -152,11 +152,15 @@ pub struct Node {
 
 impl Node {
     pub fn new(change: impl FnOnce(&mut HookLimits)) -> Node {
+        Node::trusting(Trust::default(), change)
+    }
+
+    pub fn trusting(trust: Trust, change: impl FnOnce(&mut HookLimits)) -> Node {
         let mut limits = HookLimits::default();
         change(&mut limits);
         let (sender, outcomes) = mpsc::channel();
         let deliver = Arc::new(move |token, outcome| drop(sender.send((token, outcome))));
-        let hooks = Hooks::start(HooksConfig { limits }, deliver).unwrap();
+        let hooks = Hooks::start(HooksConfig { limits, trust: Arc::new(trust) }, deliver).unwrap();
         Node { handle: hooks.handle(), hooks: Some(hooks), outcomes }
     }
 

@@ -13,6 +13,8 @@
 //! every command with what was expected of it.
 
 mod model;
+#[cfg(debug_assertions)]
+mod node;
 mod reader;
 mod rest;
 mod rng;

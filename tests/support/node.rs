@@ -24,11 +24,12 @@ pub fn fanwire(args: &[&str]) -> (bool, String) {
 
 /// A running node.
 pub struct Node {
-    child: Child,
+    pub child: Child,
     pub address: String,
 }
 
-fn command(dir: &Path, settings: &str, locations: &str) -> Command {
+/// How a node with its store in `dir` is started.
+pub fn command(dir: &Path, settings: &str, locations: &str) -> Command {
     let file = dir.with_extension("toml");
     let text = format!("{settings}\nlisten = [\"127.0.0.1:0\"]\nlog = \"warn\"\n{locations}");
     std::fs::write(&file, text).unwrap();
@@ -40,7 +41,7 @@ fn command(dir: &Path, settings: &str, locations: &str) -> Command {
 impl Node {
     /// Starts a node with its store in `dir` and waits until it listens.
     pub fn start(dir: &Path, settings: &str, locations: &str) -> Node {
-        Node::run(command(dir, settings, locations))
+        Node::spawn(&mut command(dir, settings, locations))
     }
 
     /// The same; its log goes to a file.
@@ -48,14 +49,20 @@ impl Node {
     pub fn start_logging(dir: &Path, settings: &str, locations: &str, log: &Path) -> Node {
         let mut command = command(dir, settings, locations);
         command.stderr(std::fs::File::create(log).unwrap());
-        Node::run(command)
+        Node::spawn(&mut command)
     }
 
-    fn run(mut command: Command) -> Node {
+    /// Runs `command`, which starts a node, and waits until it listens.
+    pub fn spawn(command: &mut Command) -> Node {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = loop {
-            let line = lines.next().expect("the node says where it listens").unwrap();
+            let Some(line) = lines.next() else {
+                let mut said = String::new();
+                child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
+                panic!("the node does not start: {said}");
+            };
+            let line = line.unwrap();
             if let Some((_, address)) = line.split_once("listening on http://") {
                 break address.to_owned();
             }

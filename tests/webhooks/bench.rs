@@ -37,7 +37,14 @@ impl Bench {
         limits.call.timeout_ms = 300;
         change(&mut limits);
         let write = fanwire::node::webhooks::write_body;
-        let webhooks = Webhooks::start(WebhooksConfig { limits, write, clock: || TIME_MS, seed: 7 }).unwrap();
+        let webhooks = Webhooks::start(WebhooksConfig {
+            limits,
+            trust: Arc::default(),
+            write,
+            clock: || TIME_MS,
+            seed: 7,
+        })
+        .unwrap();
         Bench { handle: webhooks.handle(), webhooks: Some(webhooks) }
     }
 

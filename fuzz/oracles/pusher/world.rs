@@ -18,7 +18,7 @@ use fanwire::dialect::pushi::{self, Pushi};
 use fanwire::dialect::relay::Relay;
 use fanwire::dialect::relay::form::Forms;
 use fanwire::dialect::relay::settings::RelaySettings;
-use fanwire::dialect::session::{Dialects, Message, Session};
+use fanwire::dialect::session::{Dialects, Drain, Message, Session};
 use fanwire::dialect::{Action, Context, Tools};
 use fanwire::limits::{HomeLimits, HttpLimits, TICK_MS};
 use fanwire::wire::http::request::{Event, Lines, Reader};
@@ -202,7 +202,7 @@ impl World {
     /// The node stops.
     pub fn drain(&mut self) {
         for number in 0..self.connections.len() {
-            self.with(number, |dialects, cx, session| dialects.on_drain(cx, session));
+            self.with(number, |dialects, cx, session| dialects.on_drain(cx, session, Drain::Stop));
         }
     }
 

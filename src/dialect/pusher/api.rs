@@ -359,6 +359,8 @@ pub enum ApiError {
     Unauthorized(BadCall),
     /// The app is switched off.
     AppDisabled,
+    /// A grant keeps everybody from publishing there ([`crate::dialect::grant`]); this is why.
+    Grant(&'static str),
     /// The app has had as many messages as it may.
     OverQuota,
     /// Too many requests; `Retry-After` says when to come again.
@@ -398,7 +400,7 @@ impl ApiError {
         match self {
             ApiError::UnknownPath | ApiError::UnknownApp => 404,
             ApiError::UnknownKey | ApiError::Unauthorized(_) => 401,
-            ApiError::AppDisabled | ApiError::OverQuota => 403,
+            ApiError::AppDisabled | ApiError::OverQuota | ApiError::Grant(_) => 403,
             ApiError::RateLimited => 429,
             ApiError::Invalid(_)
             | ApiError::BadChannel { .. }
@@ -420,7 +422,7 @@ impl fmt::Display for ApiError {
             ApiError::AppDisabled => f.write_str("The app is disabled"),
             ApiError::OverQuota => f.write_str("The app is over its quota"),
             ApiError::RateLimited => f.write_str("Too many requests"),
-            ApiError::Invalid(what) => f.write_str(what),
+            ApiError::Invalid(what) | ApiError::Grant(what) => f.write_str(what),
             ApiError::BadChannel { name } => write!(f, "Invalid channel name: {}", Short(name)),
             ApiError::TooManyChannels { limit } => {
                 write!(f, "An event may be triggered on at most {limit} channels")

@@ -183,6 +183,8 @@ pub enum AuthError {
     TooManySubscriptions,
     /// The channel's home has another limit; this is its name. Said by the session.
     Home(&'static str),
+    /// A grant does not let it in ([`crate::dialect::grant`]); this is why. Said by the session.
+    Grant(&'static str),
 }
 
 impl AuthError {
@@ -235,6 +237,7 @@ impl fmt::Display for AuthError {
             AuthError::TooManySubscriptions => {
                 f.write_str("The maximum number of subscriptions has been reached")
             }
+            AuthError::Grant(why) => f.write_str(why),
             AuthError::Home(limit) => write!(f, "A limit of the node has been reached: {limit}"),
         }
     }

@@ -4,6 +4,7 @@ use super::answer::{self, Attributes, Cached};
 use super::api::{self, ApiError, Info, Request, Route, Trigger};
 use super::auth::Keys;
 use super::client::listen;
+use super::grants::may_publish;
 use super::name::{Kind, of_user};
 use super::{Pusher, State, Tools};
 use crate::channel::command::{ChannelInfo, Class, Command, List, Start, Subscribe as Ask};
@@ -186,6 +187,8 @@ impl Pusher {
         if !app.admit_events(events, cx.now.mono_ms()) {
             return Err(ApiError::RateLimited);
         }
+        let mut names = triggers.iter().flat_map(|trigger| &trigger.channels);
+        names.try_for_each(|name| may_publish(cx, app, name.text()))?;
         let mut published = Vec::with_capacity(events as usize);
         for trigger in triggers {
             let message = message(trigger);

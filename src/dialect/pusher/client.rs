@@ -18,6 +18,7 @@ use crate::channel::{
     Roster, SessionId, User,
 };
 use crate::dialect::app::{App, Connected};
+use crate::dialect::grant::{Act, Held};
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context, Form, upgrade};
 use crate::limits::{
@@ -35,6 +36,8 @@ pub struct Client {
     connected: Connected,
     pub(super) channels: Channels,
     pub(super) user: Option<Box<SignedIn>>,
+    /// What its subscriptions were let in by.
+    pub(super) held: Held,
     /// When it last sent anything, monotonic milliseconds.
     heard_ms: u64,
     /// When the node has asked whether it is there; 0 = it has not.
@@ -71,7 +74,10 @@ impl Pusher {
         let target = request.target_parts();
         let admitted = handshake::protocol(&target).and_then(|_| admit(cx, key));
         match admitted {
-            Ok(connected) => State::Client(Box::new(self.welcome(cx, connected))),
+            Ok(connected) => {
+                let held = Held::of(request, cx.apps);
+                State::Client(Box::new(self.welcome(cx, connected, held)))
+            }
             Err(code) => {
                 cx.refused("pusher_handshake", format!("{}: app key {key:?}", code.reason()));
                 if handshake::wants_error_event(&target) {
@@ -83,7 +89,7 @@ impl Pusher {
         }
     }
 
-    fn welcome(&self, cx: &mut Context<'_>, connected: Connected) -> Client {
+    fn welcome(&self, cx: &mut Context<'_>, connected: Connected, held: Held) -> Client {
         let id = SessionId::new(cx.shard, cx.slot, (cx.random >> 32) as u32);
         let (socket, timeout_s) = (SocketId(id.0), self.settings.activity_timeout_s);
         send(cx, |out| event::connection_established(out, socket, timeout_s));
@@ -97,6 +103,7 @@ impl Pusher {
             connected,
             channels: Channels::default(),
             user: None,
+            held,
             heard_ms: now_ms,
             pinged_ms: 0,
             sent: (0, 0),
@@ -158,10 +165,10 @@ impl Client {
         }
     }
 
-    fn set_deadline(&self, pusher: &Pusher, cx: &mut Context<'_>) {
+    pub(super) fn set_deadline(&self, pusher: &Pusher, cx: &mut Context<'_>) {
         let alive_ms = self.alive_until_ms(pusher);
         let at = if self.authorize_by_ms == 0 { alive_ms } else { alive_ms.min(self.authorize_by_ms) };
-        cx.act(Action::Deadline(at));
+        cx.act(Action::Deadline(self.held.until_ms().map_or(at, |until_ms| at.min(until_ms))));
     }
 
     /// Tells the client why something had no effect.
@@ -179,6 +186,9 @@ impl Client {
         let now_ms = cx.now.mono_ms();
         if self.authorize_by_ms != 0 && now_ms >= self.authorize_by_ms {
             return self.refuse(cx, Refusal::NotAuthorizedInTime, None);
+        }
+        if self.held.is_over(now_ms) {
+            return self.refuse(cx, Refusal::GrantExpired, None);
         }
         // What it has sent since the deadline was set counts, also pings and pongs of RFC 6455, which no session sees;
         // and the deadline may have been another one's.
@@ -265,6 +275,9 @@ impl Client {
         }
         if name.kind() == Kind::ServerToUser {
             return self.subscribe_inbox(cx, name);
+        }
+        if let Err(error) = self.may_subscribe(pusher, cx, name) {
+            return refused(cx, name.text(), &error);
         }
         let member_id = member.as_ref().map(|member| member.id.as_bytes());
         if let Some(subscription) = self.channels.find(name.text()) {
@@ -457,6 +470,10 @@ impl Client {
             return self.refuse(cx, Refusal::ClientEventNotSubscribed, Some(name));
         };
         let (key, user_id) = (subscription.key.clone(), subscription.user_id.clone());
+        if let Err(why) = self.held.judge(cx, &app, Act::Publish, name, false) {
+            cx.refused(why.label, why.text);
+            return self.refuse(cx, Refusal::ClientEventGrant, Some(name));
+        }
         self.sent = if self.sent.0 == now_s { (now_s, self.sent.1 + 1) } else { (now_s, 1) };
         let limit = app.settings.max_client_events_per_s;
         if limit > 0 && self.sent.1 > limit {

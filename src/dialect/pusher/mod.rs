@@ -24,6 +24,7 @@ pub mod codes;
 pub mod event;
 pub mod form;
 pub mod frame;
+mod grants;
 pub mod handshake;
 pub mod name;
 pub mod refusal;
@@ -31,8 +32,9 @@ mod signin;
 pub mod webhook;
 
 use crate::channel::{Announcement, Answer, Ended, KeyHasher, Roster, SessionId};
+use crate::dialect::grant::Revocation;
 use crate::dialect::session::Message;
-use crate::dialect::{Action, Context};
+use crate::dialect::{Action, Context, Drain};
 use crate::limits::{PUSHER_ACTIVITY_TIMEOUT_S, PUSHER_PONG_TIMEOUT_MS, PusherLimits};
 use crate::wire::http::request::Request;
 use crate::wire::json;
@@ -98,6 +100,11 @@ impl Session {
             State::Client(client) => Some(client.id()),
             State::Backend(_) | State::Over => None,
         }
+    }
+
+    /// Whether what has let a client in is taken back.
+    pub fn is_revoked_by(&self, revocation: &Revocation, app: u32) -> bool {
+        matches!(&self.0, State::Client(client) if client.is_revoked_by(revocation, app))
     }
 }
 
@@ -167,6 +174,13 @@ impl Pusher {
         }
     }
 
+    /// What has let the client in is taken back.
+    pub fn on_revoked(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let State::Client(client) = &session.0 {
+            client.on_revoked(cx);
+        }
+    }
+
     /// The session's deadline has passed.
     pub fn on_deadline(&self, cx: &mut Context<'_>, session: &mut Session) {
         if let State::Client(client) = &mut session.0 {
@@ -175,11 +189,15 @@ impl Pusher {
     }
 
     /// The node stops. pusher-js comes back after a second; after 4200 it would come at once, and one that finds nobody
-    /// yet (the node is being restarted) waits 15 s before it tries again. A back end's request is still answered.
-    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
+    /// yet (the node is being restarted) waits 15 s before it tries again. A new process that takes over is there
+    /// already. A back end's request is still answered.
+    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session, why: Drain) {
         if let State::Client(_) = &session.0 {
-            let reason = "The server is going away.";
-            cx.act(Action::CloseWebSocket { code: close::GOING_AWAY, reason });
+            let (code, reason) = match why {
+                Drain::Stop => (close::GOING_AWAY, "The server is going away."),
+                Drain::Upgrade => (codes::Code::Reconnect as u16, "The server is restarted."),
+            };
+            cx.act(Action::CloseWebSocket { code, reason });
         }
     }
 }

@@ -32,6 +32,10 @@ pub enum Refusal {
     NotAuthorizedInTime,
     /// The back end has ended the user's connections; it is closed with 4009 afterwards.
     Terminated,
+    /// What has let the connection in has expired; it is closed with 4009 afterwards.
+    GrantExpired,
+    /// A grant does not let the client send events to this channel.
+    ClientEventGrant,
     /// Of the list of users to watch only the beginning counts.
     WatchlistCut {
         /// How many count.
@@ -74,9 +78,10 @@ impl Refusal {
             | Refusal::NoChannel
             | Refusal::BadChannel
             | Refusal::NoUserData => None,
-            Refusal::SignedInAsAnother | Refusal::NotAuthorizedInTime | Refusal::Terminated => {
-                Some(Code::Unauthorized)
-            }
+            Refusal::SignedInAsAnother
+            | Refusal::NotAuthorizedInTime
+            | Refusal::GrantExpired
+            | Refusal::Terminated => Some(Code::Unauthorized),
             Refusal::WatchlistCut { .. } => Some(Code::Watchlist),
             Refusal::ClientEventsOff
             | Refusal::ClientEventChannel
@@ -84,6 +89,7 @@ impl Refusal {
             | Refusal::ClientEventName { .. }
             | Refusal::ClientEventData { .. }
             | Refusal::ClientEventRate
+            | Refusal::ClientEventGrant
             | Refusal::ClientEventNotTaken { .. } => Some(Code::ClientEvent),
         }
     }
@@ -91,7 +97,9 @@ impl Refusal {
     /// The code to close with after the event, for the few that end the connection.
     pub fn close(self) -> Option<u16> {
         match self {
-            Refusal::NotAuthorizedInTime | Refusal::Terminated => Code::Unauthorized.close(),
+            Refusal::NotAuthorizedInTime | Refusal::GrantExpired | Refusal::Terminated => {
+                Code::Unauthorized.close()
+            }
             _ => None,
         }
     }
@@ -127,6 +135,8 @@ impl fmt::Display for Refusal {
             Refusal::NoUserData => "Invalid message: a sign-in needs user_data.",
             Refusal::SignedInAsAnother => "The connection is signed in as another user.",
             Refusal::NotAuthorizedInTime => "Connection not authorized within timeout.",
+            Refusal::GrantExpired => "The authorization of the connection has expired.",
+            Refusal::ClientEventGrant => "Clients may not send events to this channel.",
             Refusal::Terminated => "The user's connections were terminated.",
             Refusal::ClientEventsOff => "The app does not have client messaging enabled.",
             Refusal::ClientEventChannel => "Client events need a private or presence channel.",

@@ -1,8 +1,9 @@
 //! One request of a back end (pushi.md section 9): from the session token to the answers of homes and store and back.
 
 use super::answer::{self, Answer, ApiError};
+use super::asks::glance;
 use super::body::{Publish, app_name};
-use super::client::glance;
+use super::grants::may_publish;
 use super::handshake::SocketId;
 use super::publish::{Outgoing, Random, Reached, Sent, put};
 use super::query::{Params, form_of};
@@ -287,6 +288,7 @@ impl Pushi {
         let read = Publish::parse(&mut tools.reader, &asked.body);
         cx.tools.pushi = Some(tools);
         let event = read?;
+        may_publish(cx, app, &event.channels)?;
         if !app.admit_events(event.channels.len() as u32, cx.now.mono_ms()) {
             return Err(ApiError::Busy("The app publishes too fast"));
         }

@@ -1,5 +1,6 @@
 //! One client's connection (pushi.md sections 2 to 7). The only error there is is its end.
 
+use super::asks::{glance, listen};
 use super::auth::{self, Keys};
 use super::channels::{Channels, Role, Subscription};
 use super::event::{self, ChannelData, Reply};
@@ -9,14 +10,13 @@ use super::name::{self, Kind};
 use super::personal::Personal;
 use super::publish::{Outgoing, Random, Reached, Sent};
 use super::{Pushi, State, form};
-use crate::channel::command::{Class, Command, Start, Subscribe as Ask, Subscribed};
-use crate::channel::{Answer, ChannelKey, Concurrency, Ended, Policy, Publication, Roster, SessionId, User};
+use crate::channel::command::{Command, Subscribe as Ask, Subscribed};
+use crate::channel::{Answer, ChannelKey, Ended, Publication, Roster, SessionId, User};
 use crate::dialect::app::{App, Connected};
+use crate::dialect::grant::Held;
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context, Form, upgrade};
-use crate::limits::{
-    PUSHI_EVENTS_PER_ANSWER, PUSHI_FRAMES_WAITING, PUSHI_PING_MS, PUSHI_QUESTIONS, PUSHI_WAITING_BYTES,
-};
+use crate::limits::{PUSHI_EVENTS_PER_ANSWER, PUSHI_FRAMES_WAITING, PUSHI_QUESTIONS, PUSHI_WAITING_BYTES};
 use crate::wire::http::request::Request;
 use crate::wire::ws::close;
 use bytes::Bytes;
@@ -30,6 +30,8 @@ pub struct Client {
     socket: SocketId,
     /// None where no app has its key, which it learns by its first subscription.
     connected: Option<Connected>,
+    /// What its subscriptions were let in by.
+    pub(super) held: Held,
     pub(super) channels: Channels,
     /// What homes have been asked, oldest first.
     questions: VecDeque<(u16, Question)>,
@@ -73,7 +75,7 @@ impl Pushi {
     /// A client shakes hands. One that knows no key of ours is told nothing for now (trap 15).
     pub(super) fn open(&self, cx: &mut Context<'_>, request: &Request<'_>) -> State {
         // The protocol has no heartbeats; browsers answer these pings by themselves (trap 16).
-        if !upgrade::open(cx, request, PUSHI_PING_MS) {
+        if !upgrade::open(cx, request, self.settings.ping_interval_ms()) {
             return State::Over;
         }
         let app = cx.apps.by_key(handshake::app_key(request.target)).filter(|app| app.settings.enabled);
@@ -95,6 +97,7 @@ impl Pushi {
             id,
             socket,
             connected,
+            held: Held::of(request, cx.apps),
             channels: Channels::default(),
             questions: VecDeque::new(),
             personals: Vec::new(),
@@ -120,6 +123,11 @@ impl Client {
     /// The channels it listens to.
     pub fn channel_names(&self) -> impl Iterator<Item = &str> {
         self.channels.iter().map(Subscription::name)
+    }
+
+    /// Who it says it is, in presence channels.
+    pub(super) fn users(&self) -> impl Iterator<Item = &str> {
+        self.channels.iter().filter_map(|sub| sub.member.as_ref()).map(|member| &*member.user_id)
     }
 
     pub(super) fn app(&self) -> Option<&Arc<App>> {
@@ -305,6 +313,9 @@ impl Client {
         role: Role,
         member: Option<Member>,
     ) -> bool {
+        if !self.may_join(cx, channel, role) {
+            return false;
+        }
         if let Some(tag) = self.channels.find(channel).map(|sub| sub.tag) {
             self.leave(cx, tag);
         }
@@ -381,6 +392,9 @@ impl Client {
 
     fn latest(&mut self, pushi: &Pushi, cx: &mut Context<'_>, channel: &str, skip: u32, count: u32) {
         let is_allowed = self.channels.find(channel).is_some() || self.is_pair(channel);
+        // One who is subscribed was let in before; the other half of a pair was not.
+        let is_allowed = is_allowed
+            && (self.channels.find(channel).is_some() || self.may_join(cx, channel, Role::Pair(0)));
         let Some(app) = self.app().filter(|_| is_allowed) else { return not_subscribed(cx) };
         let key = pushi.key(app, channel);
         let wanted = skip.saturating_add(count).min(PUSHI_EVENTS_PER_ANSWER);
@@ -394,6 +408,9 @@ impl Client {
     fn publish(&mut self, pushi: &Pushi, cx: &mut Context<'_>, event: &Event<'_>) {
         let Some(sub) = self.channels.find(event.channel) else { return not_subscribed(cx) };
         let user_id = sub.member.as_ref().map(|member| Bytes::copy_from_slice(member.user_id.as_bytes()));
+        if !self.may_publish(cx, event.channel) {
+            return;
+        }
         let outgoing = Outgoing {
             event: Bytes::copy_from_slice(event.event.as_bytes()),
             data: Bytes::copy_from_slice(event.data.as_bytes()),
@@ -517,27 +534,6 @@ impl Client {
             }
         }
     }
-}
-
-/// A subscription to what comes.
-pub(super) fn listen(policy: &Arc<Policy>) -> Ask {
-    Ask {
-        start: Start::Live,
-        class: Class::Stream,
-        backlog: 1,
-        create: true,
-        max_subscribers: 0,
-        concurrency: Concurrency::Broadcast,
-        policy: policy.clone(),
-        user: None,
-        list_users: false,
-    }
-}
-
-/// A look at the newest `count` events.
-pub(super) fn glance(policy: &Arc<Policy>, count: u32) -> Ask {
-    let start = Start::Nth(-i32::try_from(count.max(1)).unwrap_or(i32::MAX));
-    Ask { start, class: Class::Glance, backlog: count, create: false, ..listen(policy) }
 }
 
 fn subscribed(answer: Answer) -> Option<Subscribed> {

@@ -23,6 +23,7 @@
 //! - `/health/live`, `/health/ready` and, in development, `/` are the node's own pages wherever it has them.
 
 pub mod answer;
+mod asks;
 pub mod auth;
 mod backend;
 pub mod body;
@@ -31,6 +32,7 @@ mod client;
 pub mod event;
 pub mod form;
 pub mod frame;
+mod grants;
 pub mod handshake;
 mod messaging;
 pub mod name;
@@ -49,11 +51,12 @@ use crate::channel::{
     SessionId,
 };
 use crate::dialect::app::{App, AppRefusal};
+use crate::dialect::grant::Revocation;
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context};
 use crate::limits::{
     PRESENCE_USERS, PUSHI_CHANNEL_DATA_BYTES, PUSHI_CHANNEL_IDLE_MS, PUSHI_EVENTS_PER_APP,
-    PUSHI_EVENTS_PER_CHANNEL, PUSHI_EVENTS_PER_USER,
+    PUSHI_EVENTS_PER_CHANNEL, PUSHI_EVENTS_PER_USER, PUSHI_PING_MS,
 };
 use crate::wire::http::request::Request;
 use crate::wire::json;
@@ -74,11 +77,19 @@ pub struct Settings {
     pub open_apps: bool,
     /// Events that are kept survive the node; registrations do wherever its store does.
     pub durable: bool,
+    /// Time between WebSocket pings, milliseconds; 0 = none.
+    pub ping_interval_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { enabled: true, open_apps: false, durable: false }
+        Settings { enabled: true, open_apps: false, durable: false, ping_interval_ms: PUSHI_PING_MS }
+    }
+}
+
+impl Settings {
+    fn ping_interval_ms(&self) -> u32 {
+        self.ping_interval_ms.try_into().unwrap_or(u32::MAX)
     }
 }
 
@@ -125,6 +136,11 @@ impl Session {
     /// The name of a client's connection.
     pub fn id(&self) -> Option<SessionId> {
         self.client().map(client::Client::id)
+    }
+
+    /// Whether what has let a client in is taken back.
+    pub fn is_revoked_by(&self, revocation: &Revocation, app: u32) -> bool {
+        self.client().is_some_and(|client| client.is_revoked_by(revocation, app))
     }
 
     fn client(&self) -> Option<&client::Client> {
@@ -263,6 +279,20 @@ impl Pushi {
     pub fn on_ended(&self, cx: &mut Context<'_>, session: &mut Session, tag: u16, reason: Ended) {
         if let State::Client(client) = &mut session.0 {
             client.on_ended(self, cx, tag, reason);
+        }
+    }
+
+    /// What has let the client in has ended.
+    pub fn on_deadline(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let State::Client(client) = &session.0 {
+            client.on_deadline(cx);
+        }
+    }
+
+    /// What has let the client in is taken back.
+    pub fn on_revoked(&self, cx: &mut Context<'_>, session: &mut Session) {
+        if let State::Client(client) = &session.0 {
+            client.on_revoked(cx);
         }
     }
 

@@ -1,8 +1,9 @@
 //! Channels that are there for others (pushi.md section 7): the personal one stands for all channels of a user, and
 //! members of a presence channel have one with each of the others.
 
+use super::asks::glance;
 use super::channels::Role;
-use super::client::{Client, Question, glance, not_subscribed, send, stored};
+use super::client::{Client, Question, not_subscribed, send, stored};
 use super::event::{self, ChannelData, Reply};
 use super::frame::Member;
 use super::name::{self, Kind};

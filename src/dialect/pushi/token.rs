@@ -160,7 +160,7 @@ mod tests {
             home.apply(&key, command, ReplyTo::default(), at(1), ShardSet::default(), &mut effects);
         }
         effects.clear();
-        let ask = super::super::client::glance(&policy, policy.max_messages);
+        let ask = super::super::asks::glance(&policy, policy.max_messages);
         let command = Command::Subscribe(Box::new(ask));
         home.apply(&key, command, ReplyTo::default(), at(1 + later_ms), ShardSet::default(), &mut effects);
         effects

@@ -2,6 +2,8 @@
 
 use crate::channel::command::GroupInfo;
 use crate::channel::{Answer, Command};
+use crate::dialect::grant::{Act, Denied};
+use crate::dialect::relay::admission::{self, Passed};
 use crate::dialect::relay::exchange::{Ask, finish, refusal};
 use crate::dialect::relay::location::group_limits;
 use crate::dialect::relay::{Session, State, info};
@@ -36,6 +38,12 @@ pub fn group(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session) {
         Ok(group) => group,
         Err(bad) => return ask.refuse(cx, 403, bad.label(), bad.text()),
     };
+    // A group is to grants what its channels' names begin with; nobody is asked for it.
+    match admission::judge(cx, ask, Act::Publish, &group, &[Vec::new()], Passed::default()) {
+        Ok(_) => {}
+        Err(Denied::Refused(refusal)) => return admission::refuse(cx, ask, refusal),
+        Err(Denied::Hook(_)) => return ask.refuse(cx, 403, "grant_hooks", "A group cannot be asked for."),
+    }
     let format = info_format(ask.request.headers.all("accept"));
     let question = Question { lines: ask.lines(cors::Answer::Plain), format };
     session.state = State::Question(Box::new(question));

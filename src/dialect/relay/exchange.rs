@@ -102,6 +102,11 @@ impl<'a> Ask<'a> {
         finish(cx, self.http, &Response::new(200).header("Allow", methods), &lines);
     }
 
+    /// The path as sent, for logs: what is behind it may let somebody in.
+    pub fn path(&self) -> &'a str {
+        self.request.target_parts().path_raw
+    }
+
     /// Answers at once.
     pub fn answer(&self, cx: &mut Context<'_>, answer: &Response) {
         finish(cx, self.http, answer, &self.lines(Answer::Plain));
@@ -109,14 +114,14 @@ impl<'a> Ask<'a> {
 
     /// Refuses at once, with the reason as text, logged under `label`.
     pub fn refuse(&self, cx: &mut Context<'_>, status: u16, label: &'static str, reason: &str) {
-        cx.refused(label, format!("{} {}: {reason}", self.request.method_text, self.request.target));
+        cx.refused(label, format!("{} {}: {reason}", self.request.method_text, self.path()));
         self.answer(cx, &Response::new(status).body("text/plain", text_body(reason)));
     }
 
     /// Refuses a method.
     pub fn refuse_method(&self, cx: &mut Context<'_>, status: u16, allow: &str) {
         let reason = format!("{} is not possible here.", self.request.method_text);
-        cx.refused("method", format!("{} {}", self.request.method_text, self.request.target));
+        cx.refused("method", format!("{} {}", self.request.method_text, self.path()));
         let answer = Response::new(status).header("Allow", allow).body("text/plain", text_body(&reason));
         self.answer(cx, &answer);
     }

@@ -173,7 +173,7 @@ pub fn refuse(
 ) {
     match answer {
         Ok(answer) if subscriber => {
-            cx.refused("authorize", format!("{}: back end answered {}", ask.request.target, answer.status));
+            cx.refused("authorize", format!("{}: back end answered {}", ask.path(), answer.status));
             let mut response = Response::new(answer.status);
             for (name, value) in &answer.headers {
                 let name = String::from_utf8_lossy(name);
@@ -186,7 +186,7 @@ pub fn refuse(
             finish(cx, ask.http, &response.body("", answer.body), &ask.lines(Answer::Plain));
         }
         Ok(answer) => {
-            cx.refused("authorize", format!("{}: back end answered {}", ask.request.target, answer.status));
+            cx.refused("authorize", format!("{}: back end answered {}", ask.path(), answer.status));
             ask.answer(cx, &Response::new(403));
         }
         Err(failure) => ask.refuse(cx, 502, "authorize_unreachable", failure.text()),

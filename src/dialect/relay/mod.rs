@@ -5,6 +5,7 @@
 //! [`form`] makes the frames that the shard shares between subscribers.
 
 pub mod admin;
+pub mod admission;
 pub mod events;
 pub mod exchange;
 pub mod form;
@@ -26,13 +27,15 @@ mod tests;
 
 use crate::channel::hook::{HookAnswer, HookCall, HookFailure};
 use crate::channel::{Answer, Ended, KeyHasher, Publication};
+use crate::dialect::grant::Pass;
 use crate::dialect::session::Message;
-use crate::dialect::{Action, Context};
+use crate::dialect::{Action, Context, Drain};
 use crate::limits::{HTTP_HEADERS, HttpLimits, RELAY_STORES};
 use crate::wire::http::request::{self, Event, Lines, Reader, Request};
 use crate::wire::http::response::Response;
 use crate::wire::multipart::Boundary;
 use crate::wire::ws::close;
+use admission::Passed;
 use exchange::{Ask, Http};
 use form::{Forms, Kind, Variant};
 use location::{Captures, Location, Path, Surroundings};
@@ -90,22 +93,38 @@ enum State {
 struct Waiting {
     /// The request as bytes; it is read again when the answer is there.
     request: Vec<u8>,
-    upstream: bool,
+    stage: Stage,
+}
+
+/// What the application is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Whether a grant lets the request in.
+    Grant,
+    /// Whether it may go on.
+    Authorize,
+    /// What becomes of its message.
+    Upstream,
 }
 
 impl Waiting {
     /// Asks the application whether the request may go on.
     fn authorize(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, call: HookCall) {
-        Waiting::start(cx, ask, session, call, false);
+        Waiting::start(cx, ask, session, call, Stage::Authorize);
     }
 
     /// Shows the application a message.
     fn upstream(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, call: HookCall) {
-        Waiting::start(cx, ask, session, call, true);
+        Waiting::start(cx, ask, session, call, Stage::Upstream);
     }
 
-    fn start(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, call: HookCall, upstream: bool) {
-        let waiting = Waiting { request: request::serialize(ask.request), upstream };
+    /// Asks the application for a grant.
+    fn grant(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, call: HookCall) {
+        Waiting::start(cx, ask, session, call, Stage::Grant);
+    }
+
+    fn start(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, call: HookCall, stage: Stage) {
+        let waiting = Waiting { request: request::serialize(ask.request), stage };
         session.state = State::Waiting(Box::new(waiting));
         cx.act(Action::Hook { call: Box::new(HookCall { answer: true, ..call }), tag: Some(0) });
     }
@@ -165,7 +184,7 @@ impl Relay {
         let mut found = self.locations.iter().enumerate().filter(|(_, location)| location.is_on(cx.listener));
         let (index, captures) = found.find_map(|(index, l)| Some((index as u16, l.find(&path)?)))?;
         let ask = self.ask(index, request, &captures);
-        Some(self.begin(cx, &ask, false))
+        Some(self.begin(cx, &ask, Passed::default()))
     }
 
     fn ask<'a>(&'a self, index: u16, request: &'a Request<'a>, captures: &'a Captures<'a>) -> Ask<'a> {
@@ -187,7 +206,7 @@ impl Relay {
         &self.locations[usize::from(index)]
     }
 
-    fn begin(&self, cx: &mut Context<'_>, ask: &Ask<'_>, authorized: bool) -> Session {
+    fn begin(&self, cx: &mut Context<'_>, ask: &Ask<'_>, passed: Passed) -> Session {
         let mut session = Session {
             since_ms: cx.now.mono_ms(),
             pings: 0,
@@ -205,9 +224,9 @@ impl Relay {
         } else if methods == LocationMethods::Status {
             admin::status(cx, ask);
         } else if location::subscribes(methods, is_get) {
-            subscriber::begin(cx, ask, &mut session, authorized);
+            subscriber::begin(cx, ask, &mut session, passed);
         } else {
-            publisher::begin(cx, ask, &mut session, authorized);
+            publisher::begin(cx, ask, &mut session, passed);
         }
         session
     }
@@ -370,10 +389,12 @@ impl Relay {
         let Some(path) = Path::new(request.target_parts().path_raw) else { return };
         let Some(captures) = self.location(session.location).find(&path) else { return };
         let ask = self.ask(session.location, request, &captures);
-        if waiting.upstream {
+        if waiting.stage == Stage::Upstream {
             publisher::on_upstream(cx, &ask, session, answer);
         } else if hooks::allows(&answer) {
-            *session = self.begin(cx, &ask, true);
+            // A grant comes first; what it has let in is still judged anew, for time has passed.
+            let passed = Passed { grant: true, location: waiting.stage == Stage::Authorize };
+            *session = self.begin(cx, &ask, passed);
         } else {
             let is_get = request.method == request::Method::Get;
             let subscriber = location::subscribes(ask.location.settings.methods, is_get);
@@ -385,14 +406,40 @@ impl Relay {
     pub fn on_deadline(&self, cx: &mut Context<'_>, session: &mut Session) {
         let location = self.location(session.location);
         match session.take() {
-            State::Poll(mut poll) => poll.end(cx, location, session, poll::Void::Timeout),
+            State::Poll(mut poll) => {
+                let why = poll.is_over_at(cx.now.mono_ms());
+                if why == poll::Void::Expired {
+                    cx.refused("grant_expired", "a poll is ended");
+                }
+                poll.end(cx, location, session, why);
+            }
+            State::Socket(_) => {
+                cx.refused("grant_expired", "a session is ended");
+                stream::end(cx, session.kind, stream::End::Expired);
+            }
             State::Stream(extra) => {
-                if stream::on_deadline(cx, location, session) {
+                if stream::on_deadline(cx, location, session, extra.as_deref()) {
                     leave(cx, extra);
                 } else {
                     session.state = State::Stream(extra);
                 }
             }
+            other => session.state = other,
+        }
+    }
+
+    /// What let the session in was revoked.
+    pub fn on_revoked(&self, cx: &mut Context<'_>, session: &mut Session) {
+        let location = self.location(session.location);
+        cx.refused("grant_revoked", "a session is ended");
+        match session.take() {
+            State::Poll(mut poll) => poll.end(cx, location, session, poll::Void::Revoked),
+            State::Opening(opening) => opening.end(cx, session, stream::End::Revoked),
+            State::Stream(extra) => {
+                stream::end(cx, session.kind, stream::End::Revoked);
+                leave(cx, extra);
+            }
+            State::Socket(_) => stream::end(cx, session.kind, stream::End::Revoked),
             other => session.state = other,
         }
     }
@@ -407,15 +454,15 @@ impl Relay {
     }
 
     /// The node stops. Requests that homes are about to answer are left to it.
-    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session) {
+    pub fn on_drain(&self, cx: &mut Context<'_>, session: &mut Session, why: Drain) {
         let location = self.location(session.location);
         match session.take() {
             State::Poll(mut poll) => poll.end(cx, location, session, poll::Void::Drain),
             State::Stream(extra) => {
-                stream::end(cx, session.kind, stream::End::Drain);
+                stream::end(cx, session.kind, stream::End::Drain(why));
                 leave(cx, extra);
             }
-            State::Socket(_) => stream::end(cx, session.kind, stream::End::Drain),
+            State::Socket(_) => stream::end(cx, session.kind, stream::End::Drain(why)),
             other => session.state = other,
         }
     }
@@ -431,6 +478,17 @@ impl Relay {
 }
 
 impl Session {
+    /// What let it in, where that can end.
+    pub fn pass(&self) -> Option<&Pass> {
+        match &self.state {
+            State::Poll(poll) => poll.pass(),
+            State::Opening(opening) => opening.pass(),
+            State::Stream(Some(extra)) => extra.pass.as_deref(),
+            State::Socket(publisher) => publisher.pass.as_deref(),
+            _ => None,
+        }
+    }
+
     fn take(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Over)
     }

@@ -7,6 +7,7 @@
 //! browsers on connections that were used before.
 
 use crate::channel::{Answer, Class, Ended, Position, Publication, Refusal};
+use crate::dialect::grant::Pass;
 use crate::dialect::relay::exchange::{Ask, finish, refusal};
 use crate::dialect::relay::form::{Forms, Kind, VARY, Variant, poll_head};
 use crate::dialect::relay::location::Location;
@@ -16,6 +17,7 @@ use crate::dialect::relay::settings::{Flavour, LongPollMultipart, Transport};
 use crate::dialect::relay::subscriber::{Attend, Leave, Plan};
 use crate::dialect::relay::{Session, State};
 use crate::dialect::{Action, Context, Form};
+use crate::limits::RELAY_SHARED_PAYLOAD_BYTES;
 use crate::wire::http::cors;
 use crate::wire::http::response::{Response, put_header};
 use bytes::Bytes;
@@ -39,6 +41,8 @@ struct Rare {
     leave: Option<Leave>,
     /// Lines of a 304.
     nothing_new: Vec<u8>,
+    /// What lets it in, where that can end.
+    pass: Option<Box<Pass>>,
 }
 
 /// Starts a poll.
@@ -57,8 +61,9 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, plan: P
     if interval {
         echo_ids(ask, &plan.wanted, &mut nothing_new);
     }
-    let rare = (multi.is_some() || plan.attend.is_some() || !nothing_new.is_empty())
-        .then(|| Box::new(Rare { multi, attend: plan.attend, leave: None, nothing_new }));
+    let is_rare = multi.is_some() || plan.attend.is_some() || !nothing_new.is_empty() || plan.pass.is_some();
+    let rare = is_rare
+        .then(|| Box::new(Rare { multi, attend: plan.attend, leave: None, nothing_new, pass: plan.pass }));
     session.kind = Kind::PollHead;
     session.state = State::Poll(Box::new(Poll { lines, after, rare }));
 }
@@ -95,6 +100,10 @@ pub enum Void {
     Drain,
     /// Nothing is stored, and it does not wait.
     NothingNew,
+    /// What let it in has ended,
+    Expired,
+    /// or was revoked.
+    Revoked,
 }
 
 impl Poll {
@@ -159,10 +168,12 @@ impl Poll {
             return true;
         }
         self.arrive(cx, true);
-        let times = [location.settings.subscriber_timeout_ms, location.settings.poll_hold_ms];
-        let timeout = times.into_iter().filter(|&ms| ms > 0).min().unwrap_or(0);
-        if timeout > 0 {
-            cx.act(Action::Deadline(cx.now.mono_ms().saturating_add(timeout)));
+        let settings = &location.settings;
+        let times = [settings.subscriber_timeout_ms, settings.poll_hold_ms].into_iter().filter(|&ms| ms > 0);
+        let timeout = times.min().map(|ms| cx.now.mono_ms().saturating_add(ms));
+        let until = self.pass().map(|pass| pass.until_ms);
+        if let Some(at) = [timeout, until].into_iter().flatten().min() {
+            cx.act(Action::Deadline(at));
         }
         false
     }
@@ -225,8 +236,15 @@ impl Poll {
                     head.into()
                 }
             };
-            let tail = cx.encoder.frame(Forms::form(Kind::PollTail, location.variant), None, publication);
-            self.send(cx, session, head, tail);
+            let payload = &publication.message.payload;
+            if payload.len() < RELAY_SHARED_PAYLOAD_BYTES {
+                let tail = cx.encoder.frame(Forms::form(Kind::PollTail, location.variant), None, publication);
+                self.send(cx, session, head, tail);
+            } else {
+                // Polls that come one after the other would each have a copy until they have taken it.
+                self.send(cx, session, head, Bytes::from_static(b"\r\n"));
+                cx.send(payload.clone());
+            }
             cx.act(Action::Delivered);
         }
         cx.act(if session.http.keep_alive() { Action::Done } else { Action::Close });
@@ -297,8 +315,12 @@ impl Poll {
             Void::NextRequest => 400,
             Void::Drain => 503,
             Void::NothingNew => 304,
+            Void::Expired | Void::Revoked => 401,
         };
         let mut answer = Response::new(status).lines(VARY);
+        if status == 401 {
+            answer = answer.header("WWW-Authenticate", "Bearer");
+        }
         if why == Void::NothingNew
             && let Some(rare) = &self.rare
         {
@@ -311,6 +333,16 @@ impl Poll {
         }
         finish(cx, http, &answer, &self.lines);
         self.leave(cx);
+    }
+
+    /// What lets it in, where that can end.
+    pub fn pass(&self) -> Option<&Pass> {
+        self.rare.as_ref()?.pass.as_deref()
+    }
+
+    /// Why it ends when its deadline has passed.
+    pub fn is_over_at(&self, now_ms: u64) -> Void {
+        if self.pass().is_some_and(|pass| pass.until_ms <= now_ms) { Void::Expired } else { Void::Timeout }
     }
 
     fn arrive(&mut self, cx: &mut Context<'_>, waits: bool) {

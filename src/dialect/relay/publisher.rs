@@ -2,6 +2,8 @@
 
 use crate::channel::hook::{HookAnswer, HookFailure};
 use crate::channel::{self, ChannelKey, Command, Message, Refusal};
+use crate::dialect::grant::{Act, Denied};
+use crate::dialect::relay::admission::{self, Passed};
 use crate::dialect::relay::events::{self, Tell};
 use crate::dialect::relay::exchange::{Ask, Http, finish, finish_info, refusal};
 use crate::dialect::relay::hooks;
@@ -49,7 +51,7 @@ pub fn methods(ask: &Ask<'_>) -> &'static str {
 }
 
 /// A publisher's request.
-pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authorized: bool) {
+pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, passed: Passed) {
     let publishers = ask.location.settings.publishers;
     let verb = match ask.request.method {
         Method::Options => return ask.options(cx, methods(ask)),
@@ -57,7 +59,7 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authori
             if !publishers.websocket {
                 return ask.refuse(cx, 403, "transport", "Publishing over WebSocket is not allowed here.");
             }
-            return websocket::begin_publisher(cx, ask, session, authorized);
+            return websocket::begin_publisher(cx, ask, session, passed);
         }
         Method::Get | Method::Head => Verb::Info,
         Method::Put if ask.is_relay() => Verb::Create,
@@ -70,12 +72,20 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authori
     }
     let Some(channels) = channels(cx, ask) else { return };
     let scope = scope(ask, cx, &channels, "http");
-    if let Some(url) = ask.location.settings.authorize.as_deref().filter(|_| !authorized) {
+    let admitted = match admission::judge(cx, ask, Act::Publish, &channels.group, &channels.ids, passed) {
+        Ok(admitted) => admitted,
+        Err(Denied::Refused(refusal)) => return admission::refuse(cx, ask, refusal),
+        Err(Denied::Hook(url)) => {
+            let call = hooks::call(ask, &url, &scope, None);
+            return Waiting::grant(cx, ask, session, call);
+        }
+    };
+    if let Some(url) = ask.location.settings.authorize.as_deref().filter(|_| !passed.location) {
         let call = hooks::call(ask, url, &scope, None);
         return Waiting::authorize(cx, ask, session, call);
     }
     if verb != Verb::Publish {
-        return ask_homes(cx, ask, session, &channels, verb, None);
+        return ask_homes(cx, ask, session, &channels, verb, None, false);
     }
     let message = message(ask, &scope, ask.request.body, ask.request.headers.get("content-type"));
     if let Some(url) = &ask.location.settings.upstream {
@@ -84,7 +94,7 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authori
         let call = hooks::call(ask, url, &scope, Some(body));
         return Waiting::upstream(cx, ask, session, call);
     }
-    ask_homes(cx, ask, session, &channels, verb, Some(message));
+    ask_homes(cx, ask, session, &channels, verb, Some(message), admitted.stands);
 }
 
 /// The application has seen a message before it is published.
@@ -98,7 +108,9 @@ pub fn on_upstream(
     let scope = scope(ask, cx, &channels, "http");
     let own = message(ask, &scope, ask.request.body, ask.request.headers.get("content-type"));
     match upstream_verdict(answer, own) {
-        Verdict::Publish(message) => ask_homes(cx, ask, session, &channels, Verb::Publish, Some(message)),
+        Verdict::Publish(message) => {
+            ask_homes(cx, ask, session, &channels, Verb::Publish, Some(message), false);
+        }
         Verdict::Drop => ask.answer(cx, &Response::new(204)),
         Verdict::Refuse => {
             ask.refuse(cx, 403, "upstream", "The application does not want this message.");
@@ -218,6 +230,7 @@ fn ask_homes(
     channels: &Channels,
     verb: Verb,
     message: Option<Message>,
+    stands: bool,
 ) {
     let scope = scope(ask, cx, channels, "http");
     let events = match verb {
@@ -225,7 +238,9 @@ fn ask_homes(
         Verb::Delete => events::prepare(ask, &scope, "channel_delete"),
         Verb::Create | Verb::Info => Vec::new(),
     };
-    stand(cx, ask, channels, message.as_ref(), &events);
+    if stands {
+        stand(cx, ask, channels, message.as_ref(), &events);
+    }
     let policy = &ask.location.policy;
     let mut ids = distinct(channels).peekable();
     let (mut message, mut unanswered) = (message, 0);

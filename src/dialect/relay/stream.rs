@@ -4,6 +4,8 @@
 
 use crate::channel::command::Subscribed;
 use crate::channel::{Answer, ChannelKey, Class, Ended, Position, Publication, Start, command};
+use crate::dialect::grant::{Act, Pass};
+use crate::dialect::relay::admission::{self, Passed};
 use crate::dialect::relay::exchange::{Ask, finish, refusal};
 use crate::dialect::relay::form::{Forms, Kind};
 use crate::dialect::relay::location::Location;
@@ -14,7 +16,8 @@ use crate::dialect::relay::settings::{SlowConsumer, Transport};
 use crate::dialect::relay::subscriber::{Attend, Leave, META, Plan};
 use crate::dialect::relay::websocket::Publisher;
 use crate::dialect::relay::{Session, State};
-use crate::dialect::{self, Action, Context, Form, Upgrade};
+use crate::dialect::{self, Action, Context, Drain, Form, Upgrade};
+use crate::limits::{RELAY_RETRY_STOP_MS, RELAY_RETRY_UPGRADE_MS};
 use crate::wire::http::chunked;
 use crate::wire::http::cors;
 use crate::wire::http::date;
@@ -53,12 +56,15 @@ pub struct Extra {
     /// The socket also publishes.
     pub publisher: Option<Publisher>,
     leave: Option<Leave>,
+    /// What lets it in, where that can end.
+    pub pass: Option<Box<Pass>>,
 }
 
 impl Extra {
     fn is_needed(&self) -> bool {
-        let Extra { multi, after, event, publisher, leave } = self;
-        multi.is_some() || after.is_some() || event.is_some() || publisher.is_some() || leave.is_some()
+        let Extra { multi, after, event, publisher, leave, pass } = self;
+        let is_rare = multi.is_some() || after.is_some() || event.is_some();
+        is_rare || publisher.is_some() || leave.is_some() || pass.is_some()
     }
 
     /// Tells whoever wants to know that the subscriber has left.
@@ -70,7 +76,7 @@ impl Extra {
 }
 
 /// Starts a stream.
-pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, plan: Plan) {
+pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, mut plan: Plan) {
     let kind = kind(&plan);
     let resume = match &plan.wanted {
         Wanted::Behind(resume) => Some(resume),
@@ -84,7 +90,7 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, plan: P
     let may_publish = publisher::is_pubsub(ask) && ask.location.settings.publishers.websocket;
     let publisher = if plan.accepted.is_some() && may_publish {
         match Publisher::new(cx, ask, None) {
-            Some(publisher) => Some(publisher),
+            Some(publisher) => publishing(cx, ask, &mut plan).then_some(publisher),
             None => return,
         }
     } else {
@@ -100,8 +106,22 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, plan: P
         key,
         after,
         attend: plan.attend,
-        extra: Extra { multi, after: None, event, publisher, leave: None },
+        extra: Extra { multi, after: None, event, publisher, leave: None, pass: plan.pass },
     }));
+}
+
+/// Whether a socket that subscribes may publish as well; it then ends with whichever ends first. Whoever may only listen
+/// does. For this nobody can be asked.
+fn publishing(cx: &Context<'_>, ask: &Ask<'_>, plan: &mut Plan) -> bool {
+    let Ok(channels) = ask.location.channels(&ask.scope(cx), true) else { return false };
+    let judged = admission::judge(cx, ask, Act::Publish, &channels.group, &channels.ids, Passed::default());
+    let Ok(admitted) = judged else { return false };
+    match (&mut plan.pass, admitted.pass) {
+        (Some(own), Some(other)) => own.join(&other),
+        (own @ None, other) => *own = other,
+        (Some(_), None) => {}
+    }
+    true
 }
 
 fn kind(plan: &Plan) -> Kind {
@@ -247,7 +267,7 @@ impl Opening {
         for (channel, publication) in messages {
             deliver(cx, forms, location, session.kind, Some(&mut self.extra), channel, &publication, true);
         }
-        let deadline = deadline(session, location, 0);
+        let deadline = deadline(session, location, 0, self.pass());
         if deadline > 0 {
             cx.act(Action::Deadline(deadline));
         }
@@ -255,8 +275,17 @@ impl Opening {
 
     /// A home has ended a subscription before the stream began.
     pub fn end(&self, cx: &mut Context<'_>, session: &Session, why: End) {
-        let status = if why == End::Deleted { 410 } else { 409 };
+        let status = match why {
+            End::Deleted => 410,
+            End::Revoked => 401,
+            _ => 409,
+        };
         finish(cx, session.http, &Response::new(status), &self.lines);
+    }
+
+    /// What lets it in, where that can end.
+    pub fn pass(&self) -> Option<&Pass> {
+        self.extra.pass.as_deref()
     }
 
     /// A publication before all homes have answered, or for a second subscription that has joined.
@@ -356,7 +385,11 @@ pub enum End {
     /// No message for too long.
     Timeout,
     /// The node stops.
-    Drain,
+    Drain(Drain),
+    /// What let the subscriber in has ended,
+    Expired,
+    /// or was revoked.
+    Revoked,
 }
 
 impl From<Ended> for End {
@@ -377,7 +410,10 @@ pub fn end(cx: &mut Context<'_>, kind: Kind, why: End) {
                 End::Deleted => (close::GOING_AWAY, "410 Gone"),
                 End::Displaced => (close::POLICY, "409 Conflict"),
                 End::Timeout => (close::NORMAL, "408 408 Request Timeout"),
-                End::Drain => (close::GOING_AWAY, "The server is going away."),
+                End::Drain(Drain::Stop) => (close::GOING_AWAY, "The server is going away."),
+                End::Drain(Drain::Upgrade) => (close::RESTART, "The server is restarted."),
+                End::Expired => (close::UNAUTHORIZED, "401 authorization expired"),
+                End::Revoked => (close::UNAUTHORIZED, "401 authorization revoked"),
             };
             return cx.act(Action::CloseWebSocket { code, reason });
         }
@@ -385,8 +421,10 @@ pub fn end(cx: &mut Context<'_>, kind: Kind, why: End) {
             End::Deleted => sse::comment(&mut out, b"410: 410 Gone"),
             End::Displaced => sse::comment(&mut out, b"409: 409 Conflict"),
             End::Timeout => sse::comment(&mut out, b"408: 408 Request Timeout"),
-            // The browser comes back by itself.
-            End::Drain => {}
+            End::Expired => sse::comment(&mut out, b"401: authorization expired"),
+            End::Revoked => sse::comment(&mut out, b"401: authorization revoked"),
+            // The browser comes back by itself, after this time.
+            End::Drain(why) => sse::retry(&mut out, retry_ms(why, cx.random)),
         },
         Kind::Multipart => out.extend_from_slice(multipart::CLOSE),
         Kind::Chunked => chunked::last_chunk(&mut out),
@@ -398,9 +436,19 @@ pub fn end(cx: &mut Context<'_>, kind: Kind, why: End) {
     cx.act(Action::Close);
 }
 
-/// When the stream has to be looked at next: its timeout, restarted by every message, or its next ping.
-fn deadline(session: &Session, location: &Location, delivered_ms: u64) -> u64 {
-    let due = [timeout_at(session, location, delivered_ms), ping_at(session, location)];
+/// After which time an event stream's client shall come back, milliseconds: not all of them at once.
+fn retry_ms(why: Drain, random: u64) -> u64 {
+    match why {
+        Drain::Stop => RELAY_RETRY_STOP_MS + random % RELAY_RETRY_STOP_MS,
+        Drain::Upgrade => RELAY_RETRY_UPGRADE_MS + random % RELAY_RETRY_UPGRADE_MS,
+    }
+}
+
+/// When the stream has to be looked at next: its timeout, restarted by every message, its next ping, or the end of what
+/// lets it in.
+fn deadline(session: &Session, location: &Location, delivered_ms: u64, pass: Option<&Pass>) -> u64 {
+    let until = pass.map(|pass| pass.until_ms);
+    let due = [timeout_at(session, location, delivered_ms), ping_at(session, location), until];
     due.into_iter().flatten().min().unwrap_or(0)
 }
 
@@ -417,8 +465,19 @@ fn ping_at(session: &Session, location: &Location) -> Option<u64> {
 }
 
 /// A deadline has passed. True: the stream is over.
-pub fn on_deadline(cx: &mut Context<'_>, location: &Location, session: &mut Session) -> bool {
+pub fn on_deadline(
+    cx: &mut Context<'_>,
+    location: &Location,
+    session: &mut Session,
+    extra: Option<&Extra>,
+) -> bool {
     let now = cx.now.mono_ms();
+    let pass = extra.and_then(|extra| extra.pass.as_deref());
+    if pass.is_some_and(|pass| pass.until_ms <= now) {
+        cx.refused("grant_expired", "a session is ended");
+        end(cx, session.kind, End::Expired);
+        return true;
+    }
     if timeout_at(session, location, cx.delivered_ms).is_some_and(|at| at <= now) {
         end(cx, session.kind, End::Timeout);
         return true;
@@ -437,7 +496,7 @@ pub fn on_deadline(cx: &mut Context<'_>, location: &Location, session: &mut Sess
         let passed = (now - session.since_ms) / settings.eventsource_ping_interval_ms.max(1);
         session.pings = u32::try_from(passed).unwrap_or(u32::MAX);
     }
-    let next = deadline(session, location, cx.delivered_ms);
+    let next = deadline(session, location, cx.delivered_ms, pass);
     cx.act(Action::Deadline(next));
     false
 }

@@ -3,6 +3,8 @@
 
 use crate::channel::hook::HookCall;
 use crate::channel::{self, ChannelKey, Class, command};
+use crate::dialect::grant::{Act, Denied, Pass};
+use crate::dialect::relay::admission::{self, Passed};
 use crate::dialect::relay::events::{self, Tell};
 use crate::dialect::relay::exchange::Ask;
 use crate::dialect::relay::position::{self, Wanted};
@@ -23,7 +25,7 @@ use super::form::DEFLATE_WINDOW_BITS;
 pub const META: &str = "ws+meta.nchan";
 
 /// A subscriber's request.
-pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authorized: bool) {
+pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, passed: Passed) {
     match ask.request.method {
         Method::Get => {}
         Method::Options if publisher::is_pubsub(ask) => return ask.options(cx, publisher::methods(ask)),
@@ -65,7 +67,15 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authori
         message_id: &message_id,
         ..ask.scope(cx)
     };
-    if let Some(url) = ask.location.settings.authorize.as_deref().filter(|_| !authorized) {
+    let admitted = match admission::judge(cx, ask, Act::Subscribe, &channels.group, &channels.ids, passed) {
+        Ok(admitted) => admitted,
+        Err(Denied::Refused(refusal)) => return admission::refuse(cx, ask, refusal),
+        Err(Denied::Hook(url)) => {
+            let call = hooks::call(ask, &url, &scope, None);
+            return Waiting::grant(cx, ask, session, call);
+        }
+    };
+    if let Some(url) = ask.location.settings.authorize.as_deref().filter(|_| !passed.location) {
         let call = hooks::call(ask, url, &scope, None);
         return Waiting::authorize(cx, ask, session, call);
     }
@@ -77,6 +87,7 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authori
         wanted,
         transport,
         accepted,
+        pass: admitted.pass,
     };
     match transport {
         Transport::LongPoll | Transport::IntervalPoll => poll::begin(cx, ask, session, plan),
@@ -100,6 +111,8 @@ pub struct Plan {
     pub transport: Transport,
     /// The WebSocket handshake.
     pub accepted: Option<Accepted>,
+    /// What lets it in, where that can end.
+    pub pass: Option<Box<Pass>>,
 }
 
 impl Plan {

@@ -2,6 +2,8 @@
 
 use crate::channel::hook::{HookAnswer, HookCall, HookFailure, HookMethod};
 use crate::channel::{Answer, ChannelKey, Command, Message, Refusal};
+use crate::dialect::grant::{Act, Denied, Pass};
+use crate::dialect::relay::admission::{self, Passed};
 use crate::dialect::relay::events::{self, Tell};
 use crate::dialect::relay::exchange::Ask;
 use crate::dialect::relay::form::{DEFLATE_WINDOW_BITS, Kind};
@@ -34,6 +36,8 @@ pub struct Publisher {
     /// Messages on their way, by the tags of their commands.
     slots: Vec<Option<Pending>>,
     free: Vec<u16>,
+    /// What lets it in, where that can end and the socket does not also subscribe.
+    pub pass: Option<Box<Pass>>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +50,7 @@ struct Pending {
 }
 
 /// A handshake on a publisher location.
-pub fn begin_publisher(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, authorized: bool) {
+pub fn begin_publisher(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, passed: Passed) {
     let settings = &ask.location.settings;
     let policy = settings.deflate_websocket.then(|| deflate::Policy::shared(DEFLATE_WINDOW_BITS));
     let accepted = match upgrade::negotiate(ask.request, &[META], policy.as_ref()) {
@@ -56,15 +60,27 @@ pub fn begin_publisher(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Sessio
             return ask.answer(cx, &upgrade::refused(&refusal));
         }
     };
-    if let Some(url) = settings.authorize.as_deref().filter(|_| !authorized) {
-        let Some(channels) = publisher::channels(cx, ask) else { return };
+    let Some(channels) = publisher::channels(cx, ask) else { return };
+    let admitted = match admission::judge(cx, ask, Act::Publish, &channels.group, &channels.ids, passed) {
+        Ok(admitted) => admitted,
+        Err(Denied::Refused(refusal)) => return admission::refuse(cx, ask, refusal),
+        Err(Denied::Hook(url)) => {
+            let call = hooks::call(ask, &url, &publisher::scope(ask, cx, &channels, "websocket"), None);
+            return Waiting::grant(cx, ask, session, call);
+        }
+    };
+    if let Some(url) = settings.authorize.as_deref().filter(|_| !passed.location) {
         let call = hooks::call(ask, url, &publisher::scope(ask, cx, &channels, "websocket"), None);
         return Waiting::authorize(cx, ask, session, call);
     }
     let format = info_format(ask.request.headers.all("accept"));
-    let Some(publisher) = Publisher::new(cx, ask, Some(format)) else { return };
+    let Some(mut publisher) = Publisher::new(cx, ask, Some(format)) else { return };
+    publisher.pass = admitted.pass;
     cx.send(stream::switching(ask, &accepted, cx.now.unix_s()));
     cx.act(Action::Upgrade(stream::upgrade(ask.location, &accepted)));
+    if let Some(pass) = &publisher.pass {
+        cx.act(Action::Deadline(pass.until_ms));
+    }
     session.kind = Kind::Ws;
     session.state = State::Socket(Box::new(publisher));
 }
@@ -88,6 +104,7 @@ impl Publisher {
             upstream,
             slots: Vec::new(),
             free: Vec::new(),
+            pass: None,
         })
     }
 

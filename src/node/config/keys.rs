@@ -45,6 +45,8 @@ keys! {
         driver: c => Borrowed(&mut c.driver);
         development: c => Borrowed(&mut c.development);
         drain: c => Millis(&mut c.drain_ms, 0..=NODE_DURATION_MS_MAX);
+        upgrade_timeout: c => Millis(&mut c.upgrade_ms, 1..=NODE_DURATION_MS_MAX);
+        stall_exit: c => Millis(&mut c.stall_exit_ms, 0..=NODE_DURATION_MS_MAX);
         echo: c => Borrowed(&mut c.echo);
         log: c => LogFilter(&mut c.log);
         log_format: c => Borrowed(&mut c.log_format);
@@ -63,6 +65,7 @@ keys! {
         header_timeout: c => Millis(&mut c.limits.header_timeout_ms, 1..=NODE_DURATION_MS_MAX);
         body_timeout: c => Millis(&mut c.limits.body_timeout_ms, 1..=NODE_DURATION_MS_MAX);
         idle_timeout: c => Millis(&mut c.limits.idle_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+        peer_timeout: c => Millis(&mut c.limits.peer_timeout_ms, limits::NODE_PEER_TIMEOUT_MS_MIN..=limits::NODE_PEER_TIMEOUT_MS_MAX);
         websocket_ping_interval: c => Millis(&mut c.limits.websocket_ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
         inflate_ratio: c => Count(&mut c.limits.inflate_ratio, 0..=NODE_COUNT_MAX);
         messages_in_per_second: c => Count(&mut c.limits.messages_in_per_second, 0..=NODE_COUNT_MAX);
@@ -75,6 +78,7 @@ keys! {
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
     }
     "hooks" {
+        ca: c => Borrowed(&mut c.hooks.ca);
         timeout: c => Millis(&mut c.hooks.timeout_ms, 1..=u64::from(limits::HOOK_TIMEOUT_MAX_MS));
         concurrency: c => Count(&mut c.hooks.concurrency, 1..=NODE_COUNT_MAX);
         queue: c => Count(&mut c.hooks.queue, 1..=NODE_COUNT_MAX);
@@ -100,6 +104,7 @@ keys! {
     "pushi" {
         enabled: c => Borrowed(&mut c.pushi.enabled);
         open_apps: c => Borrowed(&mut c.pushi.open_apps);
+        ping_interval: c => Millis(&mut c.pushi.ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
     }
 }
 

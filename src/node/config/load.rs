@@ -19,6 +19,7 @@ use crate::dialect::relay::settings::{Flavour, LocationSettings};
 use crate::limits;
 
 mod check;
+mod grants;
 
 /// Everything a configuration is made from.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +63,7 @@ impl Loaded {
 }
 
 /// Variables that the command line reads and that are no keys.
-const OTHER_VARIABLES: [&str; 2] = ["FANWIRE_CONFIG", "FANWIRE_URL"];
+const OTHER_VARIABLES: [&str; 3] = ["FANWIRE_CONFIG", "FANWIRE_URL", crate::node::upgrade::VARIABLE];
 
 /// Makes a configuration, or tells everything that is wrong (at most [`limits::NODE_CONFIG_MISTAKES`]), in the order
 /// of the file.
@@ -176,6 +177,7 @@ impl<'a> Loader<'a> {
             match &**name.get_ref() {
                 "location" => self.read_locations(value),
                 "app" => self.read_apps(value),
+                "grant" => self.read_grants(value),
                 "webhook" => self.read_webhooks(value),
                 section if SECTIONS.contains(&section) => self.read_section(section, value),
                 _ => self.read_key("", name, value),
@@ -211,7 +213,7 @@ impl<'a> Loader<'a> {
         match known {
             Some(key) => self.set(&key.path(), Input::Toml(value), self.place(value.span())),
             None => {
-                let tables = ["location", "app", "webhook"].into_iter().chain(SECTIONS);
+                let tables = ["location", "app", "grant", "webhook"].into_iter().chain(SECTIONS);
                 let tables = tables.filter(|_| section.is_empty());
                 let names = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
                 let mut hint = self.hint(word, names.chain(tables));

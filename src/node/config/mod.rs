@@ -5,6 +5,7 @@
 
 mod address;
 mod app;
+mod grant;
 mod keys;
 mod load;
 mod location;
@@ -15,6 +16,7 @@ mod webhook;
 
 pub use address::{DoorSettings, Listen, ListenAddress};
 pub use app::{app_differences, app_of, read_app, write_app};
+pub use grant::GrantSettings;
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
@@ -49,6 +51,10 @@ pub struct Config {
     pub development: bool,
     /// Time that connections get to leave when the node stops.
     pub drain_ms: u64,
+    /// Time that a new process has to take over on SIGUSR2.
+    pub upgrade_ms: u64,
+    /// A shard that stands still for so long ends the process, 0: never.
+    pub stall_exit_ms: u64,
     /// Whether `/echo`, the endpoint for WebSocket conformance suites, exists.
     pub echo: bool,
     /// What is logged: a level, or `target=level` parts between commas.
@@ -63,6 +69,8 @@ pub struct Config {
     pub store: StoreSettings,
     /// Tenants. Empty when `development` is off and none is configured.
     pub apps: Vec<AppSettings>,
+    /// Who may subscribe and publish; the first that is about a channel decides.
+    pub grants: Vec<GrantSettings>,
     /// What back ends are told.
     pub webhooks: Vec<WebhookSettings>,
     /// Relay locations.
@@ -142,6 +150,8 @@ pub struct NodeLimits {
     pub history_bytes_per_shard: usize,
     /// Memory of the users of one shard.
     pub presence_bytes_per_shard: usize,
+    /// See [`limits::NODE_PEER_TIMEOUT_MS`].
+    pub peer_timeout_ms: u64,
 }
 
 impl NodeLimits {
@@ -192,6 +202,7 @@ impl Default for NodeLimits {
             body_timeout_ms: limits::NODE_BODY_TIMEOUT_MS,
             idle_timeout_ms: limits::NODE_IDLE_TIMEOUT_MS,
             websocket_ping_interval_ms: limits::NODE_WEBSOCKET_PING_INTERVAL_MS,
+            peer_timeout_ms: limits::NODE_PEER_TIMEOUT_MS,
             websocket_pong_timeout_ms: limits::NODE_WEBSOCKET_PONG_TIMEOUT_MS,
             inflate_ratio: limits::WS_INFLATE_RATIO,
             messages_in_per_second: limits::MESSAGES_IN_PER_S,
@@ -206,8 +217,10 @@ impl Default for NodeLimits {
 }
 
 /// Calls to back ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookSettings {
+    /// A file with certificates (PEM) of authorities that are trusted besides those of the machine.
+    pub ca: Option<String>,
     /// Time for an answer.
     pub timeout_ms: u64,
     /// Calls under way at a time.
@@ -236,6 +249,7 @@ impl HookSettings {
 impl Default for HookSettings {
     fn default() -> Self {
         HookSettings {
+            ca: None,
             timeout_ms: u64::from(limits::HOOK_TIMEOUT_MS),
             concurrency: limits::HOOK_CONCURRENT,
             queue: limits::HOOK_QUEUE_CALLS,
@@ -345,6 +359,8 @@ impl Default for Config {
             driver: Driver::Auto,
             development: true,
             drain_ms: limits::NODE_DRAIN_MS,
+            upgrade_ms: limits::UPGRADE_MS,
+            stall_exit_ms: limits::SHARD_STALL_EXIT_MS,
             echo: false,
             log: "info".into(),
             log_format: LogFormat::Text,
@@ -352,6 +368,7 @@ impl Default for Config {
             hooks: HookSettings::default(),
             store: StoreSettings::default(),
             apps: vec![development_app()],
+            grants: Vec::new(),
             webhooks: Vec::new(),
             relay: RelaySettings::default(),
             pusher: pusher::Settings::default(),

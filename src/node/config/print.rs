@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::app::APP_KEYS;
+use super::grant::GRANT_KEYS;
 use super::keys::KEYS;
 use super::location::LOCATION_KEYS;
 use super::webhook::WEBHOOK_KEYS;
@@ -35,6 +36,15 @@ pub fn print(loaded: &Loaded) -> String {
                 let shown = (key.slot)(app).show();
                 line(&mut out, key.name, shown, &origin);
             }
+        }
+    }
+    for (index, grant) in config.grants.iter_mut().enumerate() {
+        out.push_str("\n[[grant]]\n");
+        for key in GRANT_KEYS {
+            let origin = loaded.origin(&format!("grant[{index}].{}", key.name)).to_string();
+            let shown = (key.slot)(grant).show().filter(|_| !key.is_secret);
+            let origin = if key.is_secret { format!("{origin}, not shown") } else { origin };
+            line(&mut out, key.name, shown, &origin);
         }
     }
     for (index, webhook) in config.webhooks.iter_mut().enumerate() {

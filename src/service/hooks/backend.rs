@@ -9,17 +9,20 @@ use tokio::sync::Semaphore;
 use super::circuit::{Change, Circuit, Pass, Verdict};
 use super::client::Connection;
 use super::gate::LogGate;
+use super::trust::Trust;
 use crate::channel::hook::{HookFailure, HookTarget};
 use crate::limits::{HOOK_LOG_MS, HookLimits};
 
 const LOG_EVERY: Duration = Duration::from_millis(HOOK_LOG_MS as u64);
 
-/// A host and port that calls go to.
+/// A host and port that calls go to, with TLS or without.
 pub(super) struct BackEnd {
-    /// `host:port`, for the log.
+    /// `host:port`, with TLS with its scheme, for the log.
     name: String,
     pub(super) host: String,
     pub(super) port: u16,
+    /// Who vouches for it; None without TLS.
+    pub(super) trust: Option<Arc<Trust>>,
     /// Calls waiting or under way.
     pub(super) pending: AtomicUsize,
     pub(super) permits: Arc<Semaphore>,
@@ -38,15 +41,17 @@ struct Inner {
 impl BackEnd {
     /// What tells one back end from another.
     pub(super) fn key(target: &HookTarget) -> String {
-        format!("{}:{}", target.host.to_ascii_lowercase(), target.port)
+        let scheme = if target.tls { "https://" } else { "" };
+        format!("{scheme}{}:{}", target.host.to_ascii_lowercase(), target.port)
     }
 
-    pub(super) fn new(target: &HookTarget, limits: &HookLimits, now: Instant) -> BackEnd {
+    pub(super) fn new(target: &HookTarget, limits: &HookLimits, trust: &Arc<Trust>, now: Instant) -> BackEnd {
         let open_for = Duration::from_millis(limits.circuit_open_ms.into());
         BackEnd {
             name: Self::key(target),
             host: target.host.to_owned(),
             port: target.port,
+            trust: target.tls.then(|| trust.clone()),
             pending: AtomicUsize::new(0),
             permits: Arc::new(Semaphore::new(limits.backend_concurrent.clamp(1, Semaphore::MAX_PERMITS))),
             inner: Mutex::new(Inner {

@@ -11,12 +11,15 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio_rustls::client::TlsStream;
 
 use super::backend::BackEnd;
 use super::counters::HookCounters;
 use super::spelling::{Names, Spelling};
+use super::trust::Trust;
 use crate::channel::hook::{
     HookAnswer, HookCall, HookFailure, HookMethod, HookTarget, connection_lists, is_hop_by_hop,
 };
@@ -163,6 +166,10 @@ async fn connect(
         |cause: io::Error| Trouble { unconnected: true, ..Trouble::new(HookFailure::Unreachable, cause) };
     let limit = Duration::from_millis(limits.connect_ms.into());
     let stream = connect_tcp(backend, limit).await.map_err(unconnected)?;
+    let stream: Box<dyn Socket> = match &backend.trust {
+        None => Box::new(stream),
+        Some(trust) => Box::new(secure(trust, &backend.host, stream, limit).await.map_err(unconnected)?),
+    };
     counters.connected();
     let names = Names::default();
     let (mut sender, connection) = http1::Builder::new()
@@ -179,6 +186,23 @@ async fn connect(
     let ready = sender.ready().await;
     let connection = Connection { sender, names, driver };
     ready.map(|()| connection).map_err(|e| Trouble::new(HookFailure::Unreachable, e))
+}
+
+/// What an exchange needs of a socket, with TLS or without.
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+/// The TLS handshake: the back end has to show a certificate for its host that somebody we trust vouches for.
+async fn secure(
+    trust: &Trust,
+    host: &str,
+    stream: TcpStream,
+    limit: Duration,
+) -> io::Result<TlsStream<TcpStream>> {
+    let (connector, name) = trust.connector(host)?;
+    let handshake = timeout(limit, connector.connect(name, stream));
+    handshake.await.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake"))?
 }
 
 /// Connects to the first of the host's addresses that takes it.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::HookCounters;
 use super::backend::BackEnd;
 use super::client::{self, Prepared, Trouble};
+use super::trust::Trust;
 use crate::channel::hook::{HookCall, HookFailure, HookTarget, HookUrlError};
 use crate::limits::HookLimits;
 
@@ -26,8 +27,9 @@ impl Line {
         url: &str,
         limits: HookLimits,
         counters: Arc<HookCounters>,
+        trust: &Arc<Trust>,
     ) -> Result<Line, HookUrlError> {
-        let backend = BackEnd::new(&HookTarget::parse(url)?, &limits, Instant::now());
+        let backend = BackEnd::new(&HookTarget::parse(url)?, &limits, trust, Instant::now());
         Ok(Line { backend, limits, counters })
     }
 

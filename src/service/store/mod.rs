@@ -52,7 +52,7 @@ mod logs;
 mod sqlite;
 mod worker;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -64,7 +64,7 @@ use crate::limits::StoreLimits;
 
 use db::Db;
 use logs::Logs;
-use worker::{Queued, Worker};
+use worker::{Order, Queued, Worker};
 
 pub use crate::channel::store::{
     Answer, Documents, Job, Outcome, Record, Records, Retention, StoreError, Table,
@@ -90,7 +90,7 @@ struct Core {
 /// The running store. Dropping it does what was taken and closes the files; see [`Store::shutdown`].
 pub struct Store {
     handle: StoreHandle,
-    stop: Sender<()>,
+    orders: Sender<Order>,
     thread: Option<JoinHandle<Result<(), StoreError>>>,
 }
 
@@ -108,7 +108,7 @@ impl Store {
     /// # Errors
     /// When the files cannot be made, opened or read, are damaged, or are open in another process.
     pub fn open(dir: &Path, limits: StoreLimits, deliver: Deliver) -> Result<(Store, Recovery), StoreError> {
-        Store::start(Db::open(dir, &limits, true)?, limits, deliver)
+        Store::start(Db::open(dir, &limits, true)?, Some(dir.into()), limits, deliver)
     }
 
     /// A store without files, which ends with the process and holds at most [`StoreLimits::memory_bytes`]: in every
@@ -117,10 +117,15 @@ impl Store {
     /// # Errors
     /// When there is no memory or no thread for it.
     pub fn open_in_memory(limits: StoreLimits, deliver: Deliver) -> Result<Store, StoreError> {
-        Store::start(Db::open_in_memory(&limits)?, limits, deliver).map(|(store, _)| store)
+        Store::start(Db::open_in_memory(&limits)?, None, limits, deliver).map(|(store, _)| store)
     }
 
-    fn start(db: Db, limits: StoreLimits, deliver: Deliver) -> Result<(Store, Recovery), StoreError> {
+    fn start(
+        db: Db,
+        dir: Option<PathBuf>,
+        limits: StoreLimits,
+        deliver: Deliver,
+    ) -> Result<(Store, Recovery), StoreError> {
         let logs = Logs::load(&db)?;
         let recovery = Recovery { logs: logs.totals(), tables: documents::totals(&db)? };
         let core = Arc::new(Core {
@@ -131,13 +136,13 @@ impl Store {
             stopped: AtomicBool::new(false),
         });
         let (jobs, taken) = bounded(limits.queue_jobs);
-        let (stop, stopped) = bounded(1);
-        let worker = Worker { core: core.clone(), db, logs, jobs: taken, stop: stopped };
+        let (orders, ordered) = bounded(1);
+        let worker = Worker { core: core.clone(), db, logs, jobs: taken, orders: ordered, dir };
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || worker.run())
             .map_err(|error| StoreError::Io(error.to_string().into()))?;
-        Ok((Store { handle: StoreHandle { core, jobs }, stop, thread: Some(thread) }, recovery))
+        Ok((Store { handle: StoreHandle { core, jobs }, orders, thread: Some(thread) }, recovery))
     }
 
     /// Whether there is a store in the directory `dir`.
@@ -148,6 +153,29 @@ impl Store {
     /// A handle for jobs.
     pub fn handle(&self) -> StoreHandle {
         self.handle.clone()
+    }
+
+    /// Does what was taken and closes the files, so that another process may open them. Jobs are taken and wait
+    /// from then on, until [`Store::resume`] or the end. A store in memory goes on as it was.
+    ///
+    /// # Errors
+    /// When closing them failed. What was acknowledged is on disk all the same.
+    pub fn suspend(&self) -> Result<(), StoreError> {
+        self.order(Order::Suspend)
+    }
+
+    /// Opens the files again and does what waits.
+    ///
+    /// # Errors
+    /// When they cannot be opened: another process has them, for one. Everything goes on waiting.
+    pub fn resume(&self) -> Result<(), StoreError> {
+        self.order(Order::Resume)
+    }
+
+    fn order(&self, order: fn(Sender<Result<(), StoreError>>) -> Order) -> Result<(), StoreError> {
+        let (done, told) = bounded(1);
+        self.orders.send(order(done)).map_err(|_| StoreError::Stopped)?;
+        told.recv().unwrap_or(Err(StoreError::Stopped))
     }
 
     /// Takes no more jobs, does those taken, and closes the files.
@@ -161,7 +189,7 @@ impl Store {
     fn stop(&mut self) -> Result<(), StoreError> {
         self.handle.core.stopped.store(true, Relaxed);
         // The thread has ended if nobody hears it.
-        let _ = self.stop.try_send(());
+        let _ = self.orders.send(Order::Stop);
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(done)) => done,
             Some(Err(_)) => Err(StoreError::Failed("its thread panicked".into())),

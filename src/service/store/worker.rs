@@ -1,11 +1,12 @@
 //! The store's thread: takes what has queued up, makes one transaction of it, and answers when that is on disk.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, Sender, select};
 
 use super::db::Db;
 use super::logs::Logs;
@@ -64,7 +65,19 @@ pub(super) struct Worker {
     pub db: Db,
     pub logs: Logs,
     pub jobs: Receiver<Queued>,
-    pub stop: Receiver<()>,
+    pub orders: Receiver<Order>,
+    /// Where the files are, if there are any.
+    pub dir: Option<PathBuf>,
+}
+
+/// What the thread is told besides jobs. Each is answered when it is done.
+pub(super) enum Order {
+    /// Does what was taken, closes the files and ends.
+    Stop,
+    /// Does what was taken and closes the files; jobs wait from then on.
+    Suspend(Sender<Result<(), StoreError>>),
+    /// Opens the files again and goes on.
+    Resume(Sender<Result<(), StoreError>>),
 }
 
 impl Worker {
@@ -73,17 +86,67 @@ impl Worker {
         loop {
             let first = select! {
                 recv(self.jobs) -> job => job,
-                recv(self.stop) -> _ => break,
+                recv(self.orders) -> order => match order {
+                    Ok(Order::Suspend(done)) => match self.suspended(&done) {
+                        Some(worker) => {
+                            self = worker;
+                            continue;
+                        }
+                        None => return Ok(()),
+                    },
+                    Ok(Order::Resume(done)) => {
+                        let _ = done.send(Ok(())); // it never stopped
+                        continue;
+                    }
+                    Ok(Order::Stop) | Err(_) => break,
+                },
             };
             let Ok(first) = first else { break };
             let batch = self.gather(first);
             self.work(batch);
         }
+        self.work_off();
+        self.db.close(self.core.failed.get().is_some())
+    }
+
+    /// Closes the files until told to open them again. `None`: told to stop instead; what waits is answered with
+    /// [`StoreError::Stopped`].
+    fn suspended(mut self, done: &Sender<Result<(), StoreError>>) -> Option<Worker> {
+        self.work_off();
+        let Some(dir) = self.dir.clone() else {
+            let _ = done.send(Ok(())); // nobody else can have what is in memory
+            return Some(self);
+        };
+        let Worker { core, db, jobs, orders, .. } = self;
+        // Who asked may have gone; then it tells to resume or to stop all the same.
+        let _ = done.send(db.close(core.failed.get().is_some()));
+        loop {
+            match orders.recv() {
+                Ok(Order::Suspend(done)) => {
+                    let _ = done.send(Ok(()));
+                }
+                Ok(Order::Resume(done)) => match Db::open(&dir, &core.limits, true)
+                    .and_then(|db| Logs::load(&db).map(|logs| (db, logs)))
+                {
+                    Ok((db, logs)) => {
+                        let _ = done.send(Ok(()));
+                        return Some(Worker { core, db, logs, jobs, orders, dir: Some(dir) });
+                    }
+                    Err(error) => {
+                        let _ = done.send(Err(error));
+                    }
+                },
+                Ok(Order::Stop) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// Does what was taken so far.
+    fn work_off(&mut self) {
         while let Ok(first) = self.jobs.try_recv() {
             let batch = self.gather(first);
             self.work(batch);
         }
-        self.db.close(self.core.failed.get().is_some())
     }
 
     /// What waits already, as far as it goes into one commit.

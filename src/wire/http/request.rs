@@ -185,6 +185,26 @@ impl Reader {
         }
     }
 
+    /// Takes back what was read of an incomplete request, so that another reader can begin with it. `None`, and nothing
+    /// changes, when its body is chunked: its framing is gone.
+    pub fn take_unread(&mut self) -> Option<Vec<u8>> {
+        self.release();
+        if self.kept.as_ref().is_some_and(|kept| matches!(kept.phase, Phase::Chunked(_))) {
+            return None;
+        }
+        let mut bytes = if std::mem::take(&mut self.blank_cr) { vec![b'\r'] } else { Vec::new() };
+        self.blank_lines = 0;
+        if let Some(kept) = self.kept.take() {
+            bytes.extend_from_slice(&kept.bytes);
+        }
+        Some(bytes)
+    }
+
+    /// Whether [`Reader::take_unread`] can.
+    pub fn can_take_unread(&self) -> bool {
+        self.is_idle() || !self.kept.as_ref().is_some_and(|kept| matches!(kept.phase, Phase::Chunked(_)))
+    }
+
     /// Reads on. See the type for the order of calls.
     ///
     /// # Errors

@@ -31,6 +31,8 @@ pub const RESTART: u16 = 1012;
 pub const TRY_AGAIN_LATER: u16 = 1013;
 /// The server behind the node failed.
 pub const BAD_GATEWAY: u16 = 1014;
+/// What let the client in has ended: it may come back with something new (of the range for private use).
+pub const UNAUTHORIZED: u16 = 4401;
 
 /// Why a connection has to be failed: the close code to send and a short reason for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Long and interval polling, byte for byte.
 
 use super::harness::*;
+use crate::dialect::Drain;
 use crate::dialect::relay::settings::*;
 
 const NCHAN: fn() -> LocationSettings = LocationSettings::nchan;
@@ -111,7 +112,7 @@ fn polls_end_by_themselves_and_by_others() {
         assert!(text.starts_with(&format!("HTTP/1.1 {timeout}\r\nVary: ")), "{text}");
         assert!(text.ends_with("\r\n\r\n"));
         let poll = rig.request("GET /sub/a", "");
-        rig.happens(poll, |relay, cx, session| relay.on_drain(cx, session));
+        rig.happens(poll, |relay, cx, session| relay.on_drain(cx, session, Drain::Stop));
         let text = rig.text(poll);
         assert!(text.starts_with(&format!("HTTP/1.1 {drain}\r\n")) && text.contains("Retry-After: 1\r\n"));
         assert!(text.contains("Connection: close\r\n") && rig.connections[poll].end == Some(End::Close));

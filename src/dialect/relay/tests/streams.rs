@@ -1,6 +1,7 @@
 //! Streaming transports, byte for byte.
 
 use super::harness::*;
+use crate::dialect::Drain;
 use crate::dialect::relay::settings::*;
 use crate::dialect::session::Message;
 use crate::wire::ws::deflate::Inflater;
@@ -102,8 +103,11 @@ fn websocket_ends() {
     rig.ask("DELETE /pub/a", "");
     assert_eq!(rig.connections[socket].end, Some(End::WebSocket(1001, "410 Gone")));
     let socket = open(&mut rig);
-    rig.happens(socket, |relay, cx, session| relay.on_drain(cx, session));
+    rig.happens(socket, |relay, cx, session| relay.on_drain(cx, session, Drain::Stop));
     assert_eq!(rig.connections[socket].end, Some(End::WebSocket(1001, "The server is going away.")));
+    let socket = open(&mut rig);
+    rig.happens(socket, |relay, cx, session| relay.on_drain(cx, session, Drain::Upgrade));
+    assert_eq!(rig.connections[socket].end, Some(End::WebSocket(1012, "The server is restarted.")));
     assert_eq!(rig.info("", "a").unwrap().subscribers, 0);
 }
 

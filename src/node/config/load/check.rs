@@ -16,6 +16,7 @@ impl Loader<'_> {
     pub(super) fn check(&mut self) {
         self.apps();
         self.exposure();
+        self.grants();
         self.webhooks();
         self.bounds();
         self.inherit_pings();
@@ -25,11 +26,11 @@ impl Loader<'_> {
         self.apps_of_locations();
     }
 
-    fn origin_of(&self, path: &str) -> Origin {
+    pub(super) fn origin_of(&self, path: &str) -> Origin {
         self.origins.get(path).cloned().unwrap_or(Origin::Default)
     }
 
-    fn said(&self, path: &str) -> bool {
+    pub(super) fn said(&self, path: &str) -> bool {
         self.origins.contains_key(path)
     }
 
@@ -310,6 +311,7 @@ impl Loader<'_> {
             if location.methods.publishes()
                 && location.authorize.is_none()
                 && location.upstream.is_none()
+                && !self.is_guarded(location.app.as_ref())
                 && !elsewhere
             {
                 let path = location.path.text();

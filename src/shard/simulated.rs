@@ -1,0 +1,282 @@
+//! Where a simulation takes the kernel's place: `tests/simulation` runs whole shards, this code and all, in one thread
+//! from a seed.
+//!
+//! A thread that has [`install`]ed a [`Kernel`] makes no system call on a connection's socket: the shard asks
+//! [`is_on`] before each of them. That question exists in builds with debug assertions only; in any other build it is
+//! the constant `false`, and what stands behind it is gone.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+
+#[cfg(debug_assertions)]
+pub use on::*;
+
+/// Whether this thread's sockets are simulated.
+#[cfg(not(debug_assertions))]
+#[inline(always)]
+pub const fn is_on() -> bool {
+    false
+}
+
+#[cfg(not(debug_assertions))]
+mod off {
+    use crate::channel::Now;
+    use bytes::Bytes;
+    use std::net::SocketAddr;
+    use std::os::fd::RawFd;
+
+    pub fn now() -> Option<Now> {
+        None
+    }
+
+    pub fn receive(_: RawFd, _: &mut [u8]) -> libc::c_long {
+        -1
+    }
+
+    pub fn send<'a>(_: RawFd, _: impl Iterator<Item = &'a Bytes>) -> isize {
+        -1
+    }
+
+    pub fn shutdown(_: RawFd, _: i32) -> i32 {
+        -1
+    }
+
+    pub fn close(_: RawFd) {}
+
+    pub fn peer(_: RawFd) -> Option<SocketAddr> {
+        None
+    }
+}
+#[cfg(not(debug_assertions))]
+pub use off::*;
+
+/// A connection's socket on its way in, out or to another shard; closed when it is dropped.
+#[derive(Debug)]
+pub struct Socket(Option<OwnedFd>);
+
+impl From<OwnedFd> for Socket {
+    fn from(fd: OwnedFd) -> Socket {
+        Socket(Some(fd))
+    }
+}
+
+impl FromRawFd for Socket {
+    unsafe fn from_raw_fd(fd: RawFd) -> Socket {
+        // SAFETY: the caller's promise is the same.
+        Socket(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_ref().map_or(-1, |fd| fd.as_raw_fd())
+    }
+}
+
+impl IntoRawFd for Socket {
+    fn into_raw_fd(mut self) -> RawFd {
+        self.0.take().map_or(-1, |fd| fd.into_raw_fd())
+    }
+}
+
+impl Socket {
+    /// The descriptor, to be handed to another process.
+    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(AsFd::as_fd)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if is_on()
+            && let Some(fd) = self.0.take()
+        {
+            close(fd.into_raw_fd());
+        }
+    }
+}
+
+#[cfg(debug_assertions)]
+mod on {
+    use crate::channel::Now;
+    use crate::shard::connection::State;
+    use crate::shard::net::{Event, Key, Net, NetKind};
+    use crate::shard::outbox::OutboxLimits;
+    use crate::shard::{Shard, ShardConfig};
+    use bytes::Bytes;
+    use std::cell::RefCell;
+    use std::net::SocketAddr;
+    use std::os::fd::RawFd;
+    use std::rc::Rc;
+
+    thread_local! {
+        static KERNEL: RefCell<Option<Rc<dyn Kernel>>> = const { RefCell::new(None) };
+    }
+
+    /// The sockets and the clock of a simulated node. Errors are errno values.
+    pub trait Kernel {
+        /// Both clocks.
+        fn now(&self) -> Now;
+        /// recv(2): 0 is the end of the stream.
+        fn receive(&self, fd: RawFd, buffer: &mut [u8]) -> Result<usize, i32>;
+        /// sendmsg(2), of what there is in the frames; it may take a part.
+        fn send(&self, fd: RawFd, frames: &mut dyn Iterator<Item = &Bytes>) -> Result<usize, i32>;
+        /// shutdown(2).
+        fn shutdown(&self, fd: RawFd, how: i32);
+        /// close(2).
+        fn close(&self, fd: RawFd);
+        /// getpeername(2).
+        fn peer(&self, fd: RawFd) -> Option<SocketAddr>;
+        /// As [`Net::register`].
+        fn register(&self, shard: u16, fd: RawFd, key: Key) -> u8;
+        /// As [`Net::want_write`].
+        fn want_write(&self, shard: u16, fd: RawFd, key: Key) -> u8;
+        /// As [`Net::unregister`].
+        fn unregister(&self, shard: u16, fd: RawFd, key: Key, output: bool);
+        /// As [`Net::turn`].
+        fn turn(&self, shard: u16, events: &mut Vec<Event>);
+    }
+
+    /// Gives this thread's shards a kernel, or takes it away.
+    pub fn install(kernel: Option<Rc<dyn Kernel>>) {
+        KERNEL.set(kernel);
+    }
+
+    /// Whether this thread's sockets are simulated.
+    pub fn is_on() -> bool {
+        KERNEL.with_borrow(Option::is_some)
+    }
+
+    fn with<T>(otherwise: T, call: impl FnOnce(&dyn Kernel) -> T) -> T {
+        match KERNEL.with_borrow(Clone::clone) {
+            Some(kernel) => call(&*kernel),
+            None => otherwise,
+        }
+    }
+
+    fn errno(result: Result<usize, i32>) -> isize {
+        result.map_or_else(
+            |errno| {
+                // SAFETY: the address of this thread's errno.
+                unsafe { *libc::__errno_location() = errno };
+                -1
+            },
+            |count| count as isize,
+        )
+    }
+
+    pub(crate) fn now() -> Option<Now> {
+        with(None, |kernel| Some(kernel.now()))
+    }
+
+    pub(crate) fn receive(fd: RawFd, buffer: &mut [u8]) -> libc::c_long {
+        errno(with(Err(libc::EBADF), |kernel| kernel.receive(fd, buffer))) as libc::c_long
+    }
+
+    pub(crate) fn send<'a>(fd: RawFd, mut frames: impl Iterator<Item = &'a Bytes>) -> isize {
+        errno(with(Err(libc::EBADF), |kernel| kernel.send(fd, &mut frames)))
+    }
+
+    pub(crate) fn shutdown(fd: RawFd, how: i32) -> i32 {
+        with(-1, |kernel| {
+            kernel.shutdown(fd, how);
+            0
+        })
+    }
+
+    pub(crate) fn close(fd: RawFd) {
+        with((), |kernel| kernel.close(fd));
+    }
+
+    pub(crate) fn peer(fd: RawFd) -> Option<SocketAddr> {
+        with(None, |kernel| kernel.peer(fd))
+    }
+
+    pub(crate) fn register(shard: u16, fd: RawFd, key: Key) -> u8 {
+        with(0, |kernel| kernel.register(shard, fd, key))
+    }
+
+    pub(crate) fn want_write(shard: u16, fd: RawFd, key: Key) -> u8 {
+        with(0, |kernel| kernel.want_write(shard, fd, key))
+    }
+
+    pub(crate) fn unregister(shard: u16, fd: RawFd, key: Key, output: bool) {
+        with((), |kernel| kernel.unregister(shard, fd, key, output));
+    }
+
+    pub(crate) fn turn(shard: u16, events: &mut Vec<Event>) {
+        with((), |kernel| kernel.turn(shard, events));
+    }
+
+    /// What a shard holds at a moment. A node that everybody has left holds nothing.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Held {
+        /// Slots in use.
+        pub slots: usize,
+        /// Slots with a session.
+        pub sessions: usize,
+        /// Subscriptions in slots.
+        pub subscriptions: usize,
+        /// Channels with members.
+        pub channels_with_members: usize,
+        /// Channels that live here.
+        pub channels: usize,
+        /// Publications stored here.
+        pub stored: usize,
+        /// Connections on their way to another shard.
+        pub moving: usize,
+        /// Mails that did not fit into another shard's mailbox.
+        pub overflowing: usize,
+        /// Connections written to at the next flush, and work left to do.
+        pub undone: usize,
+        /// Bytes above what a blocked peer's outbox may hold, the worst one.
+        pub outbox_excess: usize,
+    }
+
+    impl Shard {
+        /// A shard on the [`Kernel`] of this thread, which turns when it is told to.
+        pub fn simulated(config: ShardConfig) -> Shard {
+            let net = Net::Simulated(config.id);
+            Shard::assemble(config, net, NetKind::Epoll)
+        }
+
+        /// One turn of the loop.
+        pub fn turn_once(&mut self) {
+            self.turn();
+        }
+
+        /// Whether it would turn again at once. What its sockets have to say is the kernel's knowledge.
+        pub fn wants_turn(&mut self) -> bool {
+            self.has_more()
+        }
+
+        /// Whether it has drained and would leave.
+        pub fn may_leave(&self) -> bool {
+            self.is_drained()
+        }
+
+        /// See [`Held`].
+        pub fn held(&self) -> Held {
+            let mut held = Held {
+                slots: self.slab.live(),
+                channels_with_members: self.members.channels(),
+                channels: self.home.channels(),
+                stored: self.home.stored(),
+                moving: self.moving.len(),
+                overflowing: self.post.overflowed(),
+                undone: self.dirty.len() + self.work.len(),
+                ..Held::default()
+            };
+            let OutboxLimits { bytes, .. } = self.limits.outbox;
+            for slot in 0..self.slab.slots() {
+                let connection = &self.slab[slot];
+                held.subscriptions += connection.subs.len();
+                held.sessions += usize::from(connection.open);
+                if connection.state == State::Open && connection.blocked && connection.outbox.len() > 1 {
+                    let excess = connection.outbox.bytes_held_against().saturating_sub(bytes);
+                    held.outbox_excess = held.outbox_excess.max(excess);
+                }
+            }
+            held
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! The node: real shards on a simulated kernel, with played services beside them.
+
+use super::client::{Publisher, Subscriber, Way};
+use super::kernel::Simulated;
+use super::pusher::Client;
+use super::services::Services;
+use super::truth::Channel;
+use crate::rng::Rng;
+use fanwire::channel::hook::{HookAnswer, HookFailure};
+use fanwire::channel::log::Logs;
+use fanwire::channel::{KeyHasher, Now, Token};
+use fanwire::dialect::app::{AppSettings, Apps};
+use fanwire::dialect::pusher::{self, Pusher};
+use fanwire::dialect::pushi::{self, Pushi};
+use fanwire::dialect::relay::Relay;
+use fanwire::dialect::relay::settings::{
+    LocationMethods, LocationSettings, PathPattern, RelaySettings, SlowConsumer,
+};
+use fanwire::dialect::session::Dialects;
+use fanwire::limits::HomeLimits;
+use fanwire::shard::counters::NodeCounters;
+use fanwire::shard::door::Door;
+use fanwire::shard::mailbox::{Address, Bell, Mail, Noted, Post, mailbox};
+use fanwire::shard::outbox::OutboxLimits;
+use fanwire::shard::run::Clock;
+use fanwire::shard::simulated::{Held, install};
+use fanwire::shard::{DriverChoice, Shard, ShardConfig, ShardLimits};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+/// Channels that everybody uses; those from `DURABLE` on are on disk.
+pub const NAMES: [&str; CHANNELS] = ["c0", "c1", "d0"];
+pub const CHANNELS: usize = 3;
+pub const DURABLE: usize = 2;
+
+pub type Channels = [Channel; CHANNELS];
+
+/// What is the same for all lives of a node.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub shards: usize,
+    /// Publications that a channel keeps.
+    pub kept: u32,
+    pub mailbox: usize,
+    pub outbox: OutboxLimits,
+}
+
+pub struct World {
+    pub rng: Rng,
+    pub shape: Shape,
+    pub kernel: Rc<Simulated>,
+    pub services: Services,
+    pub shards: Vec<Shard>,
+    addresses: Vec<Address>,
+    pub counters: NodeCounters,
+    pub apps: Arc<Apps>,
+    noted: Vec<Receiver<()>>,
+    pub channels: Channels,
+    pub publishers: Vec<Publisher>,
+    pub subscribers: Vec<Subscriber>,
+    pub clients: Vec<Client>,
+    /// Ids given to publications.
+    pub published: u64,
+    pub connected: u64,
+    /// Connections of those who make the node panic.
+    pub bombs: Vec<super::peer::Peer>,
+    pub draining: bool,
+    /// What happened last, for who looks into a failure.
+    pub steps: Vec<String>,
+    trace: bool,
+}
+
+fn location(prefix: &str, methods: LocationMethods, kept: u32) -> LocationSettings {
+    LocationSettings {
+        path: PathPattern::Prefix(prefix.into()),
+        methods,
+        buffer_messages: kept,
+        ..LocationSettings::nchan()
+    }
+}
+
+fn locations(kept: u32) -> RelaySettings {
+    use LocationMethods::{Publisher, Subscriber};
+    let durable = |prefix, methods| LocationSettings { durable: true, ..location(prefix, methods, 100_000) };
+    RelaySettings {
+        locations: vec![
+            location("/pub/", Publisher, kept),
+            location("/sub/", Subscriber, kept),
+            durable("/dpub/", Publisher),
+            durable("/dsub/", Subscriber),
+            LocationSettings { split_delimiter: Some(",".into()), ..location("/msub/", Subscriber, kept) },
+            LocationSettings {
+                slow_consumer: SlowConsumer::DropOldest,
+                ..location("/lsub/", Subscriber, kept)
+            },
+            LocationSettings {
+                authorize: Some("http://h/may".into()),
+                subscribe_hook: Some("http://h/come".into()),
+                unsubscribe_hook: Some("http://h/go".into()),
+                ..location("/hsub/", Subscriber, kept)
+            },
+        ],
+    }
+}
+
+pub fn app(id: &str, kept: u32) -> AppSettings {
+    AppSettings { history_messages: kept, ..AppSettings::new(id, &format!("{id}-key"), "secret") }
+}
+
+impl World {
+    pub fn new(seed: u64, trace: bool) -> World {
+        let mut rng = Rng::new(seed ^ 0x6e6f_6465);
+        let shape = Shape {
+            shards: 1 + rng.below(4),
+            kept: *rng.pick(&[100_000, 100_000, 4]),
+            mailbox: *rng.pick(&[16, 64, 4096]),
+            outbox: OutboxLimits { bytes: *rng.pick(&[400, 4_000, 1 << 20]), frames: *rng.pick(&[8, 1024]) },
+        };
+        let now = Now { mono_ns: 1_000_000_000, unix_ms: 1_795_257_022_000 };
+        let kernel = Rc::new(Simulated::new(Rng::new(rng.next()), shape.shards, now));
+        install(Some(kernel.clone()));
+        let services = Services::default();
+        services.desk().capacity = *rng.pick(&[2, 1000]);
+        let apps = Arc::new(Apps::new([app("one", shape.kept), app("two", shape.kept)]).expect("two names"));
+        let subscribers = (0..CHANNELS).map(|channel| Subscriber::witness(&mut rng, channel));
+        let mut subscribers: Vec<_> = subscribers.collect();
+        let ways = [Way::WebSocket, Way::EventStream, Way::LongPoll, Way::Multi, Way::Hooked, Way::Dropping];
+        for _ in 0..3 + rng.below(4) {
+            let way = *rng.pick(&ways);
+            subscribers.push(Subscriber::new(&mut rng, way));
+        }
+        let client = |n: usize| Client::new(usize::from(n == 0), format!("u{}", n % 3), CHANNELS);
+        let clients = (0..2 + rng.below(4)).map(client).collect();
+        let mut world = World {
+            publishers: (0..1 + rng.below(3)).map(|_| Publisher::default()).collect(),
+            subscribers,
+            clients,
+            counters: NodeCounters::new(shape.shards, 1 << 30),
+            shape,
+            kernel,
+            services,
+            shards: Vec::new(),
+            addresses: Vec::new(),
+            apps,
+            noted: Vec::new(),
+            channels: Default::default(),
+            published: 0,
+            connected: 0,
+            bombs: Vec::new(),
+            draining: false,
+            steps: Vec::new(),
+            trace,
+            rng,
+        };
+        world.start();
+        world
+    }
+
+    pub fn say(&mut self, what: impl FnOnce() -> String) {
+        if self.trace {
+            let what = what();
+            println!("{what}");
+            self.steps.push(what);
+        }
+    }
+
+    /// The node starts, on what is on disk.
+    fn start(&mut self) {
+        let Shape { shards, kept, mailbox: capacity, outbox } = self.shape;
+        let hasher = KeyHasher::new(self.rng.next());
+        let listeners = [("l", true)];
+        let relay = Relay::new(&locations(kept), &listeners, &["one"], hasher.clone(), &[0; 24]);
+        let dialects = Arc::new(Dialects {
+            relay: relay.unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
+            echo: None,
+            pusher: Pusher::new(pusher::Settings::default(), hasher.clone()),
+            pushi: Pushi::new(pushi::Settings::default(), hasher, [7; 32]),
+        });
+        self.counters = NodeCounters::new(shards, 1 << 30);
+        let bells: Vec<_> = (0..shards).map(|_| Arc::new(Bell::new().expect("a descriptor"))).collect();
+        let boxes = bells.iter().map(|bell| mailbox(bell.clone(), capacity));
+        let (addresses, receivers): (Vec<Address>, Vec<_>) = boxes.unzip();
+        let logs = Logs::new([(0, "one"), (1, "two")], self.services.at_start());
+        let seed = self.rng.next();
+        let services = Arc::new(self.services.clone());
+        self.shards = receivers
+            .into_iter()
+            .enumerate()
+            .map(|(id, receiver)| {
+                Shard::simulated(ShardConfig {
+                    id: id as u16,
+                    core: None,
+                    driver: DriverChoice::Epoll,
+                    listeners: Vec::new(),
+                    post: Post::new(id, addresses.clone(), receiver),
+                    bell: bells[id].clone(),
+                    dialects: dialects.clone(),
+                    apps: self.apps.clone(),
+                    pages: services.clone(),
+                    caller: services.clone(),
+                    notifier: services.clone(),
+                    keeper: services.clone(),
+                    logs: logs.clone(),
+                    registrar: services.clone(),
+                    node: self.counters.clone(),
+                    limits: ShardLimits { home: HomeLimits::default(), outbox, ..ShardLimits::default() },
+                    doors: [Door::default()].into(),
+                    clock: Clock::start(),
+                    seed,
+                    go: None,
+                })
+            })
+            .collect();
+        self.addresses = addresses;
+    }
+
+    /// The node is killed and starts again. What was on its way to the disk is there, in part.
+    pub fn crash(&mut self) {
+        for _ in 0..self.rng.below(4) {
+            let _ = self.services.work();
+        }
+        for publisher in &mut self.publishers {
+            publisher.lost(&mut self.channels);
+        }
+        self.subscribers.iter_mut().for_each(Subscriber::forget);
+        self.clients.iter_mut().for_each(Client::lost);
+        for (channel, state) in self.channels.iter_mut().enumerate() {
+            if channel < DURABLE {
+                *state = Channel::default();
+            }
+        }
+        for client in &mut self.clients {
+            for (channel, follower) in client.followers.iter_mut().enumerate() {
+                if channel < DURABLE {
+                    *follower = Default::default();
+                }
+            }
+        }
+        self.bombs.clear();
+        self.shards.clear();
+        {
+            let mut desk = self.services.desk();
+            desk.jobs.clear();
+            desk.calls.clear();
+            desk.told.clear();
+            desk.occupied.clear();
+            desk.joined.clear();
+        }
+        self.noted.clear();
+        self.kernel.restart();
+        // The clock of the machine has gone on, or was set.
+        let passed = self.rng.below(4_000) as i64 - 1_000;
+        self.kernel.advance(0, passed);
+        self.start();
+    }
+
+    /// A shard turns once.
+    pub fn turn(&mut self, shard: usize) {
+        self.shards[shard].turn_once();
+        if let Some(fault) = self.kernel.fault() {
+            panic!("{fault}");
+        }
+        if let Some(fault) = self.services.desk().faults.first() {
+            panic!("{fault}");
+        }
+    }
+
+    /// Whether a shard has something to do.
+    pub fn is_busy(&mut self, shard: usize) -> bool {
+        self.kernel.has_events(shard) || self.shards[shard].wants_turn()
+    }
+
+    fn has_room(&self, shard: u16) -> bool {
+        self.addresses[usize::from(shard)].waiting() < self.shape.mailbox
+    }
+
+    /// The store does a job, if its outcome fits into the mailbox.
+    pub fn store_works(&mut self) -> bool {
+        let to = self.services.desk().jobs.front().map(|(_, to)| to.shard);
+        if !to.is_some_and(|shard| self.has_room(shard)) {
+            return false;
+        }
+        let Some((to, outcome)) = self.services.work() else { return false };
+        self.say(|| format!("store: {outcome:?} for {to:?}"));
+        self.addresses[usize::from(to.shard)]
+            .send(Mail::Store { token: to.token, outcome: Box::new(outcome) });
+        true
+    }
+
+    /// A back end answers, in any order.
+    pub fn hook_answers(&mut self) -> bool {
+        let waiting = self.services.desk().calls.len();
+        if waiting == 0 {
+            return false;
+        }
+        let at = self.rng.below(waiting);
+        let Some((to, _)) = self.services.desk().calls.remove(at) else { return false };
+        if !self.has_room(to.shard) {
+            return false; // nobody ever answers: its asker is told by its own end
+        }
+        let answer = match self.rng.below(10) {
+            0 => Err(HookFailure::Timeout),
+            1 => Ok(HookAnswer { status: 403, headers: Vec::new(), body: b"no".to_vec().into() }),
+            _ => Ok(HookAnswer { status: 200, headers: Vec::new(), body: Default::default() }),
+        };
+        let token = Token { slot: to.slot, generation: to.generation, tag: to.tag };
+        self.addresses[usize::from(to.shard)].send(Mail::Hook { token, answer: Box::new(answer) });
+        true
+    }
+
+    /// An app goes, or comes back under another number.
+    pub fn change_apps(&mut self) {
+        if (0..self.shape.shards).any(|shard| !self.has_room(shard as u16)) {
+            return;
+        }
+        let other = match self.apps.without("two") {
+            Some(apps) => apps,
+            None => self.apps.with(app("two", self.shape.kept)).expect("a free name"),
+        };
+        self.apps = Arc::new(other);
+        let (noted, all) = Noted::new();
+        for address in &self.addresses {
+            address.send(Mail::Apps { apps: self.apps.clone(), noted: noted.clone() });
+        }
+        self.noted.push(all);
+    }
+
+    /// Whether the shards are to stop; false when one has no room for the news.
+    pub fn drain(&mut self, ms: u64) -> bool {
+        if (0..self.shape.shards).any(|shard| !self.has_room(shard as u16)) {
+            return false;
+        }
+        self.draining = true;
+        self.addresses.iter().for_each(|address| address.send(Mail::Drain(ms)));
+        true
+    }
+
+    /// What all shards hold together.
+    pub fn held(&self) -> Held {
+        self.shards.iter().map(Shard::held).fold(Held::default(), |sum, held| Held {
+            slots: sum.slots + held.slots,
+            sessions: sum.sessions + held.sessions,
+            subscriptions: sum.subscriptions + held.subscriptions,
+            channels_with_members: sum.channels_with_members + held.channels_with_members,
+            channels: sum.channels + held.channels,
+            stored: sum.stored + held.stored,
+            moving: sum.moving + held.moving,
+            overflowing: sum.overflowing + held.overflowing,
+            undone: sum.undone + held.undone,
+            outbox_excess: sum.outbox_excess.max(held.outbox_excess),
+        })
+    }
+
+    /// Every change of the apps was noted by every shard.
+    pub fn are_apps_noted(&self) -> bool {
+        use std::sync::mpsc::TryRecvError::Disconnected;
+        self.noted.iter().all(|all| all.try_recv() == Err(Disconnected))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shards.clear();
+        install(None);
+    }
+}
