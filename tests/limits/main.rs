@@ -18,8 +18,9 @@ use std::path::PathBuf;
 
 /// Refusals so far, by reason.
 pub fn refusals(node: &Node) -> BTreeMap<String, u64> {
-    let mut http = node::Http::connect(&node.address).unwrap();
-    let page = http.request("GET", "/metrics", b"").unwrap().body;
+    // A connection that is slow may be closed without a word.
+    let page = || node::Http::connect(&node.address)?.request("GET", "/metrics", b"");
+    let page = std::iter::repeat_with(page).take(100).find_map(Result::ok).unwrap().body;
     let lines = page.lines().filter_map(|line| line.strip_prefix("fanwire_refusals_total{reason=\""));
     lines.map(|line| line.split_once("\"} ").unwrap()).map(|(r, n)| (r.into(), n.parse().unwrap())).collect()
 }
