@@ -1,4 +1,4 @@
-//! How much one connection may send (shard/rate), and how much of what is refused is logged (shard/refusals).
+//! How much one connection may send (shard/inflow), and how much of what is refused is logged (shard/refusals).
 
 /// Messages and requests that one connection may send in a second; 0 = any number. Off, like those of the servers that
 /// this node stands beside: only who runs the node knows what its clients send.

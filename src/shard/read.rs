@@ -2,8 +2,8 @@
 
 use super::Shard;
 use super::connection::{Carrier, Inflate, Phase, State};
+use super::inflow::TooFast;
 use super::net::Key;
-use super::rate::TooFast;
 use super::simulated;
 use crate::dialect::session::Message;
 use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};

@@ -4,6 +4,7 @@
 #[path = "../support/node.rs"]
 mod node;
 
+mod bomb;
 mod cases;
 mod client;
 mod logs;

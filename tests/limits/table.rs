@@ -12,7 +12,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
         "tests/limits/rates.rs a_publisher_is_told_to_come_again",
     ),
     (&["BYTES_IN_PER_S"], "tests/limits/rates.rs a_connection_over_its_bytes_is_refused"),
-    (&["RATE_DEBT_MS"], "src/shard/rate.rs bytes_are_owed_for_a_second_at_most"),
+    (&["RATE_DEBT_MS"], "src/shard/inflow.rs bytes_are_owed_for_a_second_at_most"),
     (&["REFUSALS_LOGGED", "REFUSALS_LOGGED_MS"], "tests/limits/logs.rs a_few_lines_tell_of_many_refusals"),
     (&["NODE_MAILBOX_MESSAGES", "MAILBOX_RESERVE_PART"], "tests/limits/mailbox.rs publishers_come_again"),
     (&["RELAY_POLL_HOLD_MS"], "tests/limits/polls.rs a_poll_is_held_for_so_long_and_no_longer"),
