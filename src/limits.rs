@@ -13,6 +13,7 @@ mod rate;
 mod relay;
 mod shard;
 mod store;
+mod tls;
 mod webhooks;
 mod wire;
 
@@ -27,6 +28,7 @@ pub use rate::*;
 pub use relay::*;
 pub use shard::*;
 pub use store::*;
+pub use tls::*;
 pub use webhooks::*;
 pub use wire::*;
 

@@ -69,4 +69,5 @@ targets! {
     pushi_frame
     pushi_api
     pushi_session
+    grant
 }

@@ -35,13 +35,15 @@ const DIALECTS_SHARE: [&str; 7] = ["app", "encode", "grant", "http", "mod", "ses
 const PURE: [&str; 3] = ["wire", "channel", "dialect"];
 
 /// Crates that only some files may name.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 10] = [
+    ("jsonwebtoken", &["src/wire/jwt"]),
     ("monoio", &["src/shard/rt"]),
     ("io_uring", &["src/shard/rt", "src/shard/net", "src/cli/doctor"]),
     ("io_uring_06", &["src/shard/rt", "src/shard/net", "src/cli/doctor"]),
     ("libc", &["src/shard/", "src/node/host", "src/cli/doctor"]),
     ("crossbeam", &["src/shard/", "src/service/store/"]),
     ("rusqlite", &["src/service/store/"]),
+    ("rustls", &["src/shard/tls", "src/node/tls"]),
     ("tokio_rustls", &["src/service/hooks/"]),
     ("rustls_native_certs", &["src/service/hooks/"]),
 ];

@@ -308,3 +308,40 @@ fn logs_behave_like_the_model() {
         assert!(found.iter().zip(&expected).all(|(f, e)| f.0 == e.0 && f.1 == *e.1), "step {step}");
     }
 }
+
+#[test]
+fn a_suspended_store_lets_others_in_and_keeps_what_comes_waiting() {
+    let dir = fresh("suspend");
+    let (store, _) = open(&dir);
+    let handle = store.handle();
+    ask(&handle, append("a", 1, "one", ALL)).unwrap();
+    store.suspend().unwrap();
+    store.suspend().unwrap();
+    let waiting = later(&handle, append("a", 3, "three", ALL)).unwrap();
+    {
+        let (other, recovery) = open(&dir);
+        assert_eq!(recovery.logs.len(), 1);
+        ask(&other.handle(), append("a", 2, "two", ALL)).unwrap();
+        assert_eq!(store.resume().unwrap_err(), StoreError::InUse);
+        other.shutdown().unwrap();
+    }
+    assert!(waiting.try_recv().is_err(), "nobody is told anything while the files are away");
+    store.resume().unwrap();
+    store.resume().unwrap();
+    waiting.recv().unwrap().unwrap();
+    assert_eq!(times(&handle, "a"), [1, 2, 3]);
+    // Stopped while the files are away: what waits is told so.
+    store.suspend().unwrap();
+    let waiting = later(&handle, append("a", 4, "four", ALL)).unwrap();
+    store.shutdown().unwrap();
+    assert_eq!(waiting.recv().unwrap().unwrap_err(), StoreError::Stopped);
+}
+
+#[test]
+fn a_store_in_memory_cannot_be_taken_away() {
+    let store = Store::open_in_memory(StoreLimits::default(), Arc::new(|_, _| {})).unwrap();
+    store.suspend().unwrap();
+    ask(&store.handle(), append("a", 1, "one", ALL)).unwrap();
+    store.resume().unwrap();
+    assert_eq!(times(&store.handle(), "a"), [1]);
+}

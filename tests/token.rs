@@ -242,3 +242,58 @@ fn what_cannot_be_signed_is_refused() {
     assert!(missing.code == ExitCode::from(1) && missing.err.contains("/nowhere/at/all"));
     assert_eq!(token_with(&DEMO, &["webhook"]).code, ExitCode::from(2));
 }
+
+#[test]
+fn grants_are_made_and_read() {
+    let token = demo(&[
+        "grant",
+        "--subscribe",
+        "news.*",
+        "--publish",
+        "chat",
+        "--user",
+        "u",
+        "--id",
+        "t",
+        "--at",
+        "1700000000",
+    ]);
+    let (head, rest) = token.split_once('.').unwrap();
+    let claims = rest.split_once('.').unwrap().0;
+    let claims = base64::Engine::decode(&base64::prelude::BASE64_URL_SAFE_NO_PAD, claims).unwrap();
+    let expected = r#"{"exp":1700003600,"iat":1700000000,"jti":"t","sub":"u","subscribe":["news.*"],"publish":["chat"]}"#;
+    assert_eq!((head, std::str::from_utf8(&claims).unwrap()), ("fw1", expected));
+    let checked = token_with(&DEMO, &["grant", "--check", &token]);
+    assert_eq!(checked.code, ExitCode::from(1));
+    assert!(checked.out == expected && checked.err.contains("expired"), "{}", checked.err);
+    let fresh = demo(&["grant", "--channel", "*", "--expires", "2m"]);
+    assert!(demo(&["grant", "--check", &fresh]).contains(r#""channels":["*"]"#));
+    assert_ne!(fresh, demo(&["grant", "--channel", "*", "--expires", "2m"]), "their ids differ");
+    let forged = format!("{}A", &fresh[..fresh.len() - 2]);
+    for (args, reason) in [
+        (&["grant"][..], "--channel"),
+        (&["grant", "--channel", r"a\b"], "pattern"),
+        (&["grant", "--channel", "a", "--expires", "soon"], "duration"),
+        (&["grant", "--channel", "a", "--expires", "400d"], "too long"),
+        (&["grant", "--check", &forged], ""),
+        (&["grant", "--check", "x"], "malformed"),
+    ] {
+        let outcome = token_with(&DEMO, args);
+        assert!(
+            outcome.code == ExitCode::from(1) && outcome.err.contains(reason),
+            "{args:?}: {}",
+            outcome.err
+        );
+    }
+}
+
+/// Made with `printf 'fanwire-grant\nsubscribe\n1\n1700000000\nann\na\nb' | openssl dgst -sha256 -hmac app-secret-demo`.
+#[test]
+fn signatures_of_urls() {
+    let args = ["url", "subscribe", "a", "b", "--app", "1", "--until", "1700000000", "--user", "ann"];
+    let signature = "40ffeb7803f51433c93d7f6ccc04060eca0a65dec9b9038bbd11926922a9d670";
+    let secret = ["--secret", "app-secret-demo"];
+    let printed = demo(&[&args[..], &secret].concat());
+    assert_eq!(printed, format!("expires=1700000000&user=ann&signature={signature}"));
+    checks(&[&args[..], &secret].concat(), signature);
+}

@@ -4,6 +4,7 @@
 //! An input is [`input::CHOICE_BYTES`] of choices (flags, limits, split points) and then a body.
 
 pub mod config;
+pub mod grant;
 pub mod http_request;
 pub mod http_response;
 pub mod input;
@@ -25,7 +26,7 @@ pub mod ws_reader;
 pub type Oracle = fn(&[u8]);
 
 /// Every target: its name, which is that of its seed folder, and its oracle.
-pub const TARGETS: [(&str, Oracle); 13] = [
+pub const TARGETS: [(&str, Oracle); 14] = [
     ("ws_reader", ws_reader::check),
     ("ws_deflate", ws_deflate::check),
     ("http_request", http_request::check),
@@ -39,4 +40,5 @@ pub const TARGETS: [(&str, Oracle); 13] = [
     ("pushi_frame", pushi_frame::check),
     ("pushi_api", pushi_api::check),
     ("pushi_session", pushi_session::check),
+    ("grant", grant::check),
 ];

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Surroundings;
 use super::args::{ConfigArgs, ServeArgs};
 use crate::node::config::{self, Flag, Loaded, Mistake, Sources};
+use crate::node::tls;
 
 /// Makes the configuration. `None`: it was only to be printed, which is done.
 pub(super) fn prepare(
@@ -43,6 +44,7 @@ pub(super) fn load(
     };
     match config::load(&sources) {
         Ok(loaded) => {
+            check_certificates(surroundings, &loaded)?;
             loaded
                 .warnings
                 .iter()
@@ -56,6 +58,20 @@ pub(super) fn load(
                 count => format!("{count} mistakes in the configuration"),
             })
         }
+    }
+}
+
+/// Says what is wrong with the files of certificates, and which will expire soon.
+fn check_certificates(surroundings: &mut Surroundings<'_>, loaded: &Loaded) -> Result<(), String> {
+    let (mistakes, warnings) = tls::check(loaded);
+    for warning in warnings {
+        surroundings.complain(format_args!("warning: {warning}"));
+    }
+    mistakes.iter().for_each(|mistake| surroundings.complain(mistake));
+    match mistakes.len() {
+        0 => Ok(()),
+        1 => Err("1 mistake in the configuration".into()),
+        count => Err(format!("{count} mistakes in the configuration")),
     }
 }
 

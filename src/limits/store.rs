@@ -50,6 +50,8 @@ pub const STORE_TRIM_RECORDS: u64 = 16_384;
 pub const STORE_VACUUM_PAGES: u64 = 4096;
 /// An empty log is forgotten so long after its last record, seconds.
 pub const STORE_FORGET_S: u64 = 86_400;
+/// Damaged records are told of in the log at most this often, milliseconds; each is counted.
+pub const STORE_LOG_MS: u64 = 10_000;
 /// Damages that a check names; the rest are counted.
 pub const STORE_CHECK_FINDINGS: usize = 100;
 

@@ -10,9 +10,11 @@ pub fn text(config: &Config, places: &[Place], driver: &str) -> String {
     let shards = config.shards;
     let plural = if shards == 1 { "" } else { "s" };
     let _ = writeln!(out, "fanwire {} | {shards} shard{plural} on {driver}", env!("CARGO_PKG_VERSION"));
-    for place in places {
+    let listens = config.listen.iter().chain(&config.internal_listen);
+    for (place, listen) in places.iter().zip(listens) {
+        let scheme = if listen.door.tls { "https" } else { "http" };
         let _ = match place {
-            Place::Ip(address) => writeln!(out, "  listening on http://{address}"),
+            Place::Ip(address) => writeln!(out, "  listening on {scheme}://{address}"),
             Place::Unix(path) => writeln!(out, "  listening on unix:{}", path.display()),
         };
     }
@@ -20,9 +22,9 @@ pub fn text(config: &Config, places: &[Place], driver: &str) -> String {
         Some(data) => writeln!(out, "  store in {data}"),
         None => writeln!(out, "  store in memory: nothing survives this process (--data DIR keeps it)"),
     };
-    let first = places.iter().find_map(|place| match place {
-        Place::Ip(address) => Some(address.to_string()),
-        Place::Unix(_) => None,
+    let first = places.iter().zip(&config.listen).find_map(|(place, listen)| match place {
+        Place::Ip(address) if !listen.door.tls => Some(address.to_string()),
+        _ => None,
     });
     if let (true, Some(address)) = (config.development, first) {
         let _ = write!(

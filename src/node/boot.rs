@@ -12,6 +12,7 @@ use super::pages::{NodePages, PagesConfig};
 use super::reload::reload;
 use super::successor::{Inherited, Predecessor};
 use super::systemd::{self, Notify};
+use super::tls::{Reload, Tls};
 use super::upgrade::{self, Failure, Heir, PlaceName, Program};
 use super::watch::Watch;
 use super::webhooks::{self, NodeNotifier};
@@ -78,7 +79,10 @@ pub fn run(config: &Config) -> Result<(), String> {
     notify.ready(succeeds);
     let ending = loop {
         match signals.wait() {
-            Signal::Reload => reload(&node),
+            Signal::Reload => {
+                reload(&node);
+                node.registry.reload_grants(config);
+            }
             Signal::Upgrade => match upgrade(&mut node, &program, &signals, config, &notify) {
                 Ok(heir) => break Ending::HandedOver(heir),
                 Err(Failure::Stopped(signal)) => break Ending::Stopped(signal),
@@ -177,6 +181,8 @@ pub(super) struct Node {
     /// Lets each shard turn.
     go: Vec<Sender<()>>,
     pub(super) lifecycle: Lifecycle,
+    /// What SIGHUP is for.
+    pub(super) tls: Reload,
     pub(super) places: Vec<Place>,
     driver: &'static str,
 }
@@ -208,6 +214,7 @@ impl Node {
         predecessor: Option<&Predecessor>,
     ) -> Result<Node, String> {
         let shards = config.shards;
+        let tls = Tls::open(config)?;
         let (places, mut listeners) = bind_all(config, inherited)?;
         match (predecessor, inherited.unclaimed()) {
             (Some(_), _) | (None, None) => {}
@@ -240,6 +247,7 @@ impl Node {
             hooks: Some(hooks.handle()),
             webhooks: Some(webhooks.handle()),
             store: Some(store.handle()),
+            tls: tls.speaks().then(|| tls.clone()),
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.mono_ns(Instant::now()) / 1_000_000),
         }));
@@ -254,7 +262,7 @@ impl Node {
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
         let cores = cores(shards);
-        let doors = doors(config);
+        let doors = doors(config, &tls);
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         let mut go = Vec::with_capacity(shards);
         for (id, receiver) in receivers.into_iter().enumerate() {
@@ -305,6 +313,7 @@ impl Node {
             listening,
             go,
             lifecycle,
+            tls: tls.reloader(),
             places,
             driver,
         })
@@ -469,9 +478,13 @@ fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place
 }
 
 /// What each listener asks of its connections, by its number.
-fn doors(config: &Config) -> Arc<[Door]> {
+fn doors(config: &Config, tls: &Tls) -> Arc<[Door]> {
     let all = config.listen.iter().chain(&config.internal_listen);
-    all.map(|listen| Door { proxy_protocol: listen.door.proxy_protocol }).collect()
+    all.map(|listen| Door {
+        tls: listen.door.tls.then(|| tls.door(listen.door.client_certificates)).flatten(),
+        proxy_protocol: listen.door.proxy_protocol,
+    })
+    .collect()
 }
 
 fn internal(config: &Config) -> Vec<u16> {

@@ -17,7 +17,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 /// The grants of a configuration, and what the store has of revocations.
 ///
@@ -163,14 +163,18 @@ impl Registry {
         stored.map_err(|error| format!("it is revoked until the node stops, and not stored: {error}"))
     }
 
-    /// Reads the keys of the grants anew. Sessions that were let in by a key which is gone stay until they expire.
-    ///
-    /// # Errors
-    /// When a key cannot be read; then nothing has changed.
-    pub fn read_grants_anew(&self, config: &Config) -> Result<(), String> {
-        let grants = compile(config, self.apps().grants().revoked.clone())?;
-        self.use_grants(grants);
-        info!(grants = config.grants.len(), "grants read anew");
-        Ok(())
+    /// Reads the keys of the grants anew, for SIGHUP. When one cannot be read, all stays as it was, and the log says so.
+    /// Sessions that were let in by a key which is gone stay until their tokens expire.
+    pub fn reload_grants(&self, config: &Config) {
+        if config.grants.is_empty() {
+            return;
+        }
+        match compile(config, self.apps().grants().revoked.clone()) {
+            Ok(grants) => {
+                self.use_grants(grants);
+                info!(grants = config.grants.len(), "keys of the grants reloaded");
+            }
+            Err(what) => error!(reason = "reload", "the keys of the grants stay as they were: {what}"),
+        }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! The figures are read when somebody asks: there is no second set of them and no background thread.
 
+mod tls;
 mod webhooks;
 mod write;
 
+use super::tls::Tls;
 use crate::channel::hook::HookFailure;
 use crate::limits::METRICS_OPEN_FILES;
 use crate::service::hooks::HooksHandle;
@@ -60,6 +62,14 @@ impl Metrics {
         let collector = NodeCollector { counters, hooks, webhooks, store, started_unix_s };
         registry.register_collector(Box::new(collector));
         Metrics { registry }
+    }
+
+    /// The same with those of TLS, where an address speaks it.
+    pub fn with_tls(mut self, tls: Option<Arc<Tls>>, counters: &NodeCounters) -> Metrics {
+        if let Some(tls) = tls {
+            self.registry.register_collector(Box::new(tls::TlsCollector(tls, counters.clone())));
+        }
+        self
     }
 
     /// All metrics as text.
@@ -265,6 +275,7 @@ fn store_metrics(store: &StoreHandle, out: &mut Writer<'_>) -> fmt::Result {
     )?;
     out.counter("fanwire_store_refused", "Jobs that were not taken", c.refused())?;
     out.counter("fanwire_store_full", "Commits that met a full disk", c.full())?;
+    out.counter("fanwire_store_damaged", "Jobs that met a damaged record", c.damaged())?;
     out.gauge("fanwire_store_waiting", "Jobs waiting", store.waiting_jobs() as u64)?;
     let help = "Bytes of jobs waiting or being done";
     out.gauge_in("fanwire_store_waiting", &Unit::Bytes, help, c.waiting_bytes() as u64)?;

@@ -16,6 +16,7 @@ pub mod pages;
 mod reload;
 mod successor;
 pub mod systemd;
+pub mod tls;
 pub mod upgrade;
 pub mod watch;
 pub mod webhooks;

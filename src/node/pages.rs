@@ -4,6 +4,7 @@
 use super::console::{Console, PageApp};
 use super::health::{self, Lifecycle};
 use super::metrics::{Format, Metrics};
+use super::tls::Tls;
 use crate::service::hooks::HooksHandle;
 use crate::service::store::StoreHandle;
 use crate::service::webhooks::WebhooksHandle;
@@ -31,6 +32,8 @@ pub struct PagesConfig {
     pub webhooks: Option<WebhooksHandle>,
     /// The store, if there is one.
     pub store: Option<StoreHandle>,
+    /// Certificates and handshakes.
+    pub tls: Option<Arc<Tls>>,
     /// How far the start or the drain of the node is.
     pub lifecycle: Lifecycle,
     /// The monotonic clock, milliseconds, by which shards write `alive_ms`.
@@ -92,7 +95,8 @@ impl NodePages {
                 config.webhooks,
                 config.store.clone(),
                 started,
-            ),
+            )
+            .with_tls(config.tls, &config.counters),
             counters: config.counters,
             store: config.store,
             lifecycle: config.lifecycle,
@@ -180,6 +184,7 @@ mod tests {
             hooks: None,
             webhooks: None,
             store: None,
+            tls: None,
             lifecycle: lifecycle.clone(),
             clock_ms: Arc::new(move || clock.load(Ordering::Relaxed)),
         });

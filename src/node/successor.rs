@@ -193,7 +193,8 @@ impl Predecessor {
         }
         let unsent = bytes.split_off(unread);
         let listener = head.listener;
-        Ok(Some(Adopted { fd: fd.into(), listener, unread: bytes, unsent, address: head.address }))
+        let address = head.address;
+        Ok(Some(Adopted { fd: fd.into(), listener, unread: bytes, unsent, address, tls: None }))
     }
 }
 

@@ -368,7 +368,7 @@ impl Heir {
             unread: size(&connection.unread)?,
             unsent: size(&connection.unsent)?,
         };
-        self.channel.send(&head.record(), connection.fd.as_fd())?;
+        self.channel.send(&head.record(), Some(connection.fd.as_fd()))?;
         for bytes in [&connection.unread, &connection.unsent] {
             for part in bytes.chunks(UPGRADE_RECORD_BYTES - 1) {
                 let mut record = Vec::with_capacity(part.len() + 1);

@@ -5,6 +5,8 @@ use super::counters;
 use super::mailbox::{Adopted, Mail};
 use super::simulated::{self, Socket};
 use crate::limits::SHED_PER_TICK;
+use crate::shard::connection::State;
+use crate::shard::tls::Tls;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
@@ -88,18 +90,8 @@ impl Shard {
         self.counters.accepted.add(1);
         // Other shards count on between both sums.
         let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
-        if self.is_succeeded() {
-            self.counters.closed.add(1);
-            return self.give_away(Adopted {
-                fd,
-                listener,
-                unread: Vec::new(),
-                unsent: Vec::new(),
-                address: 0,
-            });
-        }
-        if self.drain.is_some() || total > self.limits.connections as u64 {
-            return self.shed(fd, if self.drain.is_some() { "draining" } else { "connections" });
+        if self.is_closed() || total > self.limits.connections as u64 {
+            return self.shed(fd, if self.is_closed() { "draining" } else { "connections" });
         }
         let mut address = 0;
         if self.limits.connections_per_address > 0 {
@@ -113,22 +105,29 @@ impl Shard {
         if self.listeners.iter().any(|l| l.index == listener && l.hand_out) {
             self.next_unix_shard = (self.next_unix_shard + 1) % self.post.shards();
             if self.next_unix_shard != self.id as usize {
-                let adopted = Adopted { fd, listener, unread: Vec::new(), unsent: Vec::new(), address };
+                let (unread, unsent) = (Vec::new(), Vec::new());
+                let adopted = Adopted { fd, listener, unread, unsent, address, tls: None };
                 self.counters.closed.add(1);
                 return self.post.send(self.next_unix_shard, Mail::Adopt(Box::new(adopted)));
             }
         }
-        let _ = self.settle(fd, listener, address);
+        let _ = self.settle(fd, listener, address, None);
     }
 
     /// Gives a connection a slot.
-    fn settle(&mut self, fd: Socket, listener: u16, address: u32) -> Option<u32> {
+    fn settle(&mut self, fd: Socket, listener: u16, address: u32, tls: Option<Box<Tls>>) -> Option<u32> {
+        let begun = tls.map_or_else(|| self.begin_tls(listener), |tls| Ok(Some(tls)));
+        let Ok(tls) = begun else {
+            self.shed_tls(fd, address);
+            return None;
+        };
         let raw = fd.into_raw_fd();
         let key = self.slab.insert(raw, listener);
         self.counters.sockets.add(1);
         self.counters.connections[counters::Carrier::Http as usize].add(1);
         self.slab[key.slot].address = address;
         self.slab[key.slot].rate = self.limits.rates.of(listener);
+        self.slab[key.slot].tls = tls;
         match self.net.register(raw, key) {
             Ok(armed) => self.slab[key.slot].armed = armed,
             Err(error) => {
@@ -137,10 +136,12 @@ impl Shard {
                 return None;
             }
         }
+        let first = self.handshake_ms(key.slot).unwrap_or(self.limits.header_ms);
         let connection = &mut self.slab[key.slot];
         connection.heard = self.wheel.now();
-        connection.deadline = self.wheel.tick_in(self.limits.header_ms);
+        connection.deadline = self.wheel.tick_in(first);
         self.watch_deadline(key.slot);
+        self.part_soon(key.slot);
         Some(key.slot)
     }
 
@@ -148,24 +149,25 @@ impl Shard {
     pub(super) fn on_adopted(&mut self, adopted: Adopted) {
         self.counters.adopted.add(1);
         self.counters.accepted.add(1);
-        if self.is_succeeded() {
-            self.counters.closed.add(1);
-            return self.give_away(adopted);
-        }
         if adopted.address != 0 {
             self.addresses.admit(adopted.address, usize::MAX);
         }
-        let Adopted { fd, listener, mut unread, unsent, address } = adopted;
-        if self.drain.is_some() {
+        let Adopted { fd, listener, mut unread, unsent, address, tls } = adopted;
+        if self.is_closed() {
             return self.shed(fd, "draining");
         }
-        let Some(slot) = self.settle(fd, listener, address) else { return };
+        let Some(slot) = self.settle(fd, listener, address, tls) else { return };
+        let key = self.slab.key(slot);
+        self.unpack_tls(slot);
         if !unsent.is_empty() {
             self.queue_control(slot, unsent.into());
         }
         if !unread.is_empty() {
             self.on_bytes(slot, &mut unread);
             self.run_work();
+        }
+        if self.slab.is(key) && self.slab[slot].state == State::Open && self.had_ended(slot) {
+            self.on_end_of_input(slot);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::channel::members::{Form, Subscription};
 use crate::channel::{Answer, ChannelKey, Effect, List, Refusal};
 use crate::dialect::{Action, Session, Upgrade};
 use crate::shard::net;
+use crate::shard::tls::Tls;
 use crate::wire::ws::close;
 use crate::wire::ws::deflate::Inflater;
 use bytes::Bytes;
@@ -25,6 +26,7 @@ pub struct Moving {
     to: Option<usize>,
     unread: Vec<u8>,
     unsent: Vec<u8>,
+    tls: Option<Box<Tls>>,
 }
 
 /// Exchange and tag in one number.
@@ -338,6 +340,7 @@ impl Shard {
         }
         self.slab[slot].deadline = self.wheel.tick_in(crate::limits::LINGER_MS);
         self.watch_deadline(slot);
+        self.say_goodbye(slot);
         shutdown(self.slab[slot].fd, libc::SHUT_WR);
     }
 
@@ -347,6 +350,7 @@ impl Shard {
             return;
         }
         self.end_exchange(slot);
+        self.say_goodbye(slot);
         self.retire(slot);
         // The peer sees the end now, though armed polls may pin the socket a moment longer.
         shutdown(self.slab[slot].fd, libc::SHUT_RDWR);
@@ -361,6 +365,7 @@ impl Shard {
         connection.state = State::Closing;
         connection.outbox.clear(&mut self.spare);
         connection.carrier = Carrier::Lingering;
+        connection.tls = None;
         connection.deadline = 0;
         connection.session_deadline = 0;
         let (fd, armed, output, address) =
@@ -388,8 +393,8 @@ impl Shard {
             let fd = unsafe { Socket::from_raw_fd(fd) };
             let (listener, address) = (connection.listener, connection.address);
             if let Some(moving) = self.moving.remove(&slot) {
-                let Moving { to, unread, unsent } = *moving;
-                let adopted = Adopted { fd, listener, unread, unsent, address };
+                let Moving { to, unread, unsent, tls } = *moving;
+                let adopted = Adopted { fd, listener, unread, unsent, address, tls };
                 match to {
                     Some(shard) => self.post.send(shard, Mail::Adopt(Box::new(adopted))),
                     None => self.give_away(adopted),
@@ -408,12 +413,13 @@ impl Shard {
         if self.slab[slot].state != State::Open {
             return;
         }
+        let tls = self.pack_tls(slot);
         let connection = &mut self.slab[slot];
         connection.open = false;
         connection.session = Session::None;
         let unsent = connection.outbox.frames().flat_map(|frame| frame.iter().copied()).collect();
         let (fd, armed, key) = (connection.fd, connection.armed, self.slab.key(slot));
-        self.moving.insert(slot, Box::new(Moving { to, unread, unsent }));
+        self.moving.insert(slot, Box::new(Moving { to, unread, unsent, tls }));
         if armed == 0 {
             self.net.unregister(fd, key, false);
         }
@@ -474,8 +480,8 @@ impl Shard {
             return;
         }
         if !connection.outbox.has_room(frame.len(), limits) {
-            let (rule, partly) = (connection.slow(), connection.partly_sent);
-            match connection.outbox.make_room(frame.len(), tag, rule, partly, limits) {
+            let (rule, on_wire) = (connection.slow(), connection.on_wire());
+            match connection.outbox.make_room(frame.len(), tag, rule, on_wire, limits) {
                 Overflow::Dropped(count) => {
                     if count > 0 && connection.delivered != 0 {
                         self.counters.dropped.add(count as u64);

@@ -7,6 +7,7 @@ use crate::shard::counters;
 use crate::shard::inflow::Rate;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
+use crate::shard::tls::Tls;
 use crate::shard::wheel::Tick;
 use crate::wire::http::request;
 use crate::wire::ws::deflate::Inflater;
@@ -220,6 +221,8 @@ pub struct Connection {
     pub session_deadline: Tick,
     /// When the wheel will show it; 0 = not in the wheel.
     pub in_wheel: Tick,
+    /// Its TLS, if its door asks for that.
+    pub tls: Option<Box<Tls>>,
     /// What came while an exchange was open.
     #[allow(clippy::box_collection)] // eight bytes in every connection instead of 24
     pub stash: Option<Box<Vec<u8>>>,
@@ -261,6 +264,7 @@ impl Connection {
             deadline: 0,
             session_deadline: 0,
             in_wheel: 0,
+            tls: None,
             stash: None,
             outbox: Outbox::default(),
             carrier: Carrier::Lingering,
@@ -286,6 +290,13 @@ impl Connection {
             Carrier::Stream(slow) => *slow,
             Carrier::Http(_) | Carrier::Lingering => SlowConsumer::Close,
         }
+    }
+
+    /// Frames at the front of the outbox that cannot be dropped: the one that is on the wire in part, and with TLS the
+    /// records that are ready.
+    pub fn on_wire(&self) -> usize {
+        let records = self.tls.as_ref().is_some_and(|tls| tls.sealed);
+        usize::from(self.partly_sent) + usize::from(records)
     }
 
     /// The earlier of both deadlines; 0 = none.

@@ -134,6 +134,10 @@ pub struct Counters {
     pub dropped: Figure,
     /// Connections closed because a consumer was slow.
     pub closed_slow: Figure,
+    /// TLS handshakes that were complete and not resumed.
+    pub tls_handshakes: Figure,
+    /// TLS sessions resumed.
+    pub tls_resumed: Figure,
     /// Panics caught.
     pub panics: Figure,
     /// Subscriptions now.
@@ -181,6 +185,8 @@ impl Default for Counters {
             bytes_out: Figure::default(),
             dropped: Figure::default(),
             closed_slow: Figure::default(),
+            tls_handshakes: Figure::default(),
+            tls_resumed: Figure::default(),
             panics: Figure::default(),
             subscriptions: Figure::default(),
             channels: Figure::default(),

@@ -9,6 +9,7 @@ use super::net::{Net, RingNet, SEND_FLAGS};
 use super::simulated;
 use crate::limits::{SEND_FRAMES, SENDS_PER_SUBMIT, SENDS_WORTH_A_SUBMIT};
 use std::io;
+use std::os::fd::RawFd;
 use std::time::Instant;
 
 /// Vectors that the kernel reads while a batch is submitted. Never grown while one is being built.
@@ -105,6 +106,10 @@ impl Shard {
             if connection.state != State::Open || connection.blocked {
                 continue;
             }
+            if connection.tls.is_some() {
+                self.tls.dirty.push(slot);
+                continue;
+            }
             if connection.outbox.is_empty() {
                 connection.sending = connection.finishing; // its end is still to be sent
                 continue;
@@ -120,6 +125,9 @@ impl Shard {
             self.sent(slot, result as isize);
         }
         self.gather.failed = failed;
+        while let Some(slot) = self.tls.dirty.pop() {
+            self.send_tls(slot);
+        }
         for &slot in &dirty[from..to] {
             if std::mem::take(&mut self.slab[slot].sending) {
                 let whole: usize = self.slab[slot].outbox.frames().take(SEND_FRAMES).map(|f| f.len()).sum();
@@ -138,6 +146,9 @@ impl Shard {
             let connection = &mut self.slab[slot];
             if connection.state != State::Open || connection.blocked {
                 return;
+            }
+            if connection.tls.is_some() {
+                return self.send_tls(slot);
             }
             if connection.outbox.is_empty() {
                 if connection.finishing {
@@ -211,7 +222,7 @@ impl Shard {
     }
 
     /// The socket is full: wait until it takes more.
-    fn block(&mut self, slot: u32) {
+    pub(super) fn block(&mut self, slot: u32) {
         let key = self.slab.key(slot);
         let connection = &mut self.slab[slot];
         connection.blocked = true;
@@ -233,6 +244,21 @@ impl Shard {
             if self.slab[slot].state == State::Open && !self.slab[slot].blocked {
                 self.resume_reading(slot);
             }
+        }
+    }
+}
+
+/// One send(2) that does not wait. Returns what the socket has taken, or minus errno.
+pub(super) fn send(fd: RawFd, bytes: &[u8]) -> isize {
+    loop {
+        // SAFETY: the bytes are alive and not changed during the call.
+        let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), SEND_FLAGS) };
+        if sent >= 0 {
+            return sent;
+        }
+        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
+        if errno != libc::EINTR {
+            return -errno as isize;
         }
     }
 }

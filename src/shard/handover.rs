@@ -28,9 +28,11 @@ impl Shard {
     pub(super) fn is_silent(&self, slot: u32) -> bool {
         match &self.silence {
             Silence::None => false,
-            Silence::All(_) => {
-                matches!(self.slab[slot].carrier, Carrier::WebSocket(_)) || self.can_part(slot)
-            }
+            Silence::All(_) => match &self.slab[slot].carrier {
+                Carrier::Http(http) => http.reader.can_take_unread(),
+                Carrier::WebSocket(_) => true,
+                Carrier::Stream(_) | Carrier::Lingering => false,
+            },
             Silence::Parting(_) => self.can_part(slot),
         }
     }
@@ -110,25 +112,50 @@ impl Shard {
     fn can_part(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
         let Carrier::Http(http) = &connection.carrier else { return false };
-        http.reader.can_take_unread() && !connection.finishing && !connection.hung_up
+        // Keys do not leave the process; whose handshake has not begun can begin it there.
+        let keyless = connection.tls.as_ref().is_none_or(|tls| !tls.has_begun());
+        http.reader.can_take_unread() && !connection.finishing && !connection.hung_up && keyless
     }
 
-    /// Begins to send everybody away, whoever can to `self.drain`'s successor.
+    /// Begins to send everybody away, whoever can to `self.drain`'s successor. Who cannot and has not asked for anything
+    /// leaves at once: what it asked for next might have to be refused here.
     pub(super) fn begin_parting(&mut self) {
         self.silence = Silence::Parting(Vec::new());
         for slot in 0..self.slab.slots() {
-            self.part_now(slot);
+            let connection = &self.slab[slot];
+            if connection.state != State::Open {
+                continue;
+            }
+            if self.can_part(slot) {
+                self.part_now(slot);
+            } else if matches!(&connection.carrier, Carrier::Http(http) if http.phase == Phase::Idle)
+                && !connection.unread
+                && connection.stash.is_none()
+            {
+                self.finish(slot);
+            } else {
+                self.resume_reading(slot);
+            }
         }
     }
 
     /// A request was answered while the node drains: the connection goes to the successor, or ends.
     pub(super) fn part(&mut self, slot: u32) {
+        if !self.part_soon(slot) {
+            self.finish(slot);
+        }
+    }
+
+    /// Has the connection go to the successor at the end of the turn: pipelined requests may still be in somebody's
+    /// hands. False: there is none, or it cannot.
+    pub(super) fn part_soon(&mut self, slot: u32) -> bool {
         let can_part = self.can_part(slot);
         let key = self.slab.key(slot);
         match &mut self.silence {
-            Silence::Parting(keys) if can_part => keys.push(key), // pipelined requests may still be in somebody's hands
-            _ => self.finish(slot),
+            Silence::Parting(keys) if can_part => keys.push(key),
+            _ => return false,
         }
+        true
     }
 
     fn part_now(&mut self, slot: u32) {
@@ -155,8 +182,8 @@ impl Shard {
         }
     }
 
-    /// Whether a connection that comes now is for the successor.
-    pub(super) fn is_succeeded(&self) -> bool {
-        matches!(self.silence, Silence::Parting(_))
+    /// Whether nobody can come any more. With a successor, whoever was accepted at the last moment goes there.
+    pub(super) fn is_closed(&self) -> bool {
+        self.drain.is_some() && !matches!(self.silence, Silence::Parting(_))
     }
 }

@@ -9,6 +9,7 @@ use crate::dialect::app::{App, AppRefusal, Apps};
 use crate::dialect::grant::Revocation;
 use crate::limits::MAILBOX_RESERVE_PART;
 use crate::shard::simulated::Socket;
+use crate::shard::tls::Tls;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
 use std::io;
@@ -146,6 +147,8 @@ pub struct Adopted {
     pub unsent: Vec<u8>,
     /// The address it is counted under.
     pub address: u32,
+    /// Its TLS; without one it is as its listener's door says.
+    pub tls: Option<Box<Tls>>,
 }
 
 /// The sleeping side of a shard.

@@ -31,6 +31,7 @@ pub mod run;
 pub mod simulated;
 mod store;
 pub mod tick;
+pub mod tls;
 pub mod turn;
 pub mod wheel;
 pub mod work;
@@ -102,7 +103,6 @@ pub struct Shard {
     /// When the store is swept next, monotonic milliseconds; only one shard asks for it.
     next_sweep_ms: u64,
     /// By the number of the listener.
-    #[allow(dead_code)] // what it asks for comes with the next commits
     doors: Arc<[Door]>,
     counters: Arc<Counters>,
     node: NodeCounters,
@@ -134,6 +134,7 @@ pub struct Shard {
     due: Vec<net::Key>,
     spare: Spare,
     gather: flush::Gather,
+    tls: tls::Desk,
     /// Publish times of what this turn delivers, for the latency histogram.
     delivering: Vec<u64>,
     moving: HashMap<u32, Box<act::Moving>>,

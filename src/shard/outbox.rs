@@ -126,43 +126,44 @@ impl Outbox {
         self.push(frame, Item::CONTROL, spare);
     }
 
-    /// Makes room for a publication of `len` bytes of subscription `tag` by the rule.
+    /// Makes room for a publication of `len` bytes of subscription `tag` by the rule. The first `on_wire` frames cannot
+    /// be dropped: a part of each has been sent, or will be.
     pub fn make_room(
         &mut self,
         len: usize,
         tag: u32,
         rule: SlowConsumer,
-        partly_sent: bool,
+        on_wire: usize,
         limits: OutboxLimits,
     ) -> Overflow {
         let mut dropped = 0;
         match rule {
             SlowConsumer::Close => return Overflow::Close,
             SlowConsumer::DropOldest => {
-                while !self.has_room(len, limits) && self.drop_first(partly_sent, |_| true) {
+                while !self.has_room(len, limits) && self.drop_first(on_wire, |_| true) {
                     dropped += 1;
                 }
             }
             SlowConsumer::KeepLatest => {
-                while self.drop_first(partly_sent, |item| item.tag == tag) {
+                while self.drop_first(on_wire, |item| item.tag == tag) {
                     dropped += 1;
                 }
             }
         }
         // A frame of which a part is on the wire cannot be dropped, but it will be gone next: one more fits behind it.
-        let only_the_one_being_sent = partly_sent && self.len() == 1;
+        let only_what_is_being_sent = on_wire > 0 && self.len() == on_wire;
         // Else nothing but control frames and other subscriptions' news is left: they must not grow without bound.
-        if only_the_one_being_sent || self.has_room(len, limits) {
+        if only_what_is_being_sent || self.has_room(len, limits) {
             Overflow::Dropped(dropped)
         } else {
             Overflow::Close
         }
     }
 
-    /// Drops the first publication that `which` picks. A frame of which a part is on the wire stays.
-    fn drop_first(&mut self, partly_sent: bool, which: impl Fn(&Item) -> bool) -> bool {
+    /// Drops the first publication that `which` picks, but for the first `on_wire` frames.
+    fn drop_first(&mut self, on_wire: usize, which: impl Fn(&Item) -> bool) -> bool {
         let picks = |item: &Item| item.tag != Item::CONTROL && which(item);
-        if !partly_sent && self.first.as_ref().is_some_and(picks) {
+        if on_wire == 0 && self.first.as_ref().is_some_and(picks) {
             if let Some(item) = self.first.take() {
                 self.bytes -= item.frame.len() as u32;
             }
@@ -170,8 +171,9 @@ impl Outbox {
             return true;
         }
         let Some(rest) = &mut self.rest else { return false };
-        let Some(at) = rest.iter().position(picks) else { return false };
-        if let Some(item) = rest.remove(at) {
+        let kept = on_wire.saturating_sub(1);
+        let Some(at) = rest.iter().skip(kept).position(picks) else { return false };
+        if let Some(item) = rest.remove(kept + at) {
             self.bytes -= item.frame.len() as u32;
         }
         true
@@ -188,6 +190,43 @@ impl Outbox {
             Some(rest) if !rest.is_empty() => None,
             _ => self.first.as_ref().map(|item| &item.frame),
         }
+    }
+
+    /// Appends copies of the first frames to `out`, at most `most` bytes.
+    pub fn copy_front(&self, out: &mut Vec<u8>, most: usize) {
+        let end = out.len() + most;
+        for frame in self.frames() {
+            let room = end - out.len();
+            if frame.len() >= room {
+                return out.extend_from_slice(&frame[..room]);
+            }
+            out.extend_from_slice(frame);
+        }
+    }
+
+    /// Puts bytes before everything else, or, with `join`, behind the first frame's.
+    pub fn push_front(&mut self, bytes: &[u8], join: bool, spare: &mut Spare) {
+        let first = self.first.take();
+        let frame = match &first {
+            Some(item) if join => [&item.frame, bytes].concat().into(),
+            _ => Bytes::copy_from_slice(bytes),
+        };
+        if let Some(first) = first.filter(|_| !join) {
+            self.rest.get_or_insert_with(|| spare.get()).push_front(first);
+        }
+        self.bytes = self.bytes.saturating_add(bytes.len() as u32);
+        if self.replay > 0 {
+            self.replay = self.replay.saturating_add(bytes.len() as u32);
+            self.replay_frames += u32::from(!join);
+        }
+        self.first = Some(Item { frame, tag: Item::CONTROL });
+    }
+
+    /// Takes the first frame off.
+    pub fn pop_front(&mut self, spare: &mut Spare) -> Option<Bytes> {
+        let frame = self.first.as_ref()?.frame.clone();
+        self.advance(frame.len(), spare);
+        Some(frame)
     }
 
     /// Takes `sent` bytes off the front. Returns whether the then first frame is on the wire in part.
@@ -259,18 +298,18 @@ mod tests {
     fn close_rule_closes() {
         let (mut outbox, _) = filled();
         assert!(!outbox.has_room(1, LIMITS));
-        assert_eq!(outbox.make_room(1, 1, SlowConsumer::Close, false, LIMITS), Overflow::Close);
+        assert_eq!(outbox.make_room(1, 1, SlowConsumer::Close, 0, LIMITS), Overflow::Close);
     }
 
     #[test]
     fn drop_oldest_spares_control_frames_and_what_is_on_the_wire() {
         let (mut outbox, _) = filled();
-        assert_eq!(outbox.make_room(5, 1, SlowConsumer::DropOldest, true, LIMITS), Overflow::Dropped(1));
+        assert_eq!(outbox.make_room(5, 1, SlowConsumer::DropOldest, 1, LIMITS), Overflow::Dropped(1));
         assert_eq!(text(&outbox), "ac");
         let (mut outbox, _) = filled();
-        assert_eq!(outbox.make_room(15, 1, SlowConsumer::DropOldest, false, LIMITS), Overflow::Dropped(2));
+        assert_eq!(outbox.make_room(15, 1, SlowConsumer::DropOldest, 0, LIMITS), Overflow::Dropped(2));
         assert_eq!(text(&outbox), "c");
-        assert_eq!(outbox.make_room(25, 1, SlowConsumer::DropOldest, false, LIMITS), Overflow::Close);
+        assert_eq!(outbox.make_room(25, 1, SlowConsumer::DropOldest, 0, LIMITS), Overflow::Close);
     }
 
     #[test]
@@ -279,15 +318,15 @@ mod tests {
         outbox.push(Bytes::from_static(&[b'a'; 25]), 1, &mut spare);
         assert!(outbox.advance(1, &mut spare));
         for rule in [SlowConsumer::DropOldest, SlowConsumer::KeepLatest] {
-            assert_eq!(outbox.make_room(25, 1, rule, true, LIMITS), Overflow::Dropped(0));
+            assert_eq!(outbox.make_room(25, 1, rule, 1, LIMITS), Overflow::Dropped(0));
         }
-        assert_eq!(outbox.make_room(25, 1, SlowConsumer::Close, true, LIMITS), Overflow::Close);
+        assert_eq!(outbox.make_room(25, 1, SlowConsumer::Close, 1, LIMITS), Overflow::Close);
     }
 
     #[test]
     fn keep_latest_drops_the_same_subscription_only() {
         let (mut outbox, _) = filled();
-        assert_eq!(outbox.make_room(5, 2, SlowConsumer::KeepLatest, false, LIMITS), Overflow::Dropped(1));
+        assert_eq!(outbox.make_room(5, 2, SlowConsumer::KeepLatest, 0, LIMITS), Overflow::Dropped(1));
         assert_eq!(text(&outbox), "ac");
     }
 
@@ -302,6 +341,36 @@ mod tests {
         assert!(outbox.has_room(20, LIMITS) && !outbox.has_room(21, LIMITS));
         outbox.advance(100, &mut spare);
         assert!(outbox.has_room(20, LIMITS) && !outbox.has_room(21, LIMITS));
+    }
+
+    #[test]
+    fn records_go_before_everything_and_stay() {
+        let (mut outbox, mut spare) = filled();
+        assert!(outbox.advance(4, &mut spare));
+        outbox.push_front(b"ss", false, &mut spare);
+        outbox.push_front(b"ss", true, &mut spare);
+        assert_eq!((text(&outbox).as_str(), outbox.len(), outbox.bytes()), ("sacb", 4, 30));
+        // The records and the frame that is partly in them.
+        assert_eq!(outbox.make_room(8, 9, SlowConsumer::DropOldest, 2, LIMITS), Overflow::Dropped(1));
+        assert_eq!(text(&outbox), "sac");
+        let mut copy = Vec::new();
+        outbox.copy_front(&mut copy, 6);
+        assert_eq!(copy, b"ssssaa");
+        assert_eq!(outbox.pop_front(&mut spare).unwrap(), "ssss");
+        copy.clear();
+        outbox.copy_front(&mut copy, 100);
+        assert_eq!(copy, b"aaaaaacccccccccc");
+        assert_eq!((text(&outbox).as_str(), outbox.bytes()), ("ac", 16));
+    }
+
+    #[test]
+    fn records_and_the_frame_within_them_do_not_close_a_connection_that_may_drop() {
+        let (mut outbox, mut spare) = (Outbox::default(), Spare::default());
+        outbox.push(Bytes::from_static(&[b'a'; 25]), 1, &mut spare);
+        assert!(outbox.advance(1, &mut spare));
+        outbox.push_front(b"ssss", false, &mut spare);
+        assert_eq!(outbox.make_room(25, 1, SlowConsumer::KeepLatest, 2, LIMITS), Overflow::Dropped(0));
+        assert_eq!(outbox.make_room(25, 1, SlowConsumer::KeepLatest, 0, LIMITS), Overflow::Dropped(1));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::wire::ws::frame::{self, Opcode};
 use crate::wire::ws::reader::Event;
 use bytes::Bytes;
 use std::io;
+use std::os::fd::RawFd;
 
 const NO_SUCH_SHARD: HttpError = HttpError { status: 404, reason: "no such shard" };
 
@@ -29,6 +30,21 @@ enum Next {
     Other,
     /// Nobody is there.
     Gone,
+}
+
+/// One recv(2) that does not wait. Returns what has come, 0 at the end, or less with the error in errno.
+#[inline]
+pub(super) fn recv(fd: RawFd, buffer: &mut [u8]) -> libc::c_long {
+    if simulated::is_on() {
+        return simulated::receive(fd, buffer);
+    }
+    // Not recv(3), which makes itself a cancellation point on the way in and out: two locked instructions.
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into a live buffer; no address is asked for.
+    unsafe {
+        let (fd, flags) = (libc::c_long::from(fd), libc::c_long::from(libc::MSG_DONTWAIT));
+        let (start, null) = (buffer.as_mut_ptr(), std::ptr::null_mut::<u8>());
+        libc::syscall(libc::SYS_recvfrom, fd, start, buffer.len(), flags, null, null)
+    }
 }
 
 impl Shard {
@@ -72,24 +88,12 @@ impl Shard {
     /// One recv(2). Returns whether there may be more to read now.
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> bool {
         let slot = key.slot;
-        let fd = self.slab[slot].fd;
-        // Not recv(3), which makes itself a cancellation point on the way in and out: two locked instructions.
-        // SAFETY: the kernel writes at most `scratch.len()` bytes into a live buffer; no address is asked for.
-        let receive = |scratch: &mut [u8]| unsafe {
-            let (fd, flags) = (libc::c_long::from(fd), libc::c_long::from(libc::MSG_DONTWAIT));
-            let (buffer, null) = (scratch.as_mut_ptr(), std::ptr::null_mut::<u8>());
-            libc::syscall(libc::SYS_recvfrom, fd, buffer, scratch.len(), flags, null, null)
-        };
-        let received = if simulated::is_on() { simulated::receive(fd, scratch) } else { receive(scratch) };
+        if self.slab[slot].tls.is_some() {
+            return self.receive_tls(key, scratch);
+        }
+        let received = recv(self.slab[slot].fd, scratch);
         if received < 0 {
-            let kind = io::Error::last_os_error().kind();
-            if kind == io::ErrorKind::TimedOut {
-                self.tell_of_dead_peer(slot);
-            }
-            if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
-                self.close_now(slot);
-            }
-            return kind == io::ErrorKind::Interrupted;
+            return self.recv_failed(slot);
         }
         let len = received as usize;
         if len == 0 {
@@ -114,8 +118,20 @@ impl Shard {
         len == scratch.len() || self.slab[slot].ending
     }
 
+    /// There was nothing to read, or the connection is broken. Returns whether to try again now.
+    pub(super) fn recv_failed(&mut self, slot: u32) -> bool {
+        let kind = io::Error::last_os_error().kind();
+        if kind == io::ErrorKind::TimedOut {
+            self.tell_of_dead_peer(slot);
+        }
+        if !matches!(kind, io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) {
+            self.close_now(slot);
+        }
+        kind == io::ErrorKind::Interrupted
+    }
+
     /// Whether enough waits behind the open exchange, or the peer does not take its answers.
-    fn is_paused(&self, slot: u32) -> bool {
+    pub(super) fn is_paused(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
         connection.stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
             || (connection.blocked && matches!(connection.carrier, Carrier::Http(_)))

@@ -248,14 +248,14 @@ fn pin(core: usize) {
 }
 
 /// What a shard's loop needs besides the shard.
-struct Start {
+pub(super) struct Start {
     bell: Arc<Bell>,
     kind: NetKind,
     go: Option<Receiver<()>>,
 }
 
 impl Shard {
-    fn build(mut config: ShardConfig) -> Result<(Runtime, Shard, Start), String> {
+    fn build(config: ShardConfig) -> Result<(Runtime, Shard, Start), String> {
         if let Some(core) = config.core {
             pin(core);
         }
@@ -263,12 +263,12 @@ impl Shard {
         for (at, listener) in config.listeners.iter().enumerate() {
             net.listen(listener.fd.as_raw_fd(), at as u16).map_err(|e| format!("cannot listen: {e}"))?;
         }
-        let start = Start { bell: config.bell.clone(), kind, go: config.go.take() };
-        Ok((runtime, Shard::assemble(config, net, kind), start))
+        let (shard, start) = Shard::assemble(config, net, kind);
+        Ok((runtime, shard, start))
     }
 
     /// A shard on this net.
-    pub(super) fn assemble(config: ShardConfig, net: Net, kind: NetKind) -> Shard {
+    pub(super) fn assemble(config: ShardConfig, net: Net, kind: NetKind) -> (Shard, Start) {
         let counters: Arc<Counters> = config.node.shards[config.id as usize].clone();
         counters.set_driver(kind);
         let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
@@ -318,6 +318,7 @@ impl Shard {
             spare: Spare::default(),
             spare_fd: spare,
             gather: Gather::new(),
+            tls: Default::default(),
             delivering: Vec::new(),
             moving: HashMap::new(),
             move_to: None,
@@ -328,7 +329,7 @@ impl Shard {
             logs_renewed_ms: 0,
         };
         shard.follow_apps();
-        shard
+        (shard, Start { bell: config.bell, kind, go: config.go })
     }
 
     /// The drain task: turns until there is nothing to do, sleeps until there is.
@@ -399,6 +400,7 @@ impl Shard {
     pub(super) fn turn(&mut self) {
         self.counters.turns.add(1);
         self.now = self.clock.now();
+        self.tls.turn();
         self.counters.marks.at(Part::Net);
         let mut events = std::mem::take(&mut self.events);
         self.net.turn(&mut events);

@@ -5,6 +5,7 @@
 //! [`is_on`] before each of them. That question exists in builds with debug assertions only; in any other build it is
 //! the constant `false`, and what stands behind it is gone.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 #[cfg(debug_assertions)]
@@ -51,45 +52,44 @@ pub use off::*;
 
 /// A connection's socket on its way in, out or to another shard; closed when it is dropped.
 #[derive(Debug)]
-pub struct Socket(Option<OwnedFd>);
+pub struct Socket(ManuallyDrop<OwnedFd>);
 
 impl From<OwnedFd> for Socket {
     fn from(fd: OwnedFd) -> Socket {
-        Socket(Some(fd))
+        Socket(ManuallyDrop::new(fd))
     }
 }
 
 impl FromRawFd for Socket {
     unsafe fn from_raw_fd(fd: RawFd) -> Socket {
         // SAFETY: the caller's promise is the same.
-        Socket(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
+        Socket::from(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_ref().map_or(-1, |fd| fd.as_raw_fd())
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
 impl IntoRawFd for Socket {
-    fn into_raw_fd(mut self) -> RawFd {
-        self.0.take().map_or(-1, |fd| fd.into_raw_fd())
-    }
-}
-
-impl Socket {
-    /// The descriptor, to be handed to another process.
-    pub fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.0.as_ref().map(AsFd::as_fd)
+    fn into_raw_fd(self) -> RawFd {
+        ManuallyDrop::new(self).as_raw_fd()
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if is_on()
-            && let Some(fd) = self.0.take()
-        {
+        // SAFETY: nobody looks at it after this.
+        let fd = unsafe { ManuallyDrop::take(&mut self.0) };
+        if is_on() {
             close(fd.into_raw_fd());
         }
     }
@@ -98,7 +98,7 @@ impl Drop for Socket {
 #[cfg(debug_assertions)]
 mod on {
     use crate::channel::Now;
-    use crate::shard::connection::State;
+    use crate::shard::connection::{Carrier, State};
     use crate::shard::net::{Event, Key, Net, NetKind};
     use crate::shard::outbox::OutboxLimits;
     use crate::shard::{Shard, ShardConfig};
@@ -228,7 +228,7 @@ mod on {
         pub overflowing: usize,
         /// Connections written to at the next flush, and work left to do.
         pub undone: usize,
-        /// Bytes above what a blocked peer's outbox may hold, the worst one.
+        /// Bytes above what the outbox of one who listens may hold, the worst one.
         pub outbox_excess: usize,
     }
 
@@ -236,7 +236,7 @@ mod on {
         /// A shard on the [`Kernel`] of this thread, which turns when it is told to.
         pub fn simulated(config: ShardConfig) -> Shard {
             let net = Net::Simulated(config.id);
-            Shard::assemble(config, net, NetKind::Epoll)
+            Shard::assemble(config, net, NetKind::Epoll).0
         }
 
         /// One turn of the loop.
@@ -271,7 +271,8 @@ mod on {
                 let connection = &self.slab[slot];
                 held.subscriptions += connection.subs.len();
                 held.sessions += usize::from(connection.open);
-                if connection.state == State::Open && connection.blocked && connection.outbox.len() > 1 {
+                let stays = matches!(connection.carrier, Carrier::WebSocket(_) | Carrier::Stream(_));
+                if stays && connection.state == State::Open && connection.outbox.len() > 1 {
                     let excess = connection.outbox.bytes_held_against().saturating_sub(bytes);
                     held.outbox_excess = held.outbox_excess.max(excess);
                 }

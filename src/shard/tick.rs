@@ -72,6 +72,9 @@ impl Shard {
     }
 
     fn on_carrier_deadline(&mut self, slot: u32) {
+        if self.end_slow_handshake(slot) {
+            return;
+        }
         if self.is_still_taking(slot) && !matches!(self.slab[slot].carrier, Carrier::WebSocket(_)) {
             self.slab[slot].deadline = self.wheel.tick_in(LINGER_MS);
             return;

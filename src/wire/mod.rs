@@ -10,3 +10,4 @@ pub mod sign;
 pub mod sse;
 pub mod token;
 pub mod ws;
+pub mod x509;

@@ -66,7 +66,8 @@ fn whoever_does_not_depend_on_them_notices_nothing() {
         // Connections that are kept for the next call go, too.
         thread::sleep(Duration::from_secs(2));
     });
-    for (_, address) in bad {
+    // The one that gushes does answer, as far as anybody can tell.
+    for (_, address) in bad.iter().filter(|(name, _)| *name != "gushes") {
         let paused = patient.lines(&["hooks to the back end are paused", &address.to_string()]);
         assert!((1..=10).contains(&paused), "{paused} times for {address}");
     }

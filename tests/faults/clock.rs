@@ -41,8 +41,8 @@ struct Clock {
 
 impl Clock {
     /// Builds what is loaded into the node.
-    fn new() -> Clock {
-        let folder = fresh("fault-clock-library");
+    fn new(name: &str) -> Clock {
+        let folder = fresh(&format!("fault-{name}-library"));
         std::fs::create_dir_all(&folder).unwrap();
         let (library, file) = (folder.join("clock.so"), folder.join("offset"));
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults/clock.c");
@@ -90,7 +90,7 @@ fn position(answer: &Answer) -> (u64, u64) {
 
 #[test]
 fn nobody_notices_jumps_of_the_clock() {
-    let clock = Clock::new();
+    let clock = Clock::new("clock");
     let settings = "limits.websocket_ping_interval = \"1s\"\nlimits.websocket_pong_timeout = \"1s\"\n\
         pusher.timestamp_tolerance = \"10m\"";
     let patient = Patient::start_with("clock", settings, LOCATIONS, |command| clock.rules(command));
@@ -132,7 +132,7 @@ fn nobody_notices_jumps_of_the_clock() {
 
 #[test]
 fn positions_stay_in_order_over_a_restart_with_the_clock_put_back() {
-    let clock = Clock::new();
+    let clock = Clock::new("clock-back");
     let dir = fresh("fault-clock-back");
     let start = || {
         let mut command = node::command(&dir, "shards = 2", LOCATIONS);

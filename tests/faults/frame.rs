@@ -127,7 +127,7 @@ impl Patient {
     /// Awaits `count` lines with all of `words`, and sees that there are no more.
     pub fn said(&self, words: &[&str], count: usize) {
         eventually(format_args!("{count} lines with {words:?}"), || self.lines(words) >= count);
-        assert_eq!(self.lines(words), count, "{words:?}");
+        assert_eq!(self.lines(words), count, "{words:?}: {}", self.said.lock().unwrap());
     }
 
     /// One figure of its metrics, with labels as they stand there; 0 if there is none.

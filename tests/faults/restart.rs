@@ -1,13 +1,12 @@
 //! A node that was killed under load comes back soon, however much it has stored.
 
-use crate::frame::{LOCATIONS, PATIENCE, read_head};
+use crate::frame::{LOCATIONS, PATIENCE};
 use crate::node::{Http, Node, Stream, fresh};
 use bytes::Bytes;
 use fanwire::channel::{Message, Position, record};
 use fanwire::limits::StoreLimits;
 use fanwire::service::store::{Answer, Job, Reply, Retention, Store, StoreError};
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -101,15 +100,14 @@ fn start(dir: &Path, address: &str, channel: usize) -> (Node, Duration, Duration
     command.arg("--config").arg(&file).arg("--data").arg(dir);
     let begun = Instant::now();
     let node = thread::spawn(move || Node::spawn(&mut command));
-    let mut socket = loop {
-        match TcpStream::connect(address) {
-            Ok(socket) => break socket,
-            Err(_) => assert!(begun.elapsed() < PATIENCE, "it does not come back"),
-        }
-        thread::sleep(Duration::from_millis(1));
+    let is_ready = || {
+        let answer = Http::connect(address).and_then(|mut http| http.request("GET", "/health/ready", b""));
+        answer.is_ok_and(|answer| answer.status == 200)
     };
-    write!(socket, "GET /health/ready HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    assert!(read_head(&mut socket).starts_with("HTTP/1.1 200"));
+    while !is_ready() {
+        assert!(begun.elapsed() < PATIENCE, "it does not come back");
+        thread::sleep(Duration::from_millis(1));
+    }
     let answered = begun.elapsed();
     let mut stream = Stream::open(address, &format!("/kept/sub/c{channel}"), None).unwrap();
     assert_eq!(stream.next().unwrap().1, text(channel, 0));

@@ -6,6 +6,7 @@ mod pusher;
 
 mod cache;
 mod client_events;
+mod grants;
 mod handshake;
 mod http_api;
 mod liveness;

@@ -6,6 +6,8 @@ use crate::support::{LONG, Service, eventually, once};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 use tungstenite::protocol::Role;
 use tungstenite::{Message, WebSocket};
@@ -36,9 +38,9 @@ fn elsewhere(address: &str, shard: &str) -> WebSocket<TcpStream> {
     })
 }
 
-/// What is said of the node's health, if anything is said soon.
+/// What is said of the node's health before it ends.
 fn ask(socket: &mut TcpStream) -> Option<String> {
-    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
     socket.write_all(b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
     let mut room = [0; 1024];
     let len = socket.read(&mut room).ok().filter(|&len| len > 0)?;
@@ -69,21 +71,28 @@ fn a_panic_costs_its_connection_only() {
 
 #[test]
 fn a_shard_that_stands_still_is_reported_and_ends_the_process() {
-    let mut service = Service::start("stall", "shards = 2\necho = true\nstall_exit = \"8s\"");
+    let mut service = Service::start("stall", "shards = 2\necho = true\nstall_exit = \"10s\"");
     let (mut stuck, shard) = echo(&service.address);
     let mut other = elsewhere(&service.address, &shard);
-    // Enough of them that some are on the shard that goes on.
-    let mut health: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(&service.address).unwrap()).collect();
-    assert!(
-        health.iter_mut().all(|socket| ask(socket).is_some_and(|said| said.starts_with("HTTP/1.1 200 ")))
-    );
+    // Enough of them that some are on the shard that goes on; the others say nothing any more.
+    let (tell, told) = channel();
+    for _ in 0..16 {
+        let mut socket = TcpStream::connect(&service.address).unwrap();
+        assert!(ask(&mut socket).is_some_and(|said| said.starts_with("HTTP/1.1 200 ")));
+        let tell = tell.clone();
+        thread::spawn(move || {
+            while let Some(said) = ask(&mut socket) {
+                if said.starts_with("HTTP/1.1 503 ") {
+                    let _ = tell.send(said);
+                    return;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+    }
     let peer = stuck.get_ref().local_addr().unwrap();
     stuck.send(Message::text("fanwire: stall")).unwrap();
-    let said = eventually("a 503", || {
-        // Those on the shard that stands still say nothing any more.
-        health.retain_mut(|socket| ask(socket).is_some());
-        health.iter_mut().find_map(ask).filter(|said| said.starts_with("HTTP/1.1 503 "))
-    });
+    let said = told.recv_timeout(LONG).unwrap();
     assert!(said.ends_with(&format!("{{\"status\":\"stalled\",\"shards\":[{shard}]}}\n")), "{said}");
     echoes(&mut other);
     let status = service.ended();

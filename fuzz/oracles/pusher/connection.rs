@@ -39,6 +39,12 @@ pub enum End {
 }
 
 impl Connection {
+    /// Its session.
+    #[allow(dead_code)] // not every target looks at it
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
     /// Whether its session goes on.
     pub fn is_open(&self) -> bool {
         self.end.is_none()

@@ -393,8 +393,9 @@ impl Client {
     fn latest(&mut self, pushi: &Pushi, cx: &mut Context<'_>, channel: &str, skip: u32, count: u32) {
         let is_allowed = self.channels.find(channel).is_some() || self.is_pair(channel);
         // One who is subscribed was let in before; the other half of a pair was not.
-        let is_allowed = is_allowed
-            && (self.channels.find(channel).is_some() || self.may_join(cx, channel, Role::Pair(0)));
+        if is_allowed && self.channels.find(channel).is_none() && !self.may_join(cx, channel, Role::Pair(0)) {
+            return;
+        }
         let Some(app) = self.app().filter(|_| is_allowed) else { return not_subscribed(cx) };
         let key = pushi.key(app, channel);
         let wanted = skip.saturating_add(count).min(PUSHI_EVENTS_PER_ANSWER);

@@ -407,7 +407,7 @@ impl Relay {
         let location = self.location(session.location);
         match session.take() {
             State::Poll(mut poll) => {
-                let why = poll.is_over_at(cx.now.mono_ms());
+                let why = poll.over_at(cx.now.mono_ms());
                 if why == poll::Void::Expired {
                     cx.refused("grant_expired", "a poll is ended");
                 }

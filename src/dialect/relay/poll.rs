@@ -17,7 +17,7 @@ use crate::dialect::relay::settings::{Flavour, LongPollMultipart, Transport};
 use crate::dialect::relay::subscriber::{Attend, Leave, Plan};
 use crate::dialect::relay::{Session, State};
 use crate::dialect::{Action, Context, Form};
-use crate::limits::RELAY_SHARED_PAYLOAD_BYTES;
+use crate::limits::{RELAY_SHARED_PAYLOAD_BYTES, TICK_MS};
 use crate::wire::http::cors;
 use crate::wire::http::response::{Response, put_header};
 use bytes::Bytes;
@@ -340,9 +340,10 @@ impl Poll {
         self.rare.as_ref()?.pass.as_deref()
     }
 
-    /// Why it ends when its deadline has passed.
-    pub fn is_over_at(&self, now_ms: u64) -> Void {
-        if self.pass().is_some_and(|pass| pass.until_ms <= now_ms) { Void::Expired } else { Void::Timeout }
+    /// Why it ends when its deadline has passed, which may be a tick early.
+    pub fn over_at(&self, now_ms: u64) -> Void {
+        let is_over = self.pass().is_some_and(|pass| pass.until_ms <= now_ms + TICK_MS);
+        if is_over { Void::Expired } else { Void::Timeout }
     }
 
     fn arrive(&mut self, cx: &mut Context<'_>, waits: bool) {

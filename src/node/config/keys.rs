@@ -26,7 +26,7 @@ impl Key {
 }
 
 /// Tables that hold keys.
-pub(super) const SECTIONS: [&str; 5] = ["limits", "hooks", "store", "pusher", "pushi"];
+pub(super) const SECTIONS: [&str; 6] = ["limits", "tls", "hooks", "store", "pusher", "pushi"];
 
 macro_rules! keys {
     ($($section:literal { $($name:ident: $config:ident => $slot:expr;)* })*) => {
@@ -76,6 +76,14 @@ keys! {
         history_bytes_per_shard: c => Size(&mut c.limits.history_bytes_per_shard, 1024..=limits::NODE_MEMORY_BYTES_MAX);
         presence_bytes_per_shard: c => Size(&mut c.limits.presence_bytes_per_shard, 1024..=limits::NODE_MEMORY_BYTES_MAX);
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+    }
+    "tls" {
+        min_version: c => Borrowed(&mut c.tls.min_version);
+        client_ca: c => Borrowed(&mut c.tls.client_ca);
+        tickets: c => Borrowed(&mut c.tls.tickets);
+        strict_sni: c => Borrowed(&mut c.tls.strict_sni);
+        handshake_timeout: c => Millis(&mut c.tls.handshake_timeout_ms, 1..=NODE_DURATION_MS_MAX);
+        pending_handshakes: c => Count(&mut c.tls.pending_handshakes, 1..=NODE_COUNT_MAX);
     }
     "hooks" {
         ca: c => Borrowed(&mut c.hooks.ca);

@@ -20,6 +20,7 @@ use crate::limits;
 
 mod check;
 mod grants;
+mod tls;
 
 /// Everything a configuration is made from.
 #[derive(Clone, Debug, Default)]
@@ -179,6 +180,7 @@ impl<'a> Loader<'a> {
                 "app" => self.read_apps(value),
                 "grant" => self.read_grants(value),
                 "webhook" => self.read_webhooks(value),
+                "certificate" => self.read_certificates(value),
                 section if SECTIONS.contains(&section) => self.read_section(section, value),
                 _ => self.read_key("", name, value),
             }
@@ -213,7 +215,8 @@ impl<'a> Loader<'a> {
         match known {
             Some(key) => self.set(&key.path(), Input::Toml(value), self.place(value.span())),
             None => {
-                let tables = ["location", "app", "grant", "webhook"].into_iter().chain(SECTIONS);
+                let tables =
+                    ["location", "app", "grant", "webhook", "certificate"].into_iter().chain(SECTIONS);
                 let tables = tables.filter(|_| section.is_empty());
                 let names = KEYS.iter().filter(|key| key.section == section).map(|key| key.name);
                 let mut hint = self.hint(word, names.chain(tables));

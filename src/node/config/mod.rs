@@ -11,6 +11,7 @@ mod load;
 mod location;
 mod mistake;
 mod print;
+mod tls;
 mod value;
 mod webhook;
 
@@ -20,6 +21,7 @@ pub use grant::GrantSettings;
 pub use load::{Flag, Loaded, Sources, load, read_file};
 pub use mistake::{Mistake, Origin, Place};
 pub use print::{print, summary};
+pub use tls::{CertificateSettings, TlsSettings, TlsVersion};
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -63,6 +65,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Bounds of the node.
     pub limits: NodeLimits,
+    /// What holds for addresses that speak TLS.
+    pub tls: TlsSettings,
+    /// What they show. The first one is for clients that name nobody.
+    pub certificates: Vec<CertificateSettings>,
     /// Calls to back ends.
     pub hooks: HookSettings,
     /// What survives the node.
@@ -365,6 +371,8 @@ impl Default for Config {
             log: "info".into(),
             log_format: LogFormat::Text,
             limits: NodeLimits::default(),
+            tls: TlsSettings::default(),
+            certificates: Vec::new(),
             hooks: HookSettings::default(),
             store: StoreSettings::default(),
             apps: vec![development_app()],

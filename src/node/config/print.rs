@@ -6,6 +6,7 @@ use super::app::APP_KEYS;
 use super::grant::GRANT_KEYS;
 use super::keys::KEYS;
 use super::location::LOCATION_KEYS;
+use super::tls::CERTIFICATE_KEYS;
 use super::webhook::WEBHOOK_KEYS;
 use super::{Config, DEVELOPMENT_SECRET, Loaded};
 
@@ -25,6 +26,14 @@ pub fn print(loaded: &Loaded) -> String {
         }
         let shown = (key.slot)(&mut config).show();
         line(&mut out, key.name, shown, &loaded.origin(&key.path()).to_string());
+    }
+    for (index, certificate) in config.certificates.iter_mut().enumerate() {
+        out.push_str("\n[[certificate]]\n");
+        for key in &CERTIFICATE_KEYS {
+            let shown = (key.slot)(certificate).show();
+            let origin = loaded.origin(&format!("certificate[{index}].{}", key.name)).to_string();
+            line(&mut out, key.name, shown, &origin);
+        }
     }
     for (index, app) in config.apps.iter_mut().enumerate() {
         out.push_str("\n[[app]]\n");

@@ -11,6 +11,7 @@ pub struct StoreCounters {
     commit_us: AtomicU64,
     refused: AtomicU64,
     pub(super) full: AtomicU64,
+    pub(super) damaged: AtomicU64,
     pub(super) waiting_bytes: AtomicUsize,
 }
 
@@ -38,6 +39,11 @@ impl StoreCounters {
     /// Batches that met a full disk.
     pub fn full(&self) -> u64 {
         self.full.load(Relaxed)
+    }
+
+    /// Jobs that met a damaged record.
+    pub fn damaged(&self) -> u64 {
+        self.damaged.load(Relaxed)
     }
 
     /// Bytes of the jobs that wait or are being done.

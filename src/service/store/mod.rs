@@ -50,6 +50,7 @@ mod documents;
 mod job;
 mod logs;
 mod sqlite;
+mod told;
 mod worker;
 
 use std::path::{Path, PathBuf};
@@ -64,6 +65,7 @@ use crate::limits::StoreLimits;
 
 use db::Db;
 use logs::Logs;
+use told::Told;
 use worker::{Order, Queued, Worker};
 
 pub use crate::channel::store::{
@@ -137,7 +139,8 @@ impl Store {
         });
         let (jobs, taken) = bounded(limits.queue_jobs);
         let (orders, ordered) = bounded(1);
-        let worker = Worker { core: core.clone(), db, logs, jobs: taken, orders: ordered, dir };
+        let worker =
+            Worker { core: core.clone(), db, logs, jobs: taken, orders: ordered, dir, told: Told::default() };
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || worker.run())

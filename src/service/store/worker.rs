@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, select};
 
 use super::db::Db;
 use super::logs::Logs;
+use super::told::Told;
 use super::{Answer, Core, Job, Outcome, Reply, StoreError, documents};
 use crate::limits::{STORE_DOCUMENT_BYTES, STORE_KEY_BYTES, STORE_TRIM_RECORDS};
 
@@ -68,6 +69,7 @@ pub(super) struct Worker {
     pub orders: Receiver<Order>,
     /// Where the files are, if there are any.
     pub dir: Option<PathBuf>,
+    pub told: Told,
 }
 
 /// What the thread is told besides jobs. Each is answered when it is done.
@@ -117,7 +119,7 @@ impl Worker {
             let _ = done.send(Ok(())); // nobody else can have what is in memory
             return Some(self);
         };
-        let Worker { core, db, jobs, orders, .. } = self;
+        let Worker { core, db, jobs, orders, told, .. } = self;
         // Who asked may have gone; then it tells to resume or to stop all the same.
         let _ = done.send(db.close(core.failed.get().is_some()));
         loop {
@@ -130,7 +132,7 @@ impl Worker {
                 {
                     Ok((db, logs)) => {
                         let _ = done.send(Ok(()));
-                        return Some(Worker { core, db, logs, jobs, orders, dir: Some(dir) });
+                        return Some(Worker { core, db, logs, jobs, orders, dir: Some(dir), told });
                     }
                     Err(error) => {
                         let _ = done.send(Err(error));
@@ -168,6 +170,8 @@ impl Worker {
             Some(reason) => all(&batch, &StoreError::Failed(reason.clone())),
             None => self.outcomes(&batch),
         };
+        let damaged = self.told.damage(&outcomes);
+        self.core.counters.damaged.fetch_add(damaged, Relaxed);
         for (queued, outcome) in batch.into_iter().zip(outcomes) {
             queued.answer(outcome);
         }
@@ -177,6 +181,10 @@ impl Worker {
         let began = Instant::now();
         // An error here is one of moving the write-ahead log: nothing that was committed before is touched by it.
         let done = self.db.checkpoint().and_then(|()| self.transaction(batch, |_| true));
+        let full = matches!(done, Err(StoreError::Full));
+        if full || batch.iter().any(|queued| queued.job.adds()) {
+            self.told.full(full);
+        }
         let done = match done {
             // What makes room, or needs none, is done without what needs some.
             Err(StoreError::Full) => {

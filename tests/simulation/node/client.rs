@@ -182,8 +182,9 @@ impl Subscriber {
 
     fn ask(&mut self, kernel: &Simulated, who: u64, few_are_kept: bool) {
         let Some(peer) = &self.peer else { return };
-        if few_are_kept {
-            // What it missed may be gone by now.
+        if few_are_kept || self.way == Way::Multi {
+            // What it missed may be gone by now. An id of several channels has one time for all of them: what another
+            // channel gave an earlier time to, and was still on its way, is taken for seen.
             self.followers.iter_mut().for_each(|follower| follower.excused_below = u64::MAX);
         }
         let target = match self.way {

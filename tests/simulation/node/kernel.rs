@@ -17,7 +17,7 @@ struct Socket {
     watch: Option<(u16, Key)>,
     /// A ring's poll for room to write.
     wants_write: Option<(u16, Key)>,
-    to_node: VecDeque<u8>,
+    to_node: Vec<u8>,
     /// The peer sends no more.
     fin: bool,
     /// The peer is gone for good.
@@ -159,7 +159,7 @@ impl Simulated {
         let mut state = self.0.borrow_mut();
         let Some(socket) = state.sockets.get_mut(&fd) else { return };
         if !socket.fin && !socket.closed {
-            socket.to_node.extend(bytes);
+            socket.to_node.extend_from_slice(bytes);
             state.moved += bytes.len() as u64;
             state.tell_readable(fd);
         }
@@ -194,7 +194,8 @@ impl Simulated {
         if count == 0 && socket.to_peer.is_empty() && (socket.closed || socket.shut_write || socket.reset) {
             return None;
         }
-        let bytes = socket.to_peer.drain(..count).collect();
+        let rest = socket.to_peer.split_off(count);
+        let bytes = std::mem::replace(&mut socket.to_peer, rest);
         if count > 0 {
             state.moved += count as u64;
             state.tell_writable(fd);
@@ -222,9 +223,8 @@ impl Kernel for Simulated {
             return if socket.fin || socket.shut_read { Ok(0) } else { Err(libc::EAGAIN) };
         }
         let count = buffer.len().min(socket.to_node.len());
-        for (to, from) in buffer.iter_mut().zip(socket.to_node.drain(..count)) {
-            *to = from;
-        }
+        buffer[..count].copy_from_slice(&socket.to_node[..count]);
+        socket.to_node.drain(..count);
         Ok(count)
     }
 

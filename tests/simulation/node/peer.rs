@@ -97,7 +97,7 @@ impl Peer {
                     .expect("a body that is none");
                 text.extend_from_slice(data);
                 self.buffer = rest[read..].to_vec();
-                while let Some(end) = text.windows(2).position(|pair| pair == b"\n\n") {
+                while let Some(end) = memchr::memmem::find(text, b"\n\n") {
                     let event: Vec<u8> = text.drain(..end + 2).collect();
                     got.extend(event_of(std::str::from_utf8(&event).expect("text")));
                 }

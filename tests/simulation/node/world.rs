@@ -20,19 +20,22 @@ use fanwire::dialect::session::Dialects;
 use fanwire::limits::HomeLimits;
 use fanwire::shard::counters::NodeCounters;
 use fanwire::shard::door::Door;
-use fanwire::shard::mailbox::{Address, Bell, Mail, Noted, Post, mailbox};
+use fanwire::shard::mailbox::{Address, Adopted, Bell, Mail, Noted, Post, mailbox};
 use fanwire::shard::outbox::OutboxLimits;
 use fanwire::shard::run::Clock;
 use fanwire::shard::simulated::{Held, install};
 use fanwire::shard::{DriverChoice, Shard, ShardConfig, ShardLimits};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
 
 /// Channels that everybody uses; those from `DURABLE` on are on disk.
 pub const NAMES: [&str; CHANNELS] = ["c0", "c1", "d0"];
 pub const CHANNELS: usize = 3;
 pub const DURABLE: usize = 2;
+
+/// What the control frames of one turn may put into an outbox beyond its limit.
+const EXCESS_BYTES: usize = 2_000;
 
 pub type Channels = [Channel; CHANNELS];
 
@@ -63,9 +66,17 @@ pub struct World {
     /// Ids given to publications.
     pub published: u64,
     pub connected: u64,
+    /// A shard that is held up: it turns seldom.
+    pub slow: usize,
+    /// Peers that are gone without a word.
+    pub silent: Vec<super::peer::Peer>,
     /// Connections of those who make the node panic.
     pub bombs: Vec<super::peer::Peer>,
     pub draining: bool,
+    /// Nothing is read until it goes on; closed when all is answered.
+    held: Option<Receiver<()>>,
+    /// Connections that another process would have from now on.
+    handed_over: Option<Receiver<Adopted>>,
     /// What happened last, for who looks into a failure.
     pub steps: Vec<String>,
     trace: bool,
@@ -114,7 +125,7 @@ impl World {
         let shape = Shape {
             shards: 1 + rng.below(4),
             kept: *rng.pick(&[100_000, 100_000, 4]),
-            mailbox: *rng.pick(&[16, 64, 4096]),
+            mailbox: *rng.pick(&[8, 16, 4096]),
             outbox: OutboxLimits { bytes: *rng.pick(&[400, 4_000, 1 << 20]), frames: *rng.pick(&[8, 1024]) },
         };
         let now = Now { mono_ns: 1_000_000_000, unix_ms: 1_795_257_022_000 };
@@ -130,8 +141,8 @@ impl World {
             let way = *rng.pick(&ways);
             subscribers.push(Subscriber::new(&mut rng, way));
         }
-        let client = |n: usize| Client::new(usize::from(n == 0), format!("u{}", n % 3), CHANNELS);
-        let clients = (0..2 + rng.below(4)).map(client).collect();
+        let client = |n: usize| Client::new(usize::from(n == 0), format!("u{}", n % 2), CHANNELS);
+        let clients = (0..2 + rng.below(5)).map(client).collect();
         let mut world = World {
             publishers: (0..1 + rng.below(3)).map(|_| Publisher::default()).collect(),
             subscribers,
@@ -147,8 +158,12 @@ impl World {
             channels: Default::default(),
             published: 0,
             connected: 0,
+            slow: rng.below(shape.shards * 2),
+            silent: Vec::new(),
             bombs: Vec::new(),
             draining: false,
+            held: None,
+            handed_over: None,
             steps: Vec::new(),
             trace,
             rng,
@@ -238,6 +253,7 @@ impl World {
             }
         }
         self.bombs.clear();
+        self.silent.clear();
         self.shards.clear();
         {
             let mut desk = self.services.desk();
@@ -248,6 +264,7 @@ impl World {
             desk.joined.clear();
         }
         self.noted.clear();
+        self.held = None;
         self.kernel.restart();
         // The clock of the machine has gone on, or was set.
         let passed = self.rng.below(4_000) as i64 - 1_000;
@@ -258,6 +275,8 @@ impl World {
     /// A shard turns once.
     pub fn turn(&mut self, shard: usize) {
         self.shards[shard].turn_once();
+        let excess = self.shards[shard].held().outbox_excess;
+        assert!(excess <= EXCESS_BYTES, "an outbox has {excess} bytes more than it may");
         if let Some(fault) = self.kernel.fault() {
             panic!("{fault}");
         }
@@ -311,29 +330,64 @@ impl World {
 
     /// An app goes, or comes back under another number.
     pub fn change_apps(&mut self) {
-        if (0..self.shape.shards).any(|shard| !self.has_room(shard as u16)) {
-            return;
-        }
         let other = match self.apps.without("two") {
             Some(apps) => apps,
             None => self.apps.with(app("two", self.shape.kept)).expect("a free name"),
         };
-        self.apps = Arc::new(other);
-        let (noted, all) = Noted::new();
-        for address in &self.addresses {
-            address.send(Mail::Apps { apps: self.apps.clone(), noted: noted.clone() });
+        let (apps, (noted, all)) = (Arc::new(other), Noted::new());
+        if !self.tell(|| Mail::Apps { apps: apps.clone(), noted: noted.clone() }) {
+            return;
         }
+        self.apps = apps;
         self.noted.push(all);
     }
 
-    /// Whether the shards are to stop; false when one has no room for the news.
-    pub fn drain(&mut self, ms: u64) -> bool {
-        if (0..self.shape.shards).any(|shard| !self.has_room(shard as u16)) {
-            return false;
+    /// Tells every shard; false when one has no room for it.
+    fn tell(&self, mail: impl Fn() -> Mail) -> bool {
+        let fits = (0..self.shape.shards).all(|shard| self.has_room(shard as u16));
+        if fits {
+            self.addresses.iter().for_each(|address| address.send(mail()));
         }
-        self.draining = true;
-        self.addresses.iter().for_each(|address| address.send(Mail::Drain(ms)));
-        true
+        fits
+    }
+
+    /// Another process of the node is about to take over; or it is not, and everything goes on.
+    pub fn hold(&mut self) {
+        if self.held.is_some() {
+            return self.resume();
+        }
+        let (noted, all) = Noted::new();
+        if self.tell(|| Mail::Hold(noted.clone())) {
+            self.held = Some(all);
+        }
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Everything goes on.
+    pub fn resume(&mut self) {
+        if self.held.is_some() && self.tell(|| Mail::Resume) {
+            self.held = None;
+        }
+    }
+
+    /// The shards are to stop; false when one has no room for the news. Some hand over to another process.
+    pub fn drain(&mut self, drain_ms: u64) -> bool {
+        let (successor, handed_over) = channel();
+        let hands_over = self.rng.chance(50);
+        self.draining = self.tell(|| match hands_over {
+            true => Mail::HandOver { successor: successor.clone(), drain_ms },
+            false => Mail::Drain(drain_ms),
+        });
+        self.handed_over = hands_over.then_some(handed_over);
+        self.draining
+    }
+
+    /// What was handed over is closed: its clients are told nothing here.
+    pub fn forget_handed_over(&self) {
+        self.handed_over.iter().for_each(|handed_over| while handed_over.try_recv().is_ok() {});
     }
 
     /// What all shards hold together.

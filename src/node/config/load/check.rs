@@ -18,6 +18,7 @@ impl Loader<'_> {
         self.exposure();
         self.grants();
         self.webhooks();
+        self.tls();
         self.bounds();
         self.inherit_pings();
         self.locations();

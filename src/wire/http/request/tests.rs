@@ -440,3 +440,28 @@ proptest! {
         }
     }
 }
+
+/// Wherever a reader stops, another one goes on with what it gives back; chunked bodies stay.
+#[test]
+fn another_reader_begins_with_what_was_read() {
+    let requests: [&[u8]; 3] = [
+        b"\r\nPOST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+        b"GET /b HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /c HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ];
+    let limits = HttpLimits::default();
+    for request in requests {
+        let whole = read_all(request).unwrap();
+        let body_at = request.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        for cut in 0..request.len() {
+            let mut first = Reader::default();
+            feed(&mut first, [&request[..cut]], &limits).unwrap();
+            let chunked = request[..body_at].ends_with(b"chunked\r\n\r\n") && cut >= body_at;
+            assert_eq!(first.can_take_unread(), !chunked, "{cut}");
+            let Some(unread) = first.take_unread() else { continue };
+            assert!(first.is_at_start());
+            let (seen, _) = feed(&mut Reader::default(), [&unread[..], &request[cut..]], &limits).unwrap();
+            assert_eq!(seen, whole, "{cut}");
+        }
+    }
+}
