@@ -30,7 +30,7 @@ fn round_trip(input: &Input<'_>) {
     let window = input.pick(1, &[15, 9, 10, 12, 14]);
     let mut compressor = Compressor::new(input.pick(2, &[1, 3, 6, 9]), window, takeover);
     let mut inflater = Inflater::new(takeover);
-    let limits = WsLimits { message_bytes: input.pick(0, &LIMITS), ..WsLimits::default() };
+    let limits = WsLimits { message_bytes: input.pick(0, &LIMITS), inflate_ratio: 0, ..WsLimits::default() };
     for message in input.cut(input.body).into_iter().take(MESSAGES) {
         let mut deflated = Vec::new();
         compressor.compress(message, &mut deflated);
@@ -48,11 +48,11 @@ fn round_trip(input: &Input<'_>) {
 
 /// Limits under which `message` is just small enough.
 fn limits_for(message: &[u8]) -> WsLimits {
-    WsLimits { message_bytes: message.len(), ..WsLimits::default() }
+    WsLimits { message_bytes: message.len(), inflate_ratio: 0, ..WsLimits::default() }
 }
 
 fn inflate(input: &Input<'_>) {
-    let limits = WsLimits { message_bytes: input.pick(0, &LIMITS), ..WsLimits::default() };
+    let limits = WsLimits { message_bytes: input.pick(0, &LIMITS), inflate_ratio: 0, ..WsLimits::default() };
     let takeover = input.flag(2);
     let mut inflater = Inflater::new(takeover);
     let mut first = true;

@@ -51,6 +51,7 @@ pub fn check(data: &[u8]) {
     let limits = WsLimits {
         message_bytes: input.pick(0, &[1000, 1, 16, 125, 126, 65_535, 65_600, 2 * 1024 * 1024]),
         fragments: input.pick(1, &[4096, 1, 2, 3, 8]),
+        inflate_ratio: 0,
     };
     let inflater = input.flag(1).then(|| input.flag(2));
     let wire = if input.flag(3) { build(&input, role) } else { input.body.to_vec() };

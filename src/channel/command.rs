@@ -175,6 +175,8 @@ pub enum Refusal {
     NotFound,
     /// The channel has as many subscribers as it may have.
     TooManySubscribers,
+    /// The connection has as many subscriptions as it may have.
+    TooManySubscriptions,
     /// Somebody is waiting already, and only one may.
     Conflict,
     /// The shard owns as many channels as it may.
@@ -217,6 +219,7 @@ impl Refusal {
         match self {
             Refusal::NotFound => "channel_not_found",
             Refusal::TooManySubscribers => "channel_subscribers",
+            Refusal::TooManySubscriptions => "subscriptions_per_connection",
             Refusal::Conflict => "concurrency",
             Refusal::TooManyChannels => "channels",
             Refusal::HistoryFull => "history_memory",

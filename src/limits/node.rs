@@ -11,6 +11,8 @@ pub const NODE_CONFIG_MISTAKES: usize = 100;
 pub const NODE_DURATION_MS_MAX: u64 = 366 * 24 * 3_600_000;
 /// Largest value of a size in configuration, bytes.
 pub const NODE_SIZE_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// Largest value of a shard's memory in configuration, bytes.
+pub const NODE_MEMORY_BYTES_MAX: usize = 1 << 40;
 /// Largest value of a count in configuration.
 pub const NODE_COUNT_MAX: usize = 1_000_000_000;
 /// Shards of a node: a channel's home keeps the shards that have members as bits of one word.

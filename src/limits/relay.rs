@@ -20,6 +20,9 @@ pub const RELAY_CHANNEL_ID_BYTES_MAX: usize = 4096;
 pub const RELAY_CHANNELS_PER_REQUEST: usize = 255;
 /// Time between WebSocket pings when a location says nothing, milliseconds.
 pub const RELAY_WEBSOCKET_PING_INTERVAL_MS: u64 = 25_000;
+/// A poll is held at most so long whatever its location says, milliseconds: one whose client is gone without a word
+/// ends some time.
+pub const RELAY_POLL_HOLD_MS: u64 = 3_600_000;
 /// Locations of one node: each request tries them in order.
 pub const RELAY_LOCATIONS: usize = 1024;
 /// Compiled size of a location's regular expression, bytes.

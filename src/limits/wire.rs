@@ -55,6 +55,11 @@ impl Default for HttpLimits {
 pub const WS_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 /// Frames of one fragmented message. More closes with 1008: tiny fragments are an attack on CPU.
 pub const WS_FRAGMENTS: usize = 131_072;
+/// Bytes that may come out of one byte of a deflated message. More closes with 1009: deflate itself goes up to 1032, what
+/// people write stays below 20 (Apache's mod_deflate draws the line here, too).
+pub const WS_INFLATE_RATIO: usize = 200;
+/// What may come out whatever the ratio, bytes: a few repeated words are no attack.
+pub const WS_INFLATE_RATIO_FREE_BYTES: usize = 64 * 1024;
 /// Payload of a control frame, bytes (RFC 6455 section 5.5).
 pub const WS_CONTROL_BYTES: usize = 125;
 /// Reason in a close frame, bytes: a control frame without the code. Longer ones are cut.
@@ -71,9 +76,18 @@ pub struct WsLimits {
     pub message_bytes: usize,
     /// See [`WS_FRAGMENTS`].
     pub fragments: usize,
+    /// See [`WS_INFLATE_RATIO`]; 0 = any.
+    pub inflate_ratio: usize,
 }
 
 impl WsLimits {
+    /// What may come out of a deflated message of `deflated` bytes, and whether the ratio is what bounds it.
+    pub fn inflated_bytes(&self, deflated: usize) -> (usize, bool) {
+        let by_ratio = deflated.saturating_mul(self.inflate_ratio).max(WS_INFLATE_RATIO_FREE_BYTES);
+        let ratio = self.inflate_ratio > 0 && by_ratio < self.message_bytes;
+        (if ratio { by_ratio } else { self.message_bytes }, ratio)
+    }
+
     /// A message while it is still deflated, bytes. What cannot be compressed grows: by an eighth with an encoder
     /// that only knows the fixed Huffman code, where the longest literals have nine bits.
     pub fn deflated_bytes(&self) -> usize {
@@ -83,7 +97,7 @@ impl WsLimits {
 
 impl Default for WsLimits {
     fn default() -> Self {
-        WsLimits { message_bytes: WS_MESSAGE_BYTES, fragments: WS_FRAGMENTS }
+        WsLimits { message_bytes: WS_MESSAGE_BYTES, fragments: WS_FRAGMENTS, inflate_ratio: WS_INFLATE_RATIO }
     }
 }
 

@@ -30,8 +30,7 @@ use crate::dialect::pushi::{self, Pushi};
 use crate::dialect::relay::Relay;
 use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
-    BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HISTORY_BYTES_PER_SHARD, HomeLimits,
-    PRESENCE_BYTES_PER_SHARD, SEND_STALL_MS, WEBHOOK_STOP_MS,
+    BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HomeLimits, SEND_STALL_MS, WEBHOOK_STOP_MS,
 };
 use crate::service::hooks::{Hooks, HooksHandle};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
@@ -507,8 +506,8 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
         ws: limits.websocket(),
         home: HomeLimits {
             channels: limits.channels.div_ceil(config.shards),
-            history_bytes: HISTORY_BYTES_PER_SHARD,
-            presence_bytes: PRESENCE_BYTES_PER_SHARD,
+            history_bytes: limits.history_bytes_per_shard,
+            presence_bytes: limits.presence_bytes_per_shard,
         },
         outbox: OutboxLimits { bytes: limits.outbox_bytes, frames: limits.outbox_messages },
         connections: limits.connections.min(room),
@@ -517,6 +516,8 @@ fn shard_limits(config: &Config, files: u64) -> ShardLimits {
         body_ms: limits.body_timeout_ms,
         idle_ms: limits.idle_timeout_ms,
         pong_ms: limits.websocket_pong_timeout_ms,
+        rates: limits.rates(config.listen.len()),
+        subscriptions: limits.subscriptions_per_connection,
         stall_ms: SEND_STALL_MS.min(limits.peer_timeout_ms),
     }
 }
@@ -560,11 +561,12 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
         names.iter().enumerate().map(|(index, name)| (name.as_str(), index < public)).collect();
     let hasher = KeyHasher::new(seed);
     let apps: Vec<&str> = config.apps.iter().map(|app| app.id.as_str()).collect();
-    let relay =
-        Relay::new(&config.relay, &listeners, &apps, hasher.clone(), boundary).map_err(|mistakes| {
-            let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
-            lines.join("\n")
-        })?;
+    let mut relay = config.relay.clone();
+    relay.locations.iter_mut().for_each(|location| location.poll_hold_ms = config.limits.poll_hold_ms);
+    let relay = Relay::new(&relay, &listeners, &apps, hasher.clone(), boundary).map_err(|mistakes| {
+        let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
+        lines.join("\n")
+    })?;
     let api = |names: &[String]| match names {
         [] => Ok(Listeners::ALL),
         names => Listeners::of(names, &listeners).map_err(|name| format!("there is no listener `{name}`")),

@@ -148,8 +148,9 @@ impl Shard {
 
     /// Hears a connection over a limit, so that it can be told in the words of its protocol.
     fn turn_away(&mut self, fd: Socket, listener: u16, excess: Excess) {
-        self.counters.refuse(excess.label());
-        warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = excess.label(), "connection refused");
+        if self.counters.refuse(excess.label()) {
+            warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = excess.label(), "connection refused");
+        }
         if let Some(slot) = self.place(fd, listener, None) {
             self.seat(slot, excess);
         }
@@ -166,6 +167,7 @@ impl Shard {
         let key = self.slab.insert(raw, listener);
         self.counters.sockets.add(1);
         self.counters.connections[counters::Carrier::Http as usize].add(1);
+        self.slab[key.slot].rate = self.limits.rates.of(listener);
         self.slab[key.slot].tls = tls;
         match self.net.register(raw, key) {
             Ok(armed) => self.slab[key.slot].armed = armed,
@@ -240,8 +242,9 @@ impl Shard {
     /// Answers and closes, without a slot.
     fn shed(&mut self, fd: Socket, label: &'static str, answer: &'static [u8]) {
         self.counters.closed.add(1);
-        self.counters.refuse(label);
-        warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        if self.counters.refuse(label) {
+            warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        }
         if simulated::is_on() {
             simulated::send(fd.as_raw_fd(), [Bytes::from_static(answer)].iter());
             return;
@@ -265,8 +268,11 @@ impl Shard {
             return; // that was us
         }
         if errno != 0 {
-            self.counters.refuse(if errno == libc::EMFILE { "file_descriptors" } else { "accept" });
-            warn!(error = %std::io::Error::from_raw_os_error(errno), "cannot accept connections");
+            let label = if errno == libc::EMFILE { "file_descriptors" } else { "accept" };
+            if self.counters.refuse(label) {
+                let error = std::io::Error::from_raw_os_error(errno);
+                warn!(%error, reason = label, "cannot accept connections");
+            }
         }
         if matches!(errno, libc::EMFILE | libc::ENFILE) {
             self.shed_waiting(listener);

@@ -12,7 +12,6 @@ use crate::channel::hook::HookToken;
 use crate::channel::members::{Form, Subscription};
 use crate::channel::{Answer, ChannelKey, Effect, List, Refusal};
 use crate::dialect::{Action, Session, Upgrade};
-use crate::limits::SUBSCRIPTIONS_PER_SESSION;
 use crate::shard::net;
 use crate::shard::tls::Tls;
 use crate::wire::ws::close;
@@ -20,7 +19,6 @@ use crate::wire::ws::deflate::Inflater;
 use bytes::Bytes;
 use std::os::fd::{FromRawFd, RawFd};
 use std::sync::Arc;
-use tracing::warn;
 
 /// A connection that leaves for another shard as soon as its last completion is in.
 #[derive(Debug)]
@@ -130,9 +128,7 @@ impl Shard {
                 }
                 Action::Move { shard } => self.move_to = Some(shard),
                 Action::Refused { label, detail } => {
-                    self.counters.refuse(label);
-                    let peer = self.clients.peer(slot, self.slab[slot].fd);
-                    warn!(%peer, reason = label, "{detail}");
+                    self.refuse(slot, label, &detail);
                 }
             }
         }
@@ -181,8 +177,8 @@ impl Shard {
         let from = self.reply_to(slot, tag);
         let connection = &mut self.slab[slot];
         connection.asked += 1;
-        if connection.subs.len() >= SUBSCRIPTIONS_PER_SESSION {
-            let answer = Answer::Refused(Refusal::TooManySubscribers);
+        if connection.subs.len() >= self.limits.subscriptions {
+            let answer = Answer::Refused(Refusal::TooManySubscriptions);
             self.work.push_back(Work::Effect(Effect::Answer { to: from, answer }));
             return;
         }
@@ -443,7 +439,7 @@ impl Shard {
         }
         // Control frames answer what the peer sends: one that never reads must not make us pile them up.
         if connection.blocked && !connection.outbox.has_room(bytes.len(), limits) {
-            self.counters.refuse("outbox_full");
+            self.refuse(slot, "outbox_full", "closed: it takes none of the answers to what it sends");
             return self.doom(slot);
         }
         connection.outbox.push(bytes, Item::CONTROL, &mut self.spare);
@@ -496,8 +492,7 @@ impl Shard {
                 }
                 Overflow::Close => {
                     self.counters.closed_slow.add(1);
-                    let peer = self.clients.peer(slot, connection.fd);
-                    warn!(%peer, reason = "slow_consumer", "closed: outbox over its limit");
+                    self.refuse(slot, "slow_consumer", "closed: outbox over its limit");
                     return self.doom(slot);
                 }
             }
@@ -509,9 +504,7 @@ impl Shard {
 
     /// The kernel has given the peer up: see [`crate::shard::listen::Place::find_dead_peers`].
     pub(super) fn tell_of_dead_peer(&self, slot: u32) {
-        self.counters.refuse("peer_timeout");
-        let peer = self.clients.peer(slot, self.slab[slot].fd);
-        warn!(%peer, reason = "peer_timeout", "closed: the peer is gone, or takes nothing");
+        self.refuse(slot, "peer_timeout", "closed: the peer is gone, or takes nothing");
     }
 
     /// Closes at the end of the turn: the caller may be in the middle of a fan-out.

@@ -110,9 +110,7 @@ impl Shard {
     }
 
     fn refuse_excess(&self, slot: u32, excess: Excess) {
-        self.counters.refuse(excess.label());
-        let peer = self.clients.peer(slot, self.slab[slot].fd);
-        warn!(%peer, reason = excess.label(), "connection refused");
+        self.refuse(slot, excess.label(), "connection refused");
     }
 
     /// Reads the PROXY header that a connection begins with. Returns where in `bytes` it ends, once it does.
@@ -132,9 +130,7 @@ impl Shard {
     }
 
     fn refuse_proxy(&mut self, slot: u32, fault: &'static str) {
-        self.counters.refuse("proxy_header");
-        let peer = self.clients.peer(slot, self.slab[slot].fd);
-        warn!(%peer, reason = "proxy_header", "connection refused: {fault}");
+        self.refuse(slot, "proxy_header", fault);
         self.close_now(slot);
     }
 
@@ -201,8 +197,9 @@ impl Shard {
         let kind = self.rules.forwarded?;
         let trusted = |ip| self.rules.trusted.contains(Some(ip));
         let client = forwarded::client(&request.headers, kind, trusted).unwrap_or_else(|_| {
-            self.counters.refuse("forwarded_header");
-            warn!(reason = "forwarded_header", "a proxy's header was ignored: it names no address");
+            if self.counters.refuse("forwarded_header") {
+                warn!(reason = "forwarded_header", "a proxy's header was ignored: it names no address");
+            }
             None
         });
         self.clients.set_forwarded(slot, client);

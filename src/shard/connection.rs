@@ -5,6 +5,7 @@ use crate::channel::members::Subscription;
 use crate::dialect::{Session, Sessions, SlowConsumer, Standing};
 use crate::shard::counters;
 use crate::shard::door::Admission;
+use crate::shard::inflow::Rate;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
 use crate::shard::tls::Tls;
@@ -238,6 +239,8 @@ pub struct Connection {
     pub session: Session,
     /// What it listens to.
     pub subs: Subs,
+    /// How much it has sent, where that is limited.
+    pub rate: Option<Box<Rate>>,
 }
 
 impl Connection {
@@ -274,6 +277,7 @@ impl Connection {
             carrier: Carrier::Lingering,
             session: Session::None,
             subs: Subs::None,
+            rate: None,
         }
     }
 
@@ -360,6 +364,7 @@ impl Slab {
         connection.generation = connection.generation.wrapping_add(1) & Key::GENERATION_MASK;
         connection.stash = None;
         connection.subs = Subs::None;
+        connection.rate = None;
         connection.session = Session::None;
         connection.carrier = Carrier::Lingering;
         self.live -= 1;

@@ -2,9 +2,10 @@
 
 use crate::dialect::Figures;
 use crate::shard::net::NetKind;
+use crate::shard::refusals::Refusals;
 use crate::shard::turn::{Marks, Part};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 /// A figure that only its shard changes: plain loads and stores, no locked instruction.
 #[derive(Debug, Default)]
@@ -165,8 +166,8 @@ pub struct Counters {
     pub flushed: Histogram<8>,
     /// From publish to the end of the flush that carried it, microseconds.
     pub latency_us: Histogram<12>,
-    /// Refusals by reason. Locked on refusals and by readers only, never on the way of a delivery.
-    refusals: Mutex<Vec<(&'static str, u64)>>,
+    /// Refusals by reason; never touched on the way of a delivery.
+    pub(super) refused: Refusals,
     driver: std::sync::OnceLock<NetKind>,
 }
 
@@ -202,27 +203,13 @@ impl Default for Counters {
             marks: Marks::default(),
             flushed: Histogram::new(&FLUSH_BOUNDS),
             latency_us: Histogram::new(&LATENCY_BOUNDS_US),
-            refusals: Mutex::new(Vec::new()),
+            refused: Refusals::default(),
             driver: std::sync::OnceLock::new(),
         }
     }
 }
 
 impl Counters {
-    /// Counts a refusal.
-    pub fn refuse(&self, label: &'static str) {
-        let Ok(mut refusals) = self.refusals.lock() else { return };
-        match refusals.iter_mut().find(|(l, _)| *l == label) {
-            Some((_, count)) => *count += 1,
-            None => refusals.push((label, 1)),
-        }
-    }
-
-    /// Refusals so far, by reason.
-    pub fn refusals(&self) -> Vec<(&'static str, u64)> {
-        self.refusals.lock().map(|r| r.clone()).unwrap_or_default()
-    }
-
     /// Says which driver the shard runs on.
     pub fn set_driver(&self, kind: NetKind) {
         let _ = self.driver.set(kind);

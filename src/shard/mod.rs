@@ -16,6 +16,7 @@ pub mod door;
 pub mod drain;
 pub mod flush;
 mod handover;
+pub mod inflow;
 pub mod inherit;
 pub mod listen;
 pub mod mailbox;
@@ -24,6 +25,7 @@ pub mod net_epoll;
 pub mod outbox;
 pub mod rate;
 pub mod read;
+pub mod refusals;
 pub mod repeat;
 mod revoke;
 pub mod rt;
@@ -146,6 +148,8 @@ pub struct Shard {
     drain: Option<drain::Drain>,
     silence: handover::Silence,
     next_unix_shard: usize,
+    /// See [`refusals`], monotonic milliseconds.
+    logs_renewed_ms: u64,
 }
 
 impl Shard {

@@ -3,6 +3,7 @@
 use super::Shard;
 use super::connection::{Carrier, Inflate, Phase, State};
 use super::door::Admission;
+use super::inflow::TooFast;
 use super::net::Key;
 use super::simulated;
 use crate::dialect::session::Message;
@@ -10,14 +11,13 @@ use crate::limits::{HTTP_PIPELINE_BYTES, RECV_BYTES, RECVS_PER_TURN};
 use crate::wire::http::HttpError;
 use crate::wire::http::request::{self, Lines, Method, Request};
 use crate::wire::http::response::{CONTINUE, Context, Response};
-use crate::wire::ws::close::{self, Fault};
+use crate::wire::ws::close::{self, Fault, RATIO};
 use crate::wire::ws::deflate::Inflater;
 use crate::wire::ws::frame::{self, Opcode};
 use crate::wire::ws::reader::Event;
 use bytes::Bytes;
 use std::io;
 use std::os::fd::RawFd;
-use tracing::warn;
 
 const NO_SUCH_SHARD: HttpError = HttpError { status: 404, reason: "no such shard" };
 
@@ -109,7 +109,7 @@ impl Shard {
             if at < len {
                 self.on_bytes_behind_header(slot, &mut scratch[at..len]);
             }
-        } else {
+        } else if self.takes_bytes(slot, len) {
             self.on_bytes(slot, &mut scratch[..len]);
         }
         self.run_work();
@@ -358,6 +358,9 @@ impl Shard {
         {
             return;
         }
+        if let Some(why) = self.too_fast(slot) {
+            return self.refuse_for_rate(slot, request, why);
+        }
         let listener = self.slab[slot].listener;
         if let Some(response) = self.pages.answer(request, listener) {
             return self.respond(slot, &response, request);
@@ -382,13 +385,13 @@ impl Shard {
         if let Carrier::Http(http) = &mut connection.carrier {
             http.phase = Phase::Idle;
         }
-        self.counters.refuse("unknown_path");
+        self.refuse(slot, "unknown_path", "no such location");
         let response = Response::new(404).body("text/plain", "no such location\n");
         self.respond(slot, &response, request);
     }
 
     /// Answers a request that no session takes.
-    fn respond(&mut self, slot: u32, response: &Response, request: &Request<'_>) {
+    pub(super) fn respond(&mut self, slot: u32, response: &Response, request: &Request<'_>) {
         let date = self.date();
         let context = Context {
             head: request.method == Method::Head,
@@ -411,15 +414,14 @@ impl Shard {
 
     /// Answers what is no request, or over a limit, and closes.
     pub(super) fn refuse_request(&mut self, slot: u32, error: HttpError) {
-        self.counters.refuse(match error.status {
+        let label = match error.status {
             408 => "http_timeout",
             413 => "http_body",
             414 => "http_target",
             431 => "http_head",
             _ => "http_syntax",
-        });
-        let peer = self.clients.peer(slot, self.slab[slot].fd);
-        warn!(%peer, status = error.status, reason = error.reason, "request refused");
+        };
+        self.refuse(slot, label, error.reason);
         let date = self.date();
         let context = Context { head: false, minor_version: 1, keep_alive: false, date: Some(&date) };
         let body = format!("{}\n", error.reason);
@@ -472,6 +474,11 @@ impl Shard {
     }
 
     fn on_frame(&mut self, slot: u32, event: Event<'_>) {
+        if !matches!(event, Event::Close { .. })
+            && let Some(why) = self.too_fast(slot)
+        {
+            return self.fail_websocket(slot, why.fault());
+        }
         let message = match event {
             Event::Text(text) => Message::Text(text),
             Event::Binary(bytes) => Message::Binary(bytes),
@@ -501,15 +508,17 @@ impl Shard {
     }
 
     /// The peer broke the protocol or a limit.
-    fn fail_websocket(&mut self, slot: u32, fault: Fault) {
-        self.counters.refuse(match fault.code {
-            close::TOO_BIG => "websocket_message",
-            close::POLICY => "websocket_fragments",
-            close::INVALID_PAYLOAD => "websocket_utf8",
+    pub(super) fn fail_websocket(&mut self, slot: u32, fault: Fault) {
+        let label = match fault {
+            _ if fault == TooFast::Messages.fault() => TooFast::Messages.label(),
+            _ if fault == TooFast::Bytes.fault() => TooFast::Bytes.label(),
+            RATIO => "websocket_ratio",
+            Fault { code: close::TOO_BIG, .. } => "websocket_message",
+            Fault { code: close::POLICY, .. } => "websocket_fragments",
+            Fault { code: close::INVALID_PAYLOAD, .. } => "websocket_utf8",
             _ => "websocket_protocol",
-        });
-        let peer = self.clients.peer(slot, self.slab[slot].fd);
-        warn!(%peer, code = fault.code, reason = fault.reason, "websocket failed");
+        };
+        self.refuse(slot, label, fault.reason);
         let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier else { return };
         if !std::mem::replace(&mut ws.closing, true) {
             self.queue_control(slot, close::encode(fault.code, fault.reason));

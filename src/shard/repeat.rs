@@ -34,8 +34,12 @@ impl Shard {
                 return 0;
             }
             // A node that stops answers in its own way.
-            Repeat::Whole { body, taken } if !away && self.drain.is_none() => {
-                http.misses = 0;
+            Repeat::Whole { body, taken }
+                if !away && self.drain.is_none() && self.too_fast(slot).is_none() =>
+            {
+                if let Carrier::Http(http) = &mut self.slab[slot].carrier {
+                    http.misses = 0;
+                }
                 self.publish_again(slot, &standing, body);
                 taken
             }

@@ -25,8 +25,8 @@ use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
     NODE_CONNECTIONS_PER_ADDRESS, NODE_HEADER_TIMEOUT_MS, NODE_IDLE_TIMEOUT_MS, NODE_OUTBOX_BYTES,
-    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, SEND_STALL_MS, TICK_MS,
-    TURNS_BEFORE_YIELD, WsLimits,
+    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, RateLimits, SEND_STALL_MS,
+    SUBSCRIPTIONS_PER_SESSION, TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
 };
 use crate::wire::ws::deflate::Inflater;
 use std::cell::Cell;
@@ -64,6 +64,10 @@ pub struct ShardLimits {
     pub idle_ms: u64,
     /// Time for the answer to a WebSocket ping, milliseconds.
     pub pong_ms: u64,
+    /// Of what one connection sends.
+    pub rates: RateLimits,
+    /// Subscriptions of one connection.
+    pub subscriptions: usize,
     /// See [`SEND_STALL_MS`].
     pub stall_ms: u64,
 }
@@ -81,6 +85,8 @@ impl Default for ShardLimits {
             body_ms: NODE_BODY_TIMEOUT_MS,
             idle_ms: NODE_IDLE_TIMEOUT_MS,
             pong_ms: NODE_WEBSOCKET_PONG_TIMEOUT_MS,
+            rates: RateLimits::default(),
+            subscriptions: SUBSCRIPTIONS_PER_SESSION,
             stall_ms: SEND_STALL_MS,
         }
     }
@@ -324,6 +330,7 @@ impl Shard {
             drain: None,
             silence: Silence::None,
             next_unix_shard: 0,
+            logs_renewed_ms: 0,
         };
         shard.follow_apps();
         (shard, Start { bell: config.bell, kind, go: config.go })

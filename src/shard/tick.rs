@@ -39,6 +39,7 @@ impl Shard {
         self.drain_some();
         self.run_work();
         self.report();
+        self.renew_logs();
     }
 
     /// Lets the home do what time asks for.
@@ -128,9 +129,7 @@ impl Shard {
             return;
         }
         if pinged {
-            self.counters.refuse("ping_timeout");
-            let peer = self.clients.peer(slot, self.slab[slot].fd);
-            warn!(%peer, reason = "ping_timeout", "websocket closed: no answer to a ping");
+            self.refuse(slot, "ping_timeout", "websocket closed: no answer to a ping");
             return self.close_now(slot);
         }
         if let Carrier::WebSocket(ws) = &mut self.slab[slot].carrier {

@@ -44,6 +44,14 @@ impl Node {
         Node::spawn(&mut command(dir, settings, locations))
     }
 
+    /// The same; its log goes to a file.
+    #[allow(dead_code)] // not everybody reads it
+    pub fn start_logging(dir: &Path, settings: &str, locations: &str, log: &Path) -> Node {
+        let mut command = command(dir, settings, locations);
+        command.stderr(std::fs::File::create(log).unwrap());
+        Node::spawn(&mut command)
+    }
+
     /// Runs `command`, which starts a node, and waits until it listens.
     pub fn spawn(command: &mut Command) -> Node {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();

@@ -13,7 +13,7 @@ const META: &str = "ws+meta.nchan";
 pub(super) fn tail(peer: &Peer, from: Option<&str>, printer: &mut Printer<'_, '_>) -> Result<(), String> {
     let mut connection = peer.connect(None)?;
     let meta = upgrade(peer, &mut connection, from)?;
-    let limits = WsLimits { message_bytes: CLI_MESSAGE_BYTES, ..WsLimits::default() };
+    let limits = WsLimits { message_bytes: CLI_MESSAGE_BYTES, inflate_ratio: 0, ..WsLimits::default() };
     let mut reader = Reader::new(Role::Client);
     loop {
         let mut input = std::mem::take(&mut connection.received);

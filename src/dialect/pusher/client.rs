@@ -579,7 +579,9 @@ impl From<channel::Refusal> for AuthError {
         match refusal {
             channel::Refusal::TooManyUsers => AuthError::TooManyMembers,
             channel::Refusal::UserTooLarge => AuthError::UserInfoTooLarge,
-            channel::Refusal::TooManySubscribers => AuthError::TooManySubscriptions,
+            channel::Refusal::TooManySubscribers | channel::Refusal::TooManySubscriptions => {
+                AuthError::TooManySubscriptions
+            }
             other => AuthError::Home(other.label()),
         }
     }

@@ -138,6 +138,7 @@ pub fn refusal(refusal: Refusal, subscriber_of_known_only: bool) -> Response {
         Refusal::NotFound if subscriber_of_known_only => (403, "Channel does not exist."),
         Refusal::NotFound => (404, "Channel does not exist."),
         Refusal::TooManySubscribers => (403, "Channel has as many subscribers as it may have."),
+        Refusal::TooManySubscriptions => (403, "Connection has as many subscriptions as it may have."),
         Refusal::Conflict => (409, "Somebody else is waiting on this channel."),
         Refusal::TooManyChannels => (403, "Limit reached for number of channels."),
         Refusal::HistoryFull => (507, "Memory for stored messages is used up."),

@@ -168,8 +168,9 @@ impl Poll {
             return true;
         }
         self.arrive(cx, true);
-        let timeout = location.settings.subscriber_timeout_ms;
-        let timeout = (timeout > 0).then(|| cx.now.mono_ms().saturating_add(timeout));
+        let settings = &location.settings;
+        let times = [settings.subscriber_timeout_ms, settings.poll_hold_ms].into_iter().filter(|&ms| ms > 0);
+        let timeout = times.min().map(|ms| cx.now.mono_ms().saturating_add(ms));
         let until = self.pass().map(|pass| pass.until_ms);
         if let Some(at) = [timeout, until].into_iter().flatten().min() {
             cx.act(Action::Deadline(at));

@@ -351,6 +351,8 @@ pub struct LocationSettings {
     pub concurrency: Concurrency,
     /// Time without a message after which a subscriber is sent away.
     pub subscriber_timeout_ms: u64,
+    /// A poll is held at most so long, also where `subscriber_timeout_ms` says nothing or more. The node's.
+    pub poll_hold_ms: u64,
     /// Whether subscribers of unknown channels are refused with 403.
     pub existing_channels_only: bool,
     /// Subscribers per channel, 0 for no limit; more are refused with 403.
@@ -449,6 +451,7 @@ impl LocationSettings {
             delete_oldest_received: false,
             concurrency: Concurrency::Broadcast,
             subscriber_timeout_ms: 0,
+            poll_hold_ms: limits::RELAY_POLL_HOLD_MS,
             existing_channels_only: false,
             max_subscribers: 0,
             max_channel_id_bytes: limits::RELAY_CHANNEL_ID_BYTES,

@@ -73,6 +73,14 @@ keys! {
         idle_timeout: c => Millis(&mut c.limits.idle_timeout_ms, 1..=NODE_DURATION_MS_MAX);
         peer_timeout: c => Millis(&mut c.limits.peer_timeout_ms, limits::NODE_PEER_TIMEOUT_MS_MIN..=limits::NODE_PEER_TIMEOUT_MS_MAX);
         websocket_ping_interval: c => Millis(&mut c.limits.websocket_ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
+        inflate_ratio: c => Count(&mut c.limits.inflate_ratio, 0..=NODE_COUNT_MAX);
+        messages_in_per_second: c => Count(&mut c.limits.messages_in_per_second, 0..=NODE_COUNT_MAX);
+        bytes_in_per_second: c => Size(&mut c.limits.bytes_in_per_second, 0..=NODE_SIZE_BYTES_MAX);
+        rate_burst: c => Millis(&mut c.limits.rate_burst_ms, 1..=NODE_DURATION_MS_MAX);
+        subscriptions_per_connection: c => Count(&mut c.limits.subscriptions_per_connection, 1..=limits::SUBSCRIPTIONS_PER_SESSION);
+        poll_hold: c => Millis(&mut c.limits.poll_hold_ms, 0..=NODE_DURATION_MS_MAX);
+        history_bytes_per_shard: c => Size(&mut c.limits.history_bytes_per_shard, 1024..=limits::NODE_MEMORY_BYTES_MAX);
+        presence_bytes_per_shard: c => Size(&mut c.limits.presence_bytes_per_shard, 1024..=limits::NODE_MEMORY_BYTES_MAX);
         websocket_pong_timeout: c => Millis(&mut c.limits.websocket_pong_timeout_ms, 1..=NODE_DURATION_MS_MAX);
     }
     "tls" {

@@ -153,6 +153,22 @@ pub struct NodeLimits {
     pub websocket_ping_interval_ms: u64,
     /// Time for a WebSocket pong to arrive.
     pub websocket_pong_timeout_ms: u64,
+    /// Bytes that may come out of one byte of a deflated message, 0 for any number.
+    pub inflate_ratio: usize,
+    /// Messages and requests of one connection in a second, 0 for any number.
+    pub messages_in_per_second: usize,
+    /// Bytes from one connection in a second, 0 for any number.
+    pub bytes_in_per_second: usize,
+    /// What may come at once, as the time in which it may come regularly.
+    pub rate_burst_ms: u64,
+    /// Subscriptions of one connection.
+    pub subscriptions_per_connection: usize,
+    /// Time that a poll is held at most, 0 for any.
+    pub poll_hold_ms: u64,
+    /// Memory of the stored messages of one shard.
+    pub history_bytes_per_shard: usize,
+    /// Memory of the users of one shard.
+    pub presence_bytes_per_shard: usize,
     /// See [`limits::NODE_PEER_TIMEOUT_MS`].
     pub peer_timeout_ms: u64,
 }
@@ -170,7 +186,21 @@ impl NodeLimits {
 
     /// The part that the WebSocket reader takes.
     pub fn websocket(&self) -> limits::WsLimits {
-        limits::WsLimits { message_bytes: self.message_bytes, ..limits::WsLimits::default() }
+        limits::WsLimits {
+            message_bytes: self.message_bytes,
+            inflate_ratio: self.inflate_ratio,
+            ..limits::WsLimits::default()
+        }
+    }
+
+    /// The part that counts what one connection sends.
+    pub fn rates(&self, public_listeners: usize) -> limits::RateLimits {
+        limits::RateLimits {
+            messages_per_s: self.messages_in_per_second,
+            bytes_per_s: self.bytes_in_per_second,
+            burst_ms: self.rate_burst_ms,
+            public_listeners: public_listeners as u16,
+        }
     }
 }
 
@@ -195,6 +225,14 @@ impl Default for NodeLimits {
             websocket_ping_interval_ms: limits::NODE_WEBSOCKET_PING_INTERVAL_MS,
             peer_timeout_ms: limits::NODE_PEER_TIMEOUT_MS,
             websocket_pong_timeout_ms: limits::NODE_WEBSOCKET_PONG_TIMEOUT_MS,
+            inflate_ratio: limits::WS_INFLATE_RATIO,
+            messages_in_per_second: limits::MESSAGES_IN_PER_S,
+            bytes_in_per_second: limits::BYTES_IN_PER_S,
+            rate_burst_ms: limits::RATE_BURST_MS,
+            subscriptions_per_connection: limits::SUBSCRIPTIONS_PER_SESSION,
+            poll_hold_ms: limits::RELAY_POLL_HOLD_MS,
+            history_bytes_per_shard: limits::HISTORY_BYTES_PER_SHARD,
+            presence_bytes_per_shard: limits::PRESENCE_BYTES_PER_SHARD,
         }
     }
 }

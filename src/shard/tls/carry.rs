@@ -51,8 +51,9 @@ impl Shard {
     pub(in crate::shard) fn shed_tls(&mut self, fd: Socket) {
         let label = "tls_pending_handshakes";
         self.counters.closed.add(1);
-        self.counters.refuse(label);
-        warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        if self.counters.refuse(label) {
+            warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
+        }
         send(fd.as_raw_fd(), &REFUSAL);
     }
 
@@ -85,7 +86,9 @@ impl Shard {
             return false;
         }
         self.counters.bytes_in.add(len as u64);
-        self.on_records(slot, &mut scratch[..kept + len], kept);
+        if self.takes_bytes(slot, len) {
+            self.on_records(slot, &mut scratch[..kept + len], kept);
+        }
         self.run_work();
         if !self.slab.is(key) || self.slab[slot].state != State::Open {
             return false;
@@ -168,17 +171,17 @@ impl Shard {
             return false;
         }
         let label = "tls_handshake_timeout";
-        self.counters.refuse(label);
-        warn!(peer = %LazyPeer(self.slab[slot].fd), reason = label, "TLS handshake not complete in time");
+        self.refuse(slot, label, "TLS handshake not complete in time");
         self.close_now(slot);
         true
     }
 
     fn fail_tls(&mut self, slot: u32, handshaking: bool, failure: &Failure) {
-        self.counters.refuse(failure.label);
         let (peer, what) =
             (LazyPeer(self.slab[slot].fd), if handshaking { "TLS handshake failed" } else { "TLS failed" });
-        warn!(%peer, reason = failure.label, detail = failure.detail, "{what}");
+        if self.counters.refuse(failure.label) {
+            warn!(%peer, reason = failure.label, detail = failure.detail, "{what}");
+        }
         if let Some(tls) = &mut self.slab[slot].tls {
             tls.sealed = true; // the alert was the last word
         }
@@ -188,14 +191,11 @@ impl Shard {
     /// What has come is no TLS: a request in plain HTTP gets an answer that a person can read.
     fn refuse_plain(&mut self, slot: u32, bytes: &[u8]) {
         self.slab[slot].tls = None;
-        let peer = LazyPeer(self.slab[slot].fd);
         if !bytes.first().is_some_and(u8::is_ascii_uppercase) {
-            self.counters.refuse("tls_garbage");
-            warn!(%peer, reason = "tls_garbage", "what came to a TLS port is neither TLS nor HTTP");
+            self.refuse(slot, "tls_garbage", "what came to a TLS port is neither TLS nor HTTP");
             return self.close_now(slot);
         }
-        self.counters.refuse("tls_plain_http");
-        warn!(%peer, reason = "tls_plain_http", "plain HTTP request sent to a TLS port");
+        self.refuse(slot, "tls_plain_http", "plain HTTP request sent to a TLS port");
         let date = self.date();
         let context = Context { head: false, minor_version: 1, keep_alive: false, date: Some(&date) };
         let mut out = Vec::new();

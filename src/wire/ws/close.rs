@@ -43,6 +43,10 @@ pub struct Fault {
     pub reason: &'static str,
 }
 
+/// What a deflated message makes the node refuse it that holds much more than it weighs:
+/// [`crate::limits::WsLimits::inflate_ratio`].
+pub const RATIO: Fault = Fault { code: TOO_BIG, reason: "message deflated too well" };
+
 impl Fault {
     /// 1002 with the rule that was broken.
     pub(super) const fn protocol(reason: &'static str) -> Fault {

@@ -217,7 +217,7 @@ fn bad_text_fails_before_its_frame_is_complete() {
 
 #[test]
 fn limits_are_kept_to_the_byte() {
-    let limits = WsLimits { message_bytes: 200, fragments: 3 };
+    let limits = WsLimits { message_bytes: 200, fragments: 3, ..WsLimits::default() };
     let peer = || Peer { limits, ..Peer::default() };
     let cases: [(Vec<u8>, Got); 5] = [
         (masked(Opcode::Binary, true, &[1; 200]), Got::Binary(vec![1; 200])),
@@ -322,7 +322,7 @@ mod deflated {
 
     #[test]
     fn bombs_garbage_and_cut_messages_fail() {
-        let limits = WsLimits { message_bytes: 100_000, fragments: 10 };
+        let limits = WsLimits { message_bytes: 100_000, fragments: 10, ..WsLimits::default() };
         let deflated = |len: usize| {
             let mut out = Vec::new();
             Compressor::new(9, 15, false).compress(&vec![0; len], &mut out);
@@ -396,7 +396,7 @@ mod deflated {
         for (level, bits, takeover) in [(1, 9, true), (1, 9, false), (6, 12, true), (9, 15, false)] {
             let mut out = Vec::new();
             Compressor::new(level, bits, takeover).compress(&noise, &mut out);
-            let limits = WsLimits { message_bytes: noise.len(), fragments: 1 };
+            let limits = WsLimits { message_bytes: noise.len(), fragments: 1, ..WsLimits::default() };
             let mut peer = Peer { limits, ..peer(false) };
             peer.receive(&frame(Opcode::Binary, true, true, &out));
             assert!(peer.got == [Got::Binary(noise.clone())], "level {level}, {} bytes", out.len());
@@ -510,7 +510,7 @@ mod properties {
             client in any::<bool>(),
             deflate in proptest::option::of(any::<bool>()),
         ) {
-            let limits = WsLimits { message_bytes: 500, fragments: 4 };
+            let limits = WsLimits { message_bytes: 500, fragments: 4, ..WsLimits::default() };
             let role = if client { Role::Client } else { Role::Server };
             let inflater = deflate.map(Inflater::new);
             let mut peer = Peer { reader: Reader::new(role), inflater, limits, got: Vec::new() };
@@ -530,7 +530,7 @@ mod properties {
             size in 1usize..200,
             takeover in any::<bool>(),
         ) {
-            let limits = WsLimits { message_bytes: 500, fragments: 4 };
+            let limits = WsLimits { message_bytes: 500, fragments: 4, ..WsLimits::default() };
             let (mut bytes, _) = conversation(&sent, key, Some(Compressor::new(6, 15, takeover)));
             for (at, value) in damage {
                 let at = at.index(bytes.len());

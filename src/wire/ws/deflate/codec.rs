@@ -4,7 +4,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::negotiation::Params;
 use crate::limits::{WS_INFLATE_KEEP_BYTES, WsLimits};
-use crate::wire::ws::close::{Fault, INVALID_PAYLOAD};
+use crate::wire::ws::close::{Fault, INVALID_PAYLOAD, RATIO, TOO_BIG};
 
 /// What a sync flush ends with and a message leaves out (RFC 7692 section 7.2.1).
 const FLUSH_TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
@@ -138,20 +138,22 @@ impl Inflater {
     /// Inflates the payload of one message.
     ///
     /// # Errors
-    /// 1007 if it is not deflate data, 1009 if more than [`WsLimits::message_bytes`] come out. After an error a
+    /// 1007 if it is not deflate data, 1009 if more come out than [`WsLimits::inflated_bytes`] says. After an error a
     /// connection with takeover cannot go on.
     pub fn inflate(&mut self, payload: &[u8], limits: &WsLimits) -> Result<&[u8], Fault> {
         self.release();
         if !self.takeover {
             self.stream.reset(false);
         }
+        let (limit, ratio) = limits.inflated_bytes(payload.len());
+        let over = |fault: Fault| if ratio && fault.code == TOO_BIG { RATIO } else { fault };
         // A peer that ends with a last block owes a padding byte (RFC 7692 section 7.2.3.4); one that forgot it
         // has sent a complete message all the same.
-        if self.feed(payload, limits.message_bytes)? {
+        if self.feed(payload, limit).map_err(over)? {
             return Ok(&self.out);
         }
         let tail = if self.takeover { &FLUSH_TAIL[..] } else { &FINAL_TAIL[..] };
-        let ended = self.feed(tail, limits.message_bytes)?;
+        let ended = self.feed(tail, limit).map_err(over)?;
         if ended == self.takeover {
             return Err(invalid());
         }
