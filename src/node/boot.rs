@@ -16,7 +16,7 @@ use super::reload::reload;
 use super::successor::{Inherited, Predecessor};
 use super::systemd::{self, Notify};
 use super::tls::{Reload, Tls};
-use super::upgrade::{self, Failure, Heir, PlaceName, Program};
+use super::upgrade::{self, Failure, Heir, PlaceName, Program, listening, place_names};
 use super::watch::Watch;
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
@@ -83,7 +83,7 @@ pub fn run(config: &Config) -> Result<(), String> {
     let ending = loop {
         match signals.wait() {
             Signal::Reload => reload(&node, config),
-            Signal::Upgrade => match upgrade(&mut node, &program, &signals, config, &notify) {
+            Signal::Upgrade => match upgrade::run(&mut node, &program, &signals, config, &notify) {
                 Ok(heir) => break Ending::HandedOver(heir),
                 Err(Failure::Stopped(signal)) => break Ending::Stopped(signal),
                 Err(Failure::Reason(_)) => {}
@@ -121,23 +121,6 @@ pub fn run(config: &Config) -> Result<(), String> {
 enum Ending {
     Stopped(Signal),
     HandedOver(Heir),
-}
-
-/// Hands over to a new process, and tells who has to know.
-fn upgrade(
-    node: &mut Node,
-    program: &Program,
-    signals: &Signals,
-    config: &Config,
-    notify: &Notify,
-) -> Result<Heir, Failure> {
-    notify.reloading(host::monotonic_us());
-    let done = upgrade::hand_over(node, program, signals, config.upgrade_ms);
-    if let Err(Failure::Reason(why)) = &done {
-        error!(reason = "upgrade", "{why}; this process goes on");
-        notify.ready(false);
-    }
-    done
 }
 
 /// The next signal that asks the node to stop.
@@ -444,25 +427,6 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
         }
     }
     Ok((places, per_shard))
-}
-
-/// Names of all places in the order of their numbers.
-fn place_names(config: &Config) -> impl Iterator<Item = PlaceName> {
-    let all = config.listen.iter().chain(&config.internal_listen);
-    all.map(|listen| PlaceName { address: listen.address.to_string(), door: listen.to_string() })
-}
-
-/// Every socket once, with number and name of its place.
-fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceName, Arc<OwnedFd>)> {
-    let names: Vec<PlaceName> = place_names(config).collect();
-    let mut all: Vec<(u16, PlaceName, Arc<OwnedFd>)> = Vec::new();
-    for listener in listeners.iter().flatten() {
-        if !all.iter().any(|(_, _, fd)| Arc::ptr_eq(fd, &listener.fd)) {
-            all.push((listener.index, names[usize::from(listener.index)].clone(), listener.fd.clone()));
-        }
-    }
-    all.sort_by_key(|(index, ..)| *index);
-    all
 }
 
 /// The rings of a process that was just killed hold its sockets a moment longer than the process itself.
