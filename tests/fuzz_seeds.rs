@@ -69,4 +69,9 @@ targets! {
     pushi_frame
     pushi_api
     pushi_session
+    relay_session
+    http_repeat
+    stored_record
+    json
+    streams
 }
