@@ -71,4 +71,9 @@ targets! {
     pushi_session
     grant
     proxy
+    relay_session
+    http_repeat
+    stored_record
+    json
+    streams
 }
