@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+// Sanitizers watch the system's allocator (tests/sanitize).
+#[cfg(not(system_allocator))]
 #[global_allocator]
 static ALLOCATOR: fanwire::node::memory::Allocator = fanwire::node::memory::Allocator;
 
