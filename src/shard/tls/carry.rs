@@ -5,6 +5,7 @@ use crate::limits::{TLS_HANDSHAKE_STEPS_PER_TURN, TLS_IDENTITY_BYTES, TLS_SEND_B
 use crate::shard::Shard;
 use crate::shard::accept::LazyPeer;
 use crate::shard::connection::State;
+use crate::shard::door::Admission;
 use crate::shard::flush::send;
 use crate::shard::net::Key;
 use crate::shard::read::recv;
@@ -150,7 +151,9 @@ impl Shard {
             let client = x509::identity(certificate, TLS_IDENTITY_BYTES);
             info!(peer = %LazyPeer(connection.fd), client, "client certificate accepted");
         }
-        connection.deadline = deadline;
+        if connection.admission == Admission::Admitted {
+            connection.deadline = deadline; // who is turned away has no more time than that takes
+        }
         self.watch_deadline(slot);
         if !self.slab[slot].outbox.is_empty() {
             self.mark_dirty(slot);
