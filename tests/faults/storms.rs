@@ -24,7 +24,7 @@ fn clients(wanted: usize) -> usize {
 #[test]
 fn ten_thousand_clients_that_send_a_byte_at_a_time() {
     let clients = clients(10_000);
-    let patient = Patient::start("one-byte", "limits.header_timeout = \"2s\"");
+    let patient = Patient::start("one-byte", "limits.header_timeout = \"7s\"");
     patient.suffers(|patient| {
         let before = patient.refused("http_timeout");
         let mut sockets: Vec<TcpStream> = (0..clients)

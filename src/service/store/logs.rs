@@ -399,8 +399,10 @@ impl Logs {
     }
 }
 
-/// All logs as if they had no records, and their names.
-fn heads(db: &Db) -> Result<(HashMap<u32, Bytes>, HashMap<u32, Log>), StoreError> {
+type Heads = (HashMap<u32, Bytes>, HashMap<u32, Log>);
+
+/// The names of all logs, and the logs as if they had no records.
+fn heads(db: &Db) -> Result<Heads, StoreError> {
     let (mut names, mut found) = (HashMap::new(), HashMap::new());
     let mut logs = db
         .conn
