@@ -7,7 +7,7 @@ use super::mailbox::{Adopted, Mail};
 use super::simulated::{self, Socket};
 use crate::limits::SHED_PER_TICK;
 use crate::shard::connection::State;
-use crate::shard::tls::Tls;
+use crate::shard::tls::{REFUSAL, Tls};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::fmt;
@@ -100,7 +100,7 @@ impl Shard {
         let fd = unsafe { Socket::from_raw_fd(fd) };
         self.counters.accepted.add(1);
         if self.is_closed() {
-            return self.shed(fd, "draining", UNAVAILABLE);
+            return self.shed(fd, "draining", self.in_words_of(listener, UNAVAILABLE));
         }
         let is_unix = self.listeners.iter().any(|l| l.index == listener && l.hand_out);
         let takes_header = self.takes_header(listener);
@@ -128,7 +128,7 @@ impl Shard {
             Ok(address) => address,
             Err(excess) if takes_header || !self.has_seat() => {
                 let answer = if excess == Excess::Connections { UNAVAILABLE } else { TOO_MANY };
-                return self.shed(fd, excess.label(), answer);
+                return self.shed(fd, excess.label(), self.in_words_of(listener, answer));
             }
             Err(excess) => return self.turn_away(fd, listener, excess),
         };
@@ -226,8 +226,7 @@ impl Shard {
         self.counters.adopted.add(1);
         self.counters.accepted.add(1);
         if self.is_closed() {
-            // To who speaks TLS already, an answer that is no record would be garbage.
-            let answer: &[u8] = if adopted.tls.is_some() { b"" } else { UNAVAILABLE };
+            let answer = self.in_words_of(adopted.listener, UNAVAILABLE);
             return self.shed(adopted.fd, "draining", answer);
         }
         if adopted.admission == Admission::Unknown {
@@ -237,6 +236,12 @@ impl Shard {
             self.addresses.admit(adopted.address, usize::MAX);
         }
         self.settle(adopted);
+    }
+
+    /// An answer that a connection by this listener can read: where TLS is spoken, plain HTTP would be garbage.
+    fn in_words_of(&self, listener: u16, answer: &'static [u8]) -> &'static [u8] {
+        let speaks_tls = self.doors.get(usize::from(listener)).is_some_and(|door| door.tls.is_some());
+        if speaks_tls { &REFUSAL } else { answer }
     }
 
     /// Answers and closes, without a slot.
@@ -285,7 +290,7 @@ impl Shard {
     /// Out of descriptors: the spare one is given up for a moment to tell those who wait that there is no room.
     fn shed_waiting(&mut self, listener: u16) {
         let Some(listener) = self.listeners.get(usize::from(listener)) else { return };
-        let fd = listener.fd.clone();
+        let (fd, answer) = (listener.fd.clone(), self.in_words_of(listener.index, UNAVAILABLE));
         for _ in 0..SHED_PER_TICK {
             drop(self.spare_fd.take());
             let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -295,7 +300,7 @@ impl Shard {
             if accepted >= 0 {
                 self.counters.accepted.add(1);
                 // SAFETY: the kernel has just handed us this descriptor.
-                self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors", UNAVAILABLE);
+                self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors", answer);
             }
             self.spare_fd = spare_fd(&fd);
             if accepted < 0 {

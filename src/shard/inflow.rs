@@ -107,9 +107,8 @@ impl Shard {
     #[cold]
     pub(super) fn refuse_for_rate(&mut self, slot: u32, request: &Request<'_>, why: TooFast) {
         self.refuse(slot, why.label(), why.reason());
-        let response = Response::new(429)
-            .header("Retry-After", &RATE_RETRY_AFTER_S.to_string())
-            .body("text/plain", why.reason());
+        let response =
+            Response::new(429).number("Retry-After", RATE_RETRY_AFTER_S).body("text/plain", why.reason());
         self.respond(slot, &response, request);
     }
 }

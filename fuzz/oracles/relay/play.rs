@@ -321,7 +321,7 @@ impl Play<'_> {
 
     /// Everybody goes, or the node does, and nothing is left.
     fn end(&mut self) {
-        if self.bodies % 2 == 0 {
+        if self.bodies.is_multiple_of(2) {
             self.world.drain();
             self.world.settle();
             self.observe();
