@@ -4,7 +4,6 @@ use crate::channel::SessionId;
 use crate::channel::members::Subscription;
 use crate::dialect::{Session, Sessions, SlowConsumer, Standing};
 use crate::shard::counters;
-use crate::shard::inflow::Rate;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
 use crate::shard::tls::Tls;
@@ -234,8 +233,6 @@ pub struct Connection {
     pub session: Session,
     /// What it listens to.
     pub subs: Subs,
-    /// How much it has sent, where that is limited.
-    pub rate: Option<Box<Rate>>,
 }
 
 impl Connection {
@@ -270,7 +267,6 @@ impl Connection {
             carrier: Carrier::Lingering,
             session: Session::None,
             subs: Subs::None,
-            rate: None,
         }
     }
 
@@ -357,7 +353,6 @@ impl Slab {
         connection.generation = connection.generation.wrapping_add(1) & Key::GENERATION_MASK;
         connection.stash = None;
         connection.subs = Subs::None;
-        connection.rate = None;
         connection.session = Session::None;
         connection.carrier = Carrier::Lingering;
         self.live -= 1;
