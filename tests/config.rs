@@ -426,7 +426,13 @@ fn an_app_and_pusher_take_every_setting() {
         timestamp_tolerance_s: 60,
         ..PusherLimits::default()
     };
-    let told = pusher::Settings { enabled: false, activity_timeout_s: 90, pong_timeout_ms: 1500, limits };
+    let told = pusher::Settings {
+        enabled: false,
+        activity_timeout_s: 90,
+        pong_timeout_ms: 1500,
+        limits,
+        ..pusher::Settings::default()
+    };
     assert_eq!(config.pusher, told);
 }
 

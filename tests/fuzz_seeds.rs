@@ -70,4 +70,10 @@ targets! {
     pushi_api
     pushi_session
     grant
+    proxy
+    relay_session
+    http_repeat
+    stored_record
+    json
+    streams
 }

@@ -59,7 +59,7 @@ fn what_was_stored_is_there_after_reopening() {
     let (store, recovery) = open(&dir);
     let handle = store.handle();
     let totals: Vec<_> =
-        recovery.logs.iter().map(|l| (&l.log[..], l.records, l.bytes, l.oldest, l.last)).collect();
+        recovery.logs.iter().map(|l| (&l.log[..], l.records, l.bytes.unwrap(), l.oldest, l.last)).collect();
     assert_eq!(totals, [(&b""[..], 1, 0, at(9), at(9)), (b"a\0b", 5, 15_000, at(1), at(5))]);
     assert_eq!((recovery.tables[0].documents, recovery.tables[0].bytes), (2, 6));
     let part = part(&handle, "a\0b", at(2), 2).unwrap();

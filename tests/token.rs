@@ -287,13 +287,13 @@ fn grants_are_made_and_read() {
     }
 }
 
-/// Made with `printf 'fanwire-grant\nsubscribe\n1\n1700000000\nann\na\nb' | openssl dgst -sha256 -hmac app-secret-demo`.
+/// Made with `printf 'fanwire-grant\nsubscribe\n1\n1700000000\nbob\na\nb' | openssl dgst -sha256 -hmac app-secret-demo`.
 #[test]
 fn signatures_of_urls() {
-    let args = ["url", "subscribe", "a", "b", "--app", "1", "--until", "1700000000", "--user", "ann"];
-    let signature = "40ffeb7803f51433c93d7f6ccc04060eca0a65dec9b9038bbd11926922a9d670";
+    let args = ["url", "subscribe", "a", "b", "--app", "1", "--until", "1700000000", "--user", "bob"];
+    let signature = "8dfd808d941a3dfcd0550770b526785b78694585f8ac0880bd772c2c2f925a01";
     let secret = ["--secret", "app-secret-demo"];
     let printed = demo(&[&args[..], &secret].concat());
-    assert_eq!(printed, format!("expires=1700000000&user=ann&signature={signature}"));
+    assert_eq!(printed, format!("expires=1700000000&user=bob&signature={signature}"));
     checks(&[&args[..], &secret].concat(), signature);
 }

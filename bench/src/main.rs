@@ -38,6 +38,7 @@ mod round;
 mod server;
 mod shards;
 mod slow;
+mod soak;
 mod stats;
 mod storm;
 mod sys;
@@ -115,6 +116,9 @@ enum Scenario {
     /// Connections come and go in every way they do: what the server holds after each cycle must be what it held after the
     /// first.
     Churn(churn::ChurnArgs),
+    /// Traffic of all dialects with churn and injected faults for an hour: nobody who stays may miss anything, and when all
+    /// have left the server must hold what it held after a warm-up.
+    Soak(soak::SoakArgs),
     /// Makes one page of the JSON lines that earlier runs have printed.
     Page(PageArgs),
     /// Publishers, channels and subscribers on different shards: what a publish costs more for each, and whether deliveries
@@ -180,6 +184,7 @@ fn dispatch(arguments: Arguments, brief: bool) -> Result<(), String> {
         Some(Scenario::Idle(args)) => idle::run(&args),
         Some(Scenario::Slow(args)) => slow::run(&args),
         Some(Scenario::Churn(args)) => churn::run(&args),
+        Some(Scenario::Soak(args)) => soak::run(&args),
         Some(Scenario::Page(args)) => page::run(&args),
         Some(Scenario::Shards(args)) => shards::run(&args),
         Some(Scenario::Model(args)) => model::run(&args),

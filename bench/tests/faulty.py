@@ -58,6 +58,10 @@ class Connection:
         served += 1
         if FAULT == "leak-files" and served % 10 == 0:
             leaked.append(os.dup(self.sock.fileno()))
+            try:
+                self.sock.shutdown(socket.SHUT_RDWR)  # the peer has its end
+            except OSError:
+                pass
         if FAULT == "leak-memory":
             leaked.append(bytearray(os.urandom(20_000)))
         self.sock.close()
@@ -85,6 +89,9 @@ class Connection:
         if not found:
             return False
         lines = head.split(b"\r\n")
+        if len(lines[0].split()) != 3:
+            self.close()
+            return False
         method, path, _ = lines[0].split()
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines[1:])}
         length = int(headers.get(b"content-length", 0))

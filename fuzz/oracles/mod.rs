@@ -5,9 +5,12 @@
 
 pub mod config;
 pub mod grant;
+pub mod http_repeat;
 pub mod http_request;
 pub mod http_response;
 pub mod input;
+pub mod json;
+pub mod proxy;
 pub mod pusher;
 pub mod pusher_api;
 pub mod pusher_frame;
@@ -16,9 +19,13 @@ pub mod pushi;
 pub mod pushi_api;
 pub mod pushi_frame;
 pub mod pushi_session;
+pub mod relay;
 pub mod relay_headers;
 pub mod relay_ids;
+pub mod relay_session;
 pub mod sign;
+pub mod stored_record;
+pub mod streams;
 pub mod ws_deflate;
 pub mod ws_reader;
 
@@ -26,7 +33,7 @@ pub mod ws_reader;
 pub type Oracle = fn(&[u8]);
 
 /// Every target: its name, which is that of its seed folder, and its oracle.
-pub const TARGETS: [(&str, Oracle); 14] = [
+pub const TARGETS: [(&str, Oracle); 20] = [
     ("ws_reader", ws_reader::check),
     ("ws_deflate", ws_deflate::check),
     ("http_request", http_request::check),
@@ -41,4 +48,10 @@ pub const TARGETS: [(&str, Oracle); 14] = [
     ("pushi_api", pushi_api::check),
     ("pushi_session", pushi_session::check),
     ("grant", grant::check),
+    ("proxy", proxy::check),
+    ("relay_session", relay_session::check),
+    ("http_repeat", http_repeat::check),
+    ("stored_record", stored_record::check),
+    ("json", json::check),
+    ("streams", streams::check),
 ];

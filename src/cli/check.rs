@@ -27,7 +27,7 @@ fn check_store(surroundings: &mut Surroundings<'_>, dir: &Path) -> Result<(), St
         surroundings.say(format_args!("table {name}: {documents} documents, {bytes} bytes"));
     }
     for log in &report.logs {
-        let (name, records, bytes) = (log.log.escape_ascii(), log.records, log.bytes);
+        let (name, records, bytes) = (log.log.escape_ascii(), log.records, log.bytes.unwrap_or(0));
         let (oldest, last) = (log.oldest, log.last);
         surroundings.say(format_args!(
             "log {name}: {records} records, {bytes} bytes, {}:{} to {}:{}",

@@ -26,6 +26,8 @@ pub struct AppSettings {
     pub name: String,
     /// Switched off, it takes neither clients nor events.
     pub enabled: bool,
+    /// Pages that its clients may come from ([`crate::wire::http::origin`]); empty: those that the node lets in.
+    pub origins: Vec<String>,
     /// Clients may send events to each other (pusher.md section 9).
     pub client_events: bool,
     /// Subscribers are told their number (pusher.md section 10).
@@ -62,6 +64,7 @@ impl AppSettings {
             secret: secret.into(),
             name: String::new(),
             enabled: true,
+            origins: Vec::new(),
             client_events: false,
             subscription_count: false,
             authorize_within_ms: 0,

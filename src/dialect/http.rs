@@ -1,6 +1,7 @@
 //! Answers to HTTP requests, for every dialect: what their framing depends on, and how they end an exchange.
 
 use crate::dialect::{Action, Context};
+use crate::wire::http::origin;
 use crate::wire::http::request::{Method, Request};
 use crate::wire::http::response::{self, Response};
 use bytes::Bytes;
@@ -60,6 +61,56 @@ impl Http {
             (true, false) => b"",
         }
     }
+}
+
+/// Listeners on which something is served, as a bit for each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listeners(u64);
+
+impl Listeners {
+    /// All of them.
+    pub const ALL: Listeners = Listeners(u64::MAX);
+
+    /// Those of these names, or `internal` for every one that is not public. `listeners` has the name of each, in the
+    /// order of their numbers, and whether it is a public one.
+    ///
+    /// # Errors
+    /// The first name that is none.
+    pub fn of<'a>(names: &'a [String], listeners: &[(&str, bool)]) -> Result<Listeners, &'a str> {
+        let mut bits = 0;
+        for name in names {
+            let before = bits;
+            for (number, (known, public)) in listeners.iter().enumerate().take(u64::BITS as usize) {
+                if name == known || name == "internal" && !public {
+                    bits |= 1 << number;
+                }
+            }
+            if bits == before && name != "internal" && !listeners.iter().any(|(known, _)| name == known) {
+                return Err(name);
+            }
+        }
+        Ok(Listeners(bits))
+    }
+
+    /// Whether listener `number` is one of them.
+    pub fn has(self, number: u16) -> bool {
+        self.0.checked_shr(u32::from(number)).unwrap_or(0) & 1 == 1
+    }
+}
+
+/// Answers a browser that comes from a page of elsewhere with 403, if it does ([`origin::is_welcome`]).
+pub fn refuse_origin(cx: &mut Context<'_>, request: &Request<'_>, origins: &[String]) -> bool {
+    if origins.is_empty() {
+        return false;
+    }
+    let from = request.headers.get("origin");
+    if origin::is_welcome(origins, from) {
+        return false;
+    }
+    cx.refused("origin", format!("origin `{}` is not allowed", from.unwrap_or_default().escape_ascii()));
+    let answer = Response::new(403).body("text/plain", "This origin is not allowed here.\n");
+    finish(cx, Http::of(request), &answer, &[]);
+    true
 }
 
 /// Sends a whole answer with `lines` (cross-origin headers) added, and ends the exchange.

@@ -5,7 +5,7 @@ use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
 use crate::dialect::app::{App, AppRefusal};
 use crate::dialect::grant::Revocation;
-use crate::dialect::{Context, echo, pusher, pushi, relay};
+use crate::dialect::{Context, echo, pusher, pushi, relay, upgrade};
 use crate::wire::http::request::Request;
 use std::sync::Arc;
 
@@ -107,6 +107,14 @@ impl Dialects {
             return true;
         }
         false
+    }
+
+    /// A WebSocket that is over a limit of the node: it is opened, for pages are not told why one was not, and closed
+    /// with what makes clients come back later.
+    pub fn turn_away(&self, cx: &mut Context<'_>, request: &Request<'_>, reason: &'static str) {
+        if !self.pusher.turn_away(cx, request) {
+            upgrade::turn_away(cx, request, reason);
+        }
     }
 
     /// A home has answered the command or subscription `tag`.

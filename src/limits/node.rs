@@ -29,6 +29,18 @@ pub const NODE_DRAIN_MS: u64 = 5_000;
 pub const NODE_CONNECTIONS: usize = 1_000_000;
 /// Connections from one address, 0 for no limit: a proxy in front is one address.
 pub const NODE_CONNECTIONS_PER_ADDRESS: usize = 0;
+/// Connections from one address in a second, 0 for no limit: a proxy in front is one address.
+pub const NODE_CONNECTS_PER_S_PER_ADDRESS: usize = 0;
+/// Largest value of that limit.
+pub const NODE_CONNECTS_PER_S_MAX: usize = 1_000;
+/// Connections from one address at once that the limit per second lets through after a pause.
+pub const NODE_CONNECTS_BURST: usize = 20;
+/// Largest value of that burst.
+pub const NODE_CONNECTS_BURST_MAX: usize = 10_000;
+/// Origins in one list.
+pub const NODE_ORIGINS: usize = 256;
+/// Networks and addresses of trusted proxies.
+pub const NODE_TRUSTED_PROXIES: usize = 256;
 /// Bytes that may wait for one connection.
 pub const NODE_OUTBOX_BYTES: usize = 4 * 1024 * 1024;
 /// Messages that may wait for one connection.

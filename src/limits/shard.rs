@@ -41,6 +41,15 @@ pub const KEYS_CACHED: usize = 256;
 pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
 /// Connections shed at once when file descriptors run out.
 pub const SHED_PER_TICK: usize = 256;
+/// Connections over a limit that are heard all the same, of the whole node: so many at once are told in the words of
+/// their protocol. More get an answer without being heard. They take descriptors of [`FILES_RESERVE`].
+pub const TURNED_AWAY: usize = 128;
+/// Time for such a connection to say what it wants, milliseconds; then it is answered all the same.
+pub const TURNED_AWAY_MS: u64 = 1_000;
+/// When who is over a limit shall come back, seconds (Retry-After).
+pub const TURNED_AWAY_RETRY_AFTER_S: u64 = 5;
+/// Addresses whose connections in a second are counted; more push out those that were idle longest.
+pub const CONNECT_RATE_ADDRESSES: usize = 64 * 1024;
 /// Descriptors kept for everything but connections: rings, listeners, calls to back ends, files.
 pub const FILES_RESERVE: usize = 256;
 /// Times that an address in use is tried again at start.
@@ -66,5 +75,6 @@ pub const SEND_STALL_MS: u64 = 30_000;
 /// Sessions ended per shard and second when the node drains, unless the drain time asks for more.
 pub const DRAIN_SESSIONS_PER_S: u64 = 1_000;
 
+const _: () = assert!(TURNED_AWAY < FILES_RESERVE);
 const _: () = assert!(SENDS_PER_SUBMIT <= NET_RING_ENTRIES as usize);
 const _: () = assert!(NET_RING_COMPLETIONS as usize > 4 * SENDS_PER_SUBMIT);

@@ -50,6 +50,9 @@ pub const STORE_TRIM_RECORDS: u64 = 16_384;
 pub const STORE_VACUUM_PAGES: u64 = 4096;
 /// An empty log is forgotten so long after its last record, seconds.
 pub const STORE_FORGET_S: u64 = 86_400;
+/// Files up to this length are read through when the store is opened, and so are known to be whole; of larger ones only
+/// the ends of each log are looked at, so that a node with much in store is soon back. Bytes.
+pub const STORE_SCAN_BYTES: u64 = 32 * 1024 * 1024;
 /// Damaged records are told of in the log at most this often, milliseconds; each is counted.
 pub const STORE_LOG_MS: u64 = 10_000;
 /// Damages that a check names; the rest are counted.

@@ -20,6 +20,12 @@ pub const HTTP_BLANK_LINES: usize = 4;
 /// Bytes that may wait behind a request that is still being answered (pipelining). Reading stops above it.
 pub const HTTP_PIPELINE_BYTES: usize = 64 * 1024;
 
+// ---- PROXY protocol (wire/proxy) ----
+/// A header of version 1 with its line end, bytes (proxy-protocol.txt section 2.1). More is refused.
+pub const PROXY_V1_BYTES: usize = 107;
+/// A header of version 2 with its addresses and extensions, bytes. More is refused; a client's certificate fits.
+pub const PROXY_V2_BYTES: usize = 4 * 1024;
+
 /// Bounds of the HTTP/1.1 request reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HttpLimits {

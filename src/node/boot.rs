@@ -1,26 +1,30 @@
 //! From a configuration to a running node, and back.
 
 use super::apps::{Registry, Roster};
-use super::config::{Config, Driver, ListenAddress, LogFormat};
+use super::config::{Config, ListenAddress, LogFormat};
 use super::console::PageApp;
 use super::control::{self, Control};
+use super::doors::{door_rules, doors};
 use super::grants;
 use super::health::Lifecycle;
+use super::hooks;
 use super::host::{self, Signal, Signals};
 use super::load;
 use super::pages::{NodePages, PagesConfig};
+use super::placement;
 use super::reload::reload;
 use super::successor::{Inherited, Predecessor};
 use super::systemd::{self, Notify};
 use super::tls::{Reload, Tls};
-use super::upgrade::{self, Failure, Heir, PlaceName, Program};
+use super::upgrade::{self, Failure, Heir, PlaceName, Program, listening, place_names};
 use super::watch::Watch;
 use super::webhooks::{self, NodeNotifier};
 use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
-use crate::channel::{KeyHasher, ReplyTo, Token};
+use crate::channel::{KeyHasher, ReplyTo};
 use crate::dialect::app::Apps;
+use crate::dialect::http::Listeners;
 use crate::dialect::pusher::Pusher;
 use crate::dialect::pushi::{self, Pushi};
 use crate::dialect::relay::Relay;
@@ -28,17 +32,16 @@ use crate::dialect::{Dialects, echo::Echo};
 use crate::limits::{
     BIND_ATTEMPTS, BIND_PAUSE_MS, FILES_RESERVE, HomeLimits, SEND_STALL_MS, WEBHOOK_STOP_MS,
 };
-use crate::service::hooks::{Hooks, HooksConfig, HooksHandle, Trust};
+use crate::service::hooks::{Hooks, HooksHandle};
 use crate::service::store::{LogTotals, Reply, Store, StoreHandle};
 use crate::service::webhooks::Webhooks;
 use crate::shard::counters::NodeCounters;
-use crate::shard::door::Door;
 use crate::shard::inherit;
 use crate::shard::listen::{self, Listener, Place};
 use crate::shard::mailbox::{Address, Bell, Mail, Post, mailbox};
 use crate::shard::outbox::OutboxLimits;
 use crate::shard::run::Clock;
-use crate::shard::{Caller, DriverChoice, Keeper, ShardConfig, ShardLimits};
+use crate::shard::{Caller, Keeper, ShardConfig, ShardLimits};
 use bytes::Bytes;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -79,11 +82,8 @@ pub fn run(config: &Config) -> Result<(), String> {
     notify.ready(succeeds);
     let ending = loop {
         match signals.wait() {
-            Signal::Reload => {
-                reload(&node);
-                node.registry.reload_grants(config);
-            }
-            Signal::Upgrade => match upgrade(&mut node, &program, &signals, config, &notify) {
+            Signal::Reload => reload(&node, config),
+            Signal::Upgrade => match upgrade::run(&mut node, &program, &signals, config, &notify) {
                 Ok(heir) => break Ending::HandedOver(heir),
                 Err(Failure::Stopped(signal)) => break Ending::Stopped(signal),
                 Err(Failure::Reason(_)) => {}
@@ -123,23 +123,6 @@ enum Ending {
     HandedOver(Heir),
 }
 
-/// Hands over to a new process, and tells who has to know.
-fn upgrade(
-    node: &mut Node,
-    program: &Program,
-    signals: &Signals,
-    config: &Config,
-    notify: &Notify,
-) -> Result<Heir, Failure> {
-    notify.reloading(host::monotonic_us());
-    let done = upgrade::hand_over(node, program, signals, config.upgrade_ms);
-    if let Err(Failure::Reason(why)) = &done {
-        error!(reason = "upgrade", "{why}; this process goes on");
-        notify.ready(false);
-    }
-    done
-}
-
 /// The next signal that asks the node to stop.
 fn wait_for_stop(signals: &Signals) -> Signal {
     loop {
@@ -171,7 +154,7 @@ pub(super) struct Node {
     webhooks: Webhooks,
     pub(super) store: Store,
     control: Option<Control>,
-    registry: Registry,
+    pub(super) registry: Registry,
     /// Where the store has its files, if it has any.
     data: Option<PathBuf>,
     counters: NodeCounters,
@@ -235,8 +218,8 @@ impl Node {
             predecessor.prepared()?;
         }
         let (store, found) = open_store(config, addresses.clone())?;
-        let trust = trust(config)?;
-        let hooks = start_hooks(config, trust.clone(), addresses.clone())?;
+        let trust = hooks::trust(config)?;
+        let hooks = hooks::start(config, trust.clone(), addresses.clone())?;
         let webhooks = webhooks::start(config, trust, seed)?;
         let lifecycle = Lifecycle::default();
         let pages = Arc::new(NodePages::new(PagesConfig {
@@ -261,8 +244,9 @@ impl Node {
         let caller = Arc::new(HookCaller(hooks.handle()));
         let notifier = Arc::new(NodeNotifier(webhooks.handle()));
         let keeper = Arc::new(StoreKeeper(store.handle()));
-        let cores = cores(shards);
+        let cores = placement::cores(shards);
         let doors = doors(config, &tls);
+        let rules = Arc::new(door_rules(config, seed));
         let (mut running, mut driver) = (Vec::with_capacity(shards), "");
         let mut go = Vec::with_capacity(shards);
         for (id, receiver) in receivers.into_iter().enumerate() {
@@ -271,7 +255,7 @@ impl Node {
             let (handle, kind) = crate::shard::start(ShardConfig {
                 id: id as u16,
                 core: cores.get(id).copied(),
-                driver: choice(config.driver),
+                driver: placement::choice(config.driver),
                 listeners: std::mem::take(&mut listeners[id]),
                 post: Post::new(id, addresses.clone(), receiver),
                 bell: bells[id].clone(),
@@ -286,6 +270,7 @@ impl Node {
                 node: counters.clone(),
                 limits,
                 doors: doors.clone(),
+                rules: rules.clone(),
                 clock,
                 seed: seed.rotate_left(17),
                 go: Some(told),
@@ -429,7 +414,7 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
         };
         let fds = inherited.take(&address.to_string(), &place);
         let found = match fds.is_empty() {
-            true => bind_patiently(&place, index as u16, config.shards),
+            true => bind_patiently(&place, listen.door.mode, index as u16, config.shards),
             false => inherit::adopt(fds, index as u16, config.shards),
         };
         let (bound, listeners) = found.map_err(|e| format!("cannot listen on {address}: {e}"))?;
@@ -444,30 +429,16 @@ fn bind_all(config: &Config, inherited: &mut Inherited) -> Result<(Vec<Place>, V
     Ok((places, per_shard))
 }
 
-/// Names of all places in the order of their numbers.
-fn place_names(config: &Config) -> impl Iterator<Item = PlaceName> {
-    let all = config.listen.iter().chain(&config.internal_listen);
-    all.map(|listen| PlaceName { address: listen.address.to_string(), door: listen.to_string() })
-}
-
-/// Every socket once, with number and name of its place.
-fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceName, Arc<OwnedFd>)> {
-    let names: Vec<PlaceName> = place_names(config).collect();
-    let mut all: Vec<(u16, PlaceName, Arc<OwnedFd>)> = Vec::new();
-    for listener in listeners.iter().flatten() {
-        if !all.iter().any(|(_, _, fd)| Arc::ptr_eq(fd, &listener.fd)) {
-            all.push((listener.index, names[usize::from(listener.index)].clone(), listener.fd.clone()));
-        }
-    }
-    all.sort_by_key(|(index, ..)| *index);
-    all
-}
-
 /// The rings of a process that was just killed hold its sockets a moment longer than the process itself.
-fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place, Vec<Listener>)> {
+fn bind_patiently(
+    place: &Place,
+    mode: Option<u32>,
+    index: u16,
+    shards: usize,
+) -> io::Result<(Place, Vec<Listener>)> {
     let mut attempts = 0;
     loop {
-        match listen::bind(place, index, shards) {
+        match listen::bind(place, mode, index, shards) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && attempts < BIND_ATTEMPTS => {
                 attempts += 1;
                 thread::sleep(Duration::from_millis(BIND_PAUSE_MS));
@@ -475,16 +446,6 @@ fn bind_patiently(place: &Place, index: u16, shards: usize) -> io::Result<(Place
             result => return result,
         }
     }
-}
-
-/// What each listener asks of its connections, by its number.
-fn doors(config: &Config, tls: &Tls) -> Arc<[Door]> {
-    let all = config.listen.iter().chain(&config.internal_listen);
-    all.map(|listen| Door {
-        tls: listen.door.tls.then(|| tls.door(listen.door.client_certificates)).flatten(),
-        proxy_protocol: listen.door.proxy_protocol,
-    })
-    .collect()
 }
 
 fn internal(config: &Config) -> Vec<u16> {
@@ -555,25 +516,6 @@ fn log_owners(apps: &Apps, relay: &Relay) -> Vec<(u32, String)> {
     apps.chain(relay.stores().map(|(number, name)| (number, format!("store:{name}")))).collect()
 }
 
-/// Who vouches for back ends that are called over TLS.
-fn trust(config: &Config) -> Result<Arc<Trust>, String> {
-    let Some(path) = &config.hooks.ca else { return Ok(Arc::default()) };
-    let trust = std::fs::read(path).map_err(|e| e.to_string()).and_then(|pem| Trust::with(&pem));
-    trust.map(Arc::new).map_err(|e| format!("cannot take the authorities in {path} (`ca` in [hooks]): {e}"))
-}
-
-fn start_hooks(config: &Config, trust: Arc<Trust>, addresses: Vec<Address>) -> Result<Hooks, String> {
-    let deliver = Arc::new(move |token: HookToken, answer| {
-        let HookToken { shard, slot, generation, tag } = token;
-        if let Some(address) = addresses.get(shard as usize) {
-            let token = Token { slot, generation, tag };
-            address.send(Mail::Hook { token, answer: Box::new(answer) });
-        }
-    });
-    Hooks::start(HooksConfig { limits: config.hooks.limits(), trust }, deliver)
-        .map_err(|e| format!("cannot start the hook service: {e}"))
-}
-
 fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -> Result<Dialects, String> {
     let names: Vec<String> =
         config.listen.iter().chain(&config.internal_listen).map(|l| l.address.to_string()).collect();
@@ -589,27 +531,17 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
         let lines: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.key, m.message)).collect();
         lines.join("\n")
     })?;
-    let pusher = Pusher::new(config.pusher.clone(), hasher.clone());
+    let api = |names: &[String]| match names {
+        [] => Ok(Listeners::ALL),
+        names => Listeners::of(names, &listeners).map_err(|name| format!("there is no listener `{name}`")),
+    };
+    let pusher =
+        Pusher::new(config.pusher.clone(), hasher.clone()).with_api_on(api(&config.pusher.api_listeners)?);
     let mut secret = [0; 32];
     host::random(&mut secret).map_err(|e| format!("no randomness: {e}"))?;
     let durable = config.store.data.is_some();
     let open_apps = config.pushi.open_apps || config.development;
     let settings = pushi::Settings { durable, open_apps, ..config.pushi.clone() };
-    let pushi = Pushi::new(settings, hasher, secret);
+    let pushi = Pushi::new(settings, hasher, secret).with_api_on(api(&config.pushi.api_listeners)?);
     Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher, pushi })
-}
-
-fn choice(driver: Driver) -> DriverChoice {
-    match driver {
-        Driver::Auto => DriverChoice::Auto,
-        Driver::Uring => DriverChoice::Uring,
-        Driver::Epoll => DriverChoice::Epoll,
-    }
-}
-
-/// Which processor each shard is pinned to: all different, or none at all when there are not enough of them. A
-/// single shard is left to the scheduler.
-fn cores(shards: usize) -> Vec<usize> {
-    let processors = host::processors();
-    if shards == 1 || shards > processors.len() { Vec::new() } else { processors }
 }

@@ -69,6 +69,8 @@ impl Signals {
             }
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
             libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+            // A file over RLIMIT_FSIZE is an error of the store, and no reason to die.
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             Signals(set)
         }
     }

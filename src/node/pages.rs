@@ -22,7 +22,7 @@ pub struct PagesConfig {
     pub development: bool,
     /// The app that the console speaks for.
     pub app: PageApp,
-    /// Indices of the internal listeners. If there are any, health and metrics are served there only.
+    /// Indices of the internal listeners. If there are any, pages are served there only.
     pub internal_listeners: Vec<u16>,
     /// The shards' figures.
     pub counters: NodeCounters,
@@ -105,7 +105,7 @@ impl NodePages {
         }
     }
 
-    /// Whether health and metrics are served on this listener.
+    /// Whether pages of the node are served on this listener.
     fn is_watched_on(&self, listener: u16) -> bool {
         self.internal_listeners.is_empty() || self.internal_listeners.contains(&listener)
     }
@@ -144,7 +144,7 @@ impl Pages for NodePages {
             Page::Live | Page::Ready | Page::Metrics => self.is_watched_on(listener),
             // A WebSocket at `/` is a dialect's.
             Page::Console | Page::Script | Page::Pusher | Page::Style => {
-                self.console.is_some() && !request.upgrade_websocket
+                self.console.is_some() && !request.upgrade_websocket && self.is_watched_on(listener)
             }
         };
         if !served {
@@ -276,7 +276,9 @@ mod tests {
     fn the_console_is_for_development() {
         for path in ["/", "/console.js", "/console-pusher.js", "/console.css"] {
             assert_eq!(status(&node(false, &[]), &format!("GET {path}"), 0), None);
-            assert_eq!(status(&node(true, &[7]), &format!("GET {path}"), 0), Some(200));
+            assert_eq!(status(&node(true, &[]), &format!("GET {path}"), 0), Some(200));
+            assert_eq!(status(&node(true, &[7]), &format!("GET {path}"), 0), None);
+            assert_eq!(status(&node(true, &[7]), &format!("GET {path}"), 7), Some(200));
         }
         let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket";
         assert!(ask(&node(true, &[]), upgrade, 0).is_none());

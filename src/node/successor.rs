@@ -194,7 +194,7 @@ impl Predecessor {
         let unsent = bytes.split_off(unread);
         let listener = head.listener;
         let address = head.address;
-        Ok(Some(Adopted { fd: fd.into(), listener, unread: bytes, unsent, address, tls: None }))
+        Ok(Some(Adopted { unread: bytes, unsent, address, ..Adopted::new(fd.into(), listener) }))
     }
 }
 

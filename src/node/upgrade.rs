@@ -16,19 +16,22 @@
 //! happened. Where nothing is on disk there is no store to hand over, and the old one serves until `Go`.
 
 use super::boot::Node;
+use super::config::Config;
 use super::host::fds::Channel;
-use super::host::{Signal, Signals};
-use super::systemd;
+use super::host::{self, Signal, Signals};
+use super::systemd::{self, Notify};
 use crate::limits::{
     UPGRADE_LOOK_MS, UPGRADE_QUIET_MS, UPGRADE_RECORD_BYTES, UPGRADE_RESUME_ATTEMPTS, UPGRADE_SEND_MS,
 };
+use crate::shard::listen::Listener;
 use crate::shard::mailbox::{Adopted, Mail, Noted};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -85,6 +88,25 @@ impl PlaceName {
         let (address, door) = std::str::from_utf8(text).ok()?.split_once('\0')?;
         Some(PlaceName { address: address.into(), door: door.into() })
     }
+}
+
+/// Names of all places in the order of their numbers.
+pub(super) fn place_names(config: &Config) -> impl Iterator<Item = PlaceName> {
+    let all = config.listen.iter().chain(&config.internal_listen);
+    all.map(|listen| PlaceName { address: listen.address.to_string(), door: listen.to_string() })
+}
+
+/// Every socket once, with number and name of its place.
+pub(super) fn listening(config: &Config, listeners: &[Vec<Listener>]) -> Vec<(u16, PlaceName, Arc<OwnedFd>)> {
+    let names: Vec<PlaceName> = place_names(config).collect();
+    let mut all: Vec<(u16, PlaceName, Arc<OwnedFd>)> = Vec::new();
+    for listener in listeners.iter().flatten() {
+        if !all.iter().any(|(_, _, fd)| Arc::ptr_eq(fd, &listener.fd)) {
+            all.push((listener.index, names[usize::from(listener.index)].clone(), listener.fd.clone()));
+        }
+    }
+    all.sort_by_key(|(index, ..)| *index);
+    all
 }
 
 /// What stands in a [`Record::Connection`]: little-endian, in this order.
@@ -179,16 +201,28 @@ pub struct Heir {
     pub pid: u32,
 }
 
+/// Hands over to a new process, and tells who has to know.
+pub(super) fn run(
+    node: &mut Node,
+    program: &Program,
+    signals: &Signals,
+    config: &Config,
+    notify: &Notify,
+) -> Result<Heir, Failure> {
+    notify.reloading(host::monotonic_us());
+    let done = hand_over(node, program, signals, config.upgrade_ms);
+    if let Err(Failure::Reason(why)) = &done {
+        error!(reason = "upgrade", "{why}; this process goes on");
+        notify.ready(false);
+    }
+    done
+}
+
 /// Starts a new process and hands listeners and store over to it. When this returns an heir, the node must drain.
 ///
 /// # Errors
 /// See [`Failure`]; the node is as it was.
-pub(super) fn hand_over(
-    node: &mut Node,
-    program: &Program,
-    signals: &Signals,
-    limit_ms: u64,
-) -> Result<Heir, Failure> {
+fn hand_over(node: &mut Node, program: &Program, signals: &Signals, limit_ms: u64) -> Result<Heir, Failure> {
     let (ours, theirs) = Channel::pair()?;
     ours.set_send_timeout(Duration::from_millis(UPGRADE_SEND_MS))?;
     let child = program.start(&theirs);

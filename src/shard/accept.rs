@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::counters;
+use super::door::{Admission, Excess};
 use super::mailbox::{Adopted, Mail};
 use super::simulated::{self, Socket};
 use crate::limits::SHED_PER_TICK;
@@ -15,12 +16,17 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use tracing::warn;
 
+const UNAVAILABLE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
 /// The peer of a socket, looked up when it is printed.
 pub struct LazyPeer(pub RawFd);
 
 impl fmt::Display for LazyPeer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match peer_address(self.0) {
+        match look_up(self.0) {
             Ok(address) => address.fmt(f),
             // The kernel forgets the address of a TCP peer that it has given up.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => f.write_str("gone"),
@@ -29,7 +35,12 @@ impl fmt::Display for LazyPeer {
     }
 }
 
-fn peer_address(fd: RawFd) -> io::Result<SocketAddr> {
+/// The address of a socket's peer; none: it is not known, or there is none.
+pub(super) fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+    look_up(fd).ok()
+}
+
+fn look_up(fd: RawFd) -> io::Result<SocketAddr> {
     let gone = io::ErrorKind::NotConnected;
     if fd < 0 || simulated::is_on() {
         return simulated::peer(fd).ok_or(gone.into());
@@ -47,7 +58,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// Counts one more, or says no.
-    fn admit(&mut self, address: u32, limit: usize) -> bool {
+    pub(super) fn admit(&mut self, address: u32, limit: usize) -> bool {
         let count = self.counts.entry(address).or_insert(0);
         if *count as usize >= limit {
             return false;
@@ -68,7 +79,7 @@ impl Addresses {
 }
 
 /// What an address is counted under: IPv4 whole; IPv6 by its /64, as one site has that much. 0 = not counted.
-fn address_number(address: Option<SocketAddr>) -> u32 {
+pub(super) fn address_number(address: Option<SocketAddr>) -> u32 {
     let fold = |v6: Ipv6Addr| {
         let [a, b, c, d, ..] = v6.segments();
         let high = u32::from(a) << 16 | u32::from(b);
@@ -88,44 +99,74 @@ impl Shard {
         // SAFETY: the net layer hands the new descriptor over; nobody else has it.
         let fd = unsafe { Socket::from_raw_fd(fd) };
         self.counters.accepted.add(1);
-        // Other shards count on between both sums.
-        let total = self.node.sum(|c| &c.accepted).saturating_sub(self.node.sum(|c| &c.closed));
-        if self.is_closed() || total > self.limits.connections as u64 {
-            return self.shed(fd, if self.is_closed() { "draining" } else { "connections" });
+        if self.is_closed() {
+            return self.shed(fd, "draining", UNAVAILABLE);
         }
-        let mut address = 0;
-        if self.limits.connections_per_address > 0 {
-            // The limit is the node's; connections spread over the shards evenly enough to divide it.
-            let limit = self.limits.connections_per_address.div_ceil(self.post.shards());
-            address = address_number(peer_address(fd.as_raw_fd()).ok());
-            if address != 0 && !self.addresses.admit(address, limit) {
-                return self.shed(fd, "connections_per_address");
+        let is_unix = self.listeners.iter().any(|l| l.index == listener && l.hand_out);
+        let takes_header = self.takes_header(listener);
+        let wants_peer = takes_header || self.rules.forwarded.is_some() || self.counts_addresses();
+        let peer = if wants_peer && !is_unix { peer_address(fd.as_raw_fd()) } else { None };
+        if wants_peer && !is_unix && peer.is_none() {
+            return self.counters.closed.add(1); // gone already
+        }
+        if takes_header && !self.rules.trusted.contains(peer.map(|peer| peer.ip())) {
+            return self.shed(fd, "proxy_untrusted", b"");
+        }
+        let admission = if takes_header { Admission::Header } else { Admission::Admitted };
+        let for_others = !takes_header && self.speaks_for_others(peer);
+        // Other shards count on between the sums. Those who are being turned away are not in the way of anybody.
+        let gone = self.node.sum(|c| &c.closed) + self.node.sum(|c| &c.turned_away);
+        let admitted = if self.node.sum(|c| &c.accepted).saturating_sub(gone) > self.limits.connections as u64
+        {
+            Err(Excess::Connections)
+        } else if takes_header || for_others {
+            Ok(0) // whose it is, is still to be said
+        } else {
+            self.admit(peer)
+        };
+        let address = match admitted {
+            Ok(address) => address,
+            Err(excess) if takes_header || !self.has_seat() => {
+                let answer = if excess == Excess::Connections { UNAVAILABLE } else { TOO_MANY };
+                return self.shed(fd, excess.label(), answer);
             }
-        }
-        if self.listeners.iter().any(|l| l.index == listener && l.hand_out) {
+            Err(excess) => return self.turn_away(fd, listener, excess),
+        };
+        let adopted = Adopted { address, admission, for_others, ..Adopted::new(fd, listener) };
+        if is_unix {
             self.next_unix_shard = (self.next_unix_shard + 1) % self.post.shards();
             if self.next_unix_shard != self.id as usize {
-                let (unread, unsent) = (Vec::new(), Vec::new());
-                let adopted = Adopted { fd, listener, unread, unsent, address, tls: None };
                 self.counters.closed.add(1);
+                if address != 0 {
+                    self.addresses.release(address);
+                }
                 return self.post.send(self.next_unix_shard, Mail::Adopt(Box::new(adopted)));
             }
         }
-        let _ = self.settle(fd, listener, address, None);
+        self.settle(adopted);
     }
 
-    /// Gives a connection a slot.
-    fn settle(&mut self, fd: Socket, listener: u16, address: u32, tls: Option<Box<Tls>>) -> Option<u32> {
+    /// Hears a connection over a limit, so that it can be told in the words of its protocol.
+    fn turn_away(&mut self, fd: Socket, listener: u16, excess: Excess) {
+        if self.counters.refuse(excess.label()) {
+            warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = excess.label(), "connection refused");
+        }
+        if let Some(slot) = self.place(fd, listener, None) {
+            self.seat(slot, excess);
+        }
+    }
+
+    /// Gives a connection a slot; with its TLS, or as its listener's door says.
+    fn place(&mut self, fd: Socket, listener: u16, tls: Option<Box<Tls>>) -> Option<u32> {
         let begun = tls.map_or_else(|| self.begin_tls(listener), |tls| Ok(Some(tls)));
         let Ok(tls) = begun else {
-            self.shed_tls(fd, address);
+            self.shed_tls(fd);
             return None;
         };
         let raw = fd.into_raw_fd();
         let key = self.slab.insert(raw, listener);
         self.counters.sockets.add(1);
         self.counters.connections[counters::Carrier::Http as usize].add(1);
-        self.slab[key.slot].address = address;
         self.begin_rate(key.slot);
         self.slab[key.slot].tls = tls;
         match self.net.register(raw, key) {
@@ -145,25 +186,34 @@ impl Shard {
         Some(key.slot)
     }
 
-    /// A connection that another shard has let go of.
-    pub(super) fn on_adopted(&mut self, adopted: Adopted) {
-        self.counters.adopted.add(1);
-        self.counters.accepted.add(1);
-        if adopted.address != 0 {
-            self.addresses.admit(adopted.address, usize::MAX);
-        }
-        let Adopted { fd, listener, mut unread, unsent, address, tls } = adopted;
-        if self.is_closed() {
-            return self.shed(fd, "draining");
-        }
-        let Some(slot) = self.settle(fd, listener, address, tls) else { return };
+    /// Gives a connection a slot with all that is known of it, and reads on where it was left.
+    fn settle(&mut self, adopted: Adopted) {
+        let Adopted { fd, listener, mut unread, unsent, address, admission, for_others, client, tls } =
+            adopted;
+        let Some(slot) = self.place(fd, listener, tls) else {
+            if address != 0 {
+                self.addresses.release(address);
+            }
+            return;
+        };
+        let connection = &mut self.slab[slot];
+        (connection.address, connection.admission, connection.for_others) = (address, admission, for_others);
+        self.clients.put(slot, client);
         let key = self.slab.key(slot);
         self.unpack_tls(slot);
         if !unsent.is_empty() {
             self.queue_control(slot, unsent.into());
         }
-        if !unread.is_empty() {
-            self.on_bytes(slot, &mut unread);
+        let mut at = 0;
+        if admission == Admission::Header && !unread.is_empty() {
+            at = self.read_proxy_header(slot, &unread, false).unwrap_or(unread.len());
+        }
+        if at < unread.len() {
+            let rest = &mut unread[at..];
+            match admission {
+                Admission::Header => self.on_bytes_behind_header(slot, rest),
+                _ => self.on_bytes(slot, rest),
+            }
             self.run_work();
         }
         if self.slab.is(key) && self.slab[slot].state == State::Open && self.had_ended(slot) {
@@ -171,24 +221,40 @@ impl Shard {
         }
     }
 
-    /// Answers 503 and closes, without a slot.
-    fn shed(&mut self, fd: Socket, label: &'static str) {
-        const ANSWER: &[u8] =
-            b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    /// A connection that another shard has let go of.
+    pub(super) fn on_adopted(&mut self, mut adopted: Adopted) {
+        self.counters.adopted.add(1);
+        self.counters.accepted.add(1);
+        if self.is_closed() {
+            // To who speaks TLS already, an answer that is no record would be garbage.
+            let answer: &[u8] = if adopted.tls.is_some() { b"" } else { UNAVAILABLE };
+            return self.shed(adopted.fd, "draining", answer);
+        }
+        if adopted.admission == Admission::Unknown {
+            self.look_anew(&mut adopted);
+        }
+        if adopted.address != 0 {
+            self.addresses.admit(adopted.address, usize::MAX);
+        }
+        self.settle(adopted);
+    }
+
+    /// Answers and closes, without a slot.
+    fn shed(&mut self, fd: Socket, label: &'static str, answer: &'static [u8]) {
         self.counters.closed.add(1);
         if self.counters.refuse(label) {
             warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");
         }
         if simulated::is_on() {
-            simulated::send(fd.as_raw_fd(), [Bytes::from_static(ANSWER)].iter());
+            simulated::send(fd.as_raw_fd(), [Bytes::from_static(answer)].iter());
             return;
         }
         // SAFETY: sends from a static buffer on a descriptor we own; whatever comes of it, the socket is closed.
         unsafe {
             libc::send(
                 fd.as_raw_fd(),
-                ANSWER.as_ptr().cast(),
-                ANSWER.len(),
+                answer.as_ptr().cast(),
+                answer.len(),
                 libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
             )
         };
@@ -229,7 +295,7 @@ impl Shard {
             if accepted >= 0 {
                 self.counters.accepted.add(1);
                 // SAFETY: the kernel has just handed us this descriptor.
-                self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors");
+                self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors", UNAVAILABLE);
             }
             self.spare_fd = spare_fd(&fd);
             if accepted < 0 {

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::connection::{Carrier, Inflate, State, Sub, Subs, WebSocket};
+use super::door::Admission;
 use super::mailbox::{Adopted, Mail};
 use super::outbox::{Item, Overflow};
 use super::simulated::{self, Socket};
@@ -27,6 +28,7 @@ pub struct Moving {
     unread: Vec<u8>,
     unsent: Vec<u8>,
     tls: Option<Box<Tls>>,
+    address: u32,
 }
 
 /// Exchange and tag in one number.
@@ -368,13 +370,10 @@ impl Shard {
         connection.tls = None;
         connection.deadline = 0;
         connection.session_deadline = 0;
-        let (fd, armed, output, address) =
-            (connection.fd, connection.armed, connection.output_armed, connection.address);
+        let (fd, armed, output) = (connection.fd, connection.armed, connection.output_armed);
         self.counters.connections[kind as usize].sub(1);
         self.counters.closed.add(1);
-        if address != 0 {
-            self.addresses.release(address);
-        }
+        self.dismiss(slot);
         if armed > 0 {
             self.net.unregister(fd, key, output);
         }
@@ -391,13 +390,16 @@ impl Shard {
             self.counters.sockets.sub(1);
             // SAFETY: the slot owned it, and forgets it here.
             let fd = unsafe { Socket::from_raw_fd(fd) };
-            let (listener, address) = (connection.listener, connection.address);
+            let (listener, for_others) = (connection.listener, connection.for_others);
+            let client = self.clients.take(slot);
             if let Some(moving) = self.moving.remove(&slot) {
-                let Moving { to, unread, unsent, tls } = *moving;
-                let adopted = Adopted { fd, listener, unread, unsent, address, tls };
+                let Moving { to, unread, unsent, address, tls } = *moving;
+                let admission = Admission::Admitted;
+                let adopted =
+                    Adopted { fd, listener, unread, unsent, address, admission, for_others, client, tls };
                 match to {
                     Some(shard) => self.post.send(shard, Mail::Adopt(Box::new(adopted))),
-                    None => self.give_away(adopted),
+                    None => self.give_away(self.as_arriving(adopted)),
                 }
             }
         }
@@ -419,7 +421,8 @@ impl Shard {
         connection.session = Session::None;
         let unsent = connection.outbox.frames().flat_map(|frame| frame.iter().copied()).collect();
         let (fd, armed, key) = (connection.fd, connection.armed, self.slab.key(slot));
-        self.moving.insert(slot, Box::new(Moving { to, unread, unsent, tls }));
+        let address = self.slab[slot].address;
+        self.moving.insert(slot, Box::new(Moving { to, unread, unsent, address, tls }));
         if armed == 0 {
             self.net.unregister(fd, key, false);
         }

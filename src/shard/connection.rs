@@ -4,6 +4,7 @@ use crate::channel::SessionId;
 use crate::channel::members::Subscription;
 use crate::dialect::{Session, Sessions, SlowConsumer, Standing};
 use crate::shard::counters;
+use crate::shard::door::Admission;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
 use crate::shard::tls::Tls;
@@ -202,6 +203,10 @@ pub struct Connection {
     pub unread: bool,
     /// A session is in the middle of something: `on_closed` is owed.
     pub open: bool,
+    /// Whether it may go on.
+    pub admission: Admission,
+    /// The peer is a proxy whose requests say whom they come from.
+    pub for_others: bool,
     /// The listener it came in by.
     pub listener: u16,
     /// Counts exchanges, so that an answer for an earlier one is recognised.
@@ -252,6 +257,8 @@ impl Connection {
             ending: false,
             unread: false,
             open: false,
+            admission: Admission::Admitted,
+            for_others: false,
             listener: 0,
             exchange: 0,
             asked: 0,

@@ -116,6 +116,8 @@ pub struct Counters {
     pub closed: Figure,
     /// Connections taken over from other shards.
     pub adopted: Figure,
+    /// Connections over a limit that are being turned away now.
+    pub turned_away: Figure,
     /// Sockets open now, whatever their state.
     pub sockets: Figure,
     /// Requests read.
@@ -176,6 +178,7 @@ impl Default for Counters {
             accepted: Figure::default(),
             closed: Figure::default(),
             adopted: Figure::default(),
+            turned_away: Figure::default(),
             sockets: Figure::default(),
             requests: Figure::default(),
             messages_in: Figure::default(),

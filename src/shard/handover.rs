@@ -7,6 +7,7 @@
 
 use super::Shard;
 use super::connection::{Carrier, Phase, State};
+use super::door::Admission;
 use super::mailbox::{Adopted, Noted};
 use super::net::Key;
 
@@ -112,9 +113,11 @@ impl Shard {
     fn can_part(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
         let Carrier::Http(http) = &connection.carrier else { return false };
+        let is_refused = matches!(connection.admission, Admission::TurnedAway(_));
         // Keys do not leave the process; whose handshake has not begun can begin it there.
         let keyless = connection.tls.as_ref().is_none_or(|tls| !tls.has_begun());
-        http.reader.can_take_unread() && !connection.finishing && !connection.hung_up && keyless
+        let leaves = connection.finishing || connection.hung_up || is_refused;
+        http.reader.can_take_unread() && keyless && !leaves
     }
 
     /// Begins to send everybody away, whoever can to `self.drain`'s successor. Who cannot and has not asked for anything

@@ -68,7 +68,7 @@ mod tests {
     use std::net::TcpStream;
 
     fn inherited(place: &Place, shards: usize) -> (Place, Vec<OwnedFd>) {
-        let (bound, listeners) = listen::bind(place, 0, shards).unwrap();
+        let (bound, listeners) = listen::bind(place, None, 0, shards).unwrap();
         (bound, listeners.into_iter().map(|l| l.fd.try_clone().unwrap()).collect())
     }
 

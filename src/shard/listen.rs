@@ -2,12 +2,14 @@
 
 use crate::limits::{LISTEN_BACKLOG, NODE_PEER_PROBES, NOTSENT_LOWAT_BYTES};
 use std::fmt;
+use std::fs::{self, Permissions};
 use std::io;
 use std::mem::size_of;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Where a node listens.
@@ -66,14 +68,20 @@ impl Place {
 }
 
 /// Binds `place` once for each of `shards`. Returns the place as bound (port 0 becomes a number) and the listeners,
-/// one per shard; of a unix socket only the first shard gets one.
+/// one per shard; of a unix socket only the first shard gets one. `mode` are the permissions of a unix socket's file, which
+/// it has before anybody can connect; none: what the umask leaves.
 ///
 /// Errors: the address is in use (also by another node: SO_REUSEPORT alone would share it silently), not available
 /// or not allowed.
-pub fn bind(place: &Place, index: u16, shards: usize) -> io::Result<(Place, Vec<Listener>)> {
+pub fn bind(
+    place: &Place,
+    mode: Option<u32>,
+    index: u16,
+    shards: usize,
+) -> io::Result<(Place, Vec<Listener>)> {
     match place {
         Place::Ip(address) => bind_ip(*address, index, shards),
-        Place::Unix(path) => bind_unix(path.clone(), index),
+        Place::Unix(path) => bind_unix(path.clone(), mode, index),
     }
 }
 
@@ -91,7 +99,7 @@ fn bind_ip(address: SocketAddr, index: u16, shards: usize) -> io::Result<(Place,
     Ok((Place::Ip(bound), listeners))
 }
 
-fn bind_unix(path: PathBuf, index: u16) -> io::Result<(Place, Vec<Listener>)> {
+fn bind_unix(path: PathBuf, mode: Option<u32>, index: u16) -> io::Result<(Place, Vec<Listener>)> {
     if path.exists() {
         // A socket file that nobody listens on is left over from a killed node.
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
@@ -99,10 +107,53 @@ fn bind_unix(path: PathBuf, index: u16) -> io::Result<(Place, Vec<Listener>)> {
         }
         std::fs::remove_file(&path)?;
     }
-    let listener = UnixListener::bind(&path)?;
-    listener.set_nonblocking(true)?;
-    let fd = OwnedFd::from(listener);
+    let fd = unix_socket(&path, mode)?;
     Ok((Place::Unix(path), vec![Listener { fd: Arc::new(fd), index, hand_out: true, stopped: false }]))
+}
+
+fn unix_socket(path: &Path, mode: Option<u32>) -> io::Result<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: plain system call; the descriptor it returns is owned by nobody else.
+    let fd = unsafe {
+        let fd = libc::socket(libc::AF_UNIX, kind, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(fd)
+    };
+    if let Some(mode) = mode {
+        // The file gets what the socket has, less the umask: never more than is wanted.
+        // SAFETY: a call on a descriptor we own.
+        if unsafe { libc::fchmod(fd.as_raw_fd(), mode) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    let bytes = path.as_os_str().as_bytes();
+    // SAFETY: sockaddr_un is plain data for which all zeros is valid.
+    let mut raw: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    if bytes.len() >= raw.sun_path.len() {
+        return Err(io::Error::from(io::ErrorKind::InvalidFilename));
+    }
+    raw.sun_family = libc::AF_UNIX as u16;
+    for (place, byte) in raw.sun_path.iter_mut().zip(bytes) {
+        *place = *byte as libc::c_char;
+    }
+    let len = size_of::<libc::sockaddr_un>() as u32;
+    // SAFETY: `raw` is a live sockaddr_un of `len` bytes.
+    if unsafe { libc::bind(fd.as_raw_fd(), (&raw as *const libc::sockaddr_un).cast(), len) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // What the umask took comes back. Until listen(2) nobody can connect.
+    let permitted = mode.map_or(Ok(()), |mode| fs::set_permissions(path, Permissions::from_mode(mode)));
+    let listens = permitted.and_then(|()| {
+        // SAFETY: a listening call on a descriptor we own.
+        if unsafe { libc::listen(fd.as_raw_fd(), LISTEN_BACKLOG) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    });
+    listens.inspect_err(|_| drop(fs::remove_file(path)))?;
+    Ok(fd)
 }
 
 fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<OwnedFd> {
@@ -216,9 +267,9 @@ mod tests {
     #[test]
     fn a_port_in_use_is_an_error_even_for_ourselves() {
         let any = Place::Ip("127.0.0.1:0".parse().unwrap());
-        let (bound, listeners) = bind(&any, 0, 3).unwrap();
+        let (bound, listeners) = bind(&any, None, 0, 3).unwrap();
         assert_eq!(listeners.len(), 3);
-        let again = bind(&bound, 0, 1).unwrap_err();
+        let again = bind(&bound, None, 0, 1).unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -226,10 +277,21 @@ mod tests {
     fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
         let path = std::env::temp_dir().join(format!("fanwire-listen-{}", std::process::id()));
         let place = Place::Unix(path.clone());
-        let (_, live) = bind(&place, 0, 1).unwrap();
-        assert_eq!(bind(&place, 0, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let (_, live) = bind(&place, None, 0, 1).unwrap();
+        assert_eq!(bind(&place, None, 0, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(live);
-        assert!(bind(&place, 0, 1).is_ok());
+        assert!(bind(&place, None, 0, 1).is_ok());
         let _ = std::fs::remove_file(path);
+    }
+
+    #[test]
+    fn a_unix_socket_has_the_permissions_it_was_given() {
+        for mode in [0o600, 0o660, 0o666, 0o007] {
+            let path = std::env::temp_dir().join(format!("fanwire-mode-{mode:o}-{}", std::process::id()));
+            let _listener = bind(&Place::Unix(path.clone()), Some(mode), 0, 1).unwrap();
+            let has = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(has, mode, "{mode:o}");
+            let _ = fs::remove_file(path);
+        }
     }
 }

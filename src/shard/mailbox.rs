@@ -8,6 +8,7 @@ use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Pub
 use crate::dialect::app::{App, AppRefusal, Apps};
 use crate::dialect::grant::Revocation;
 use crate::limits::MAILBOX_RESERVE_PART;
+use crate::shard::door::{Admission, Client};
 use crate::shard::simulated::Socket;
 use crate::shard::tls::Tls;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -149,6 +150,29 @@ pub struct Adopted {
     pub address: u32,
     /// Its TLS; without one it is as its listener's door says.
     pub tls: Option<Box<Tls>>,
+    /// Whether it may go on.
+    pub admission: Admission,
+    /// See [`super::connection::Connection::for_others`].
+    pub for_others: bool,
+    /// Whom it comes from, if not from the peer of its socket.
+    pub client: Option<Box<Client>>,
+}
+
+impl Adopted {
+    /// One of which nothing is known but where it came in.
+    pub fn new(fd: Socket, listener: u16) -> Adopted {
+        Adopted {
+            fd,
+            listener,
+            unread: Vec::new(),
+            unsent: Vec::new(),
+            address: 0,
+            admission: Admission::Unknown,
+            for_others: false,
+            client: None,
+            tls: None,
+        }
+    }
 }
 
 /// The sleeping side of a shard.

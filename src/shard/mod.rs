@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod act;
+pub mod admit;
 pub mod apps;
 pub mod connection;
 pub mod counters;
@@ -22,6 +23,7 @@ pub mod mailbox;
 pub mod net;
 pub mod net_epoll;
 pub mod outbox;
+pub mod rate;
 pub mod read;
 pub mod refusals;
 pub mod repeat;
@@ -51,7 +53,7 @@ use crate::wire::http::response::Response;
 use crate::wire::ws::deflate::Inflater;
 use connection::{Carrier, Slab};
 use counters::{Counters, NodeCounters};
-use door::Door;
+use door::{Clients, Door, DoorRules};
 use listen::Listener;
 use mailbox::Post;
 use net::{Event, Net};
@@ -104,6 +106,8 @@ pub struct Shard {
     next_sweep_ms: u64,
     /// By the number of the listener.
     doors: Arc<[Door]>,
+    rules: Arc<DoorRules>,
+    clients: Clients,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,
@@ -155,7 +159,8 @@ impl Shard {
     fn with_session(&mut self, slot: u32, call: impl FnOnce(&Dialects, &mut Context<'_>, &mut Session)) {
         let connection = &mut self.slab[slot];
         let mut session = std::mem::take(&mut connection.session);
-        let peer = accept::LazyPeer(connection.fd);
+        let fd = connection.fd;
+        let peer = self.clients.peer(slot, fd);
         let wants_standing = matches!(&connection.carrier, Carrier::Http(http) if http.wants_standing());
         let mut actions = std::mem::take(&mut self.actions);
         self.random = splitmix(&mut self.random);
@@ -179,7 +184,7 @@ impl Shard {
             figures: &self.node,
         };
         self.calling = Some(slot);
-        self.counters.marks.calls(slot, peer.0);
+        self.counters.marks.calls(slot, fd);
         call(&self.dialects, &mut context, &mut session);
         self.calling = None;
         self.counters.marks.called();

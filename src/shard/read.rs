@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::connection::{Carrier, Inflate, Phase, State};
+use super::door::Admission;
 use super::inflow::TooFast;
 use super::net::Key;
 use super::simulated;
@@ -88,7 +89,8 @@ impl Shard {
     /// One recv(2). Returns whether there may be more to read now.
     fn receive(&mut self, key: Key, scratch: &mut [u8]) -> bool {
         let slot = key.slot;
-        if self.slab[slot].tls.is_some() {
+        let header = self.slab[slot].admission == Admission::Header;
+        if self.slab[slot].tls.is_some() && !header {
             return self.receive_tls(key, scratch);
         }
         let received = recv(self.slab[slot].fd, scratch);
@@ -102,7 +104,12 @@ impl Shard {
             return false;
         }
         self.counters.bytes_in.add(len as u64);
-        if self.takes_bytes(slot, len) {
+        if header {
+            let at = self.read_proxy_header(slot, &scratch[..len], true).unwrap_or(len);
+            if at < len {
+                self.on_bytes_behind_header(slot, &mut scratch[at..len]);
+            }
+        } else if self.takes_bytes(slot, len) {
             self.on_bytes(slot, &mut scratch[..len]);
         }
         self.run_work();
@@ -116,6 +123,15 @@ impl Shard {
         // A short read has emptied the socket, and what comes later is another event; but the end of the input that
         // came with the data is not.
         len == scratch.len() || self.slab[slot].ending
+    }
+
+    /// What came in one piece with a PROXY header, behind it.
+    pub(super) fn on_bytes_behind_header(&mut self, slot: u32, bytes: &mut [u8]) {
+        if self.slab[slot].tls.is_some() {
+            self.on_records(slot, bytes, 0)
+        } else {
+            self.on_bytes(slot, bytes)
+        }
     }
 
     /// There was nothing to read, or the connection is broken. Returns whether to try again now.
@@ -323,6 +339,9 @@ impl Shard {
             (Phase::Idle, self.limits.idle_ms)
         };
         let deadline = self.wheel.tick_in(ms);
+        if let Admission::TurnedAway(_) = self.slab[slot].admission {
+            return; // it has no more time than it was given
+        }
         let Carrier::Http(http) = &mut self.slab[slot].carrier else { return };
         if http.phase != phase {
             http.phase = phase;
@@ -333,6 +352,12 @@ impl Shard {
 
     fn on_request(&mut self, slot: u32, request: &Request<'_>) {
         self.counters.requests.add(1);
+        let connection = &self.slab[slot];
+        if (connection.for_others || connection.admission != Admission::Admitted)
+            && self.on_special_request(slot, request)
+        {
+            return;
+        }
         if let Some(why) = self.too_fast(slot) {
             return self.refuse_for_rate(slot, request, why);
         }

@@ -2,7 +2,6 @@
 //! for each would let it write the log full.
 
 use super::Shard;
-use super::accept::LazyPeer;
 use crate::limits::{REFUSALS_LOGGED, REFUSALS_LOGGED_MS};
 use std::sync::Mutex;
 use tracing::warn;
@@ -58,7 +57,8 @@ impl Shard {
     /// Counts a refusal, and logs it if there were not too many for the same reason.
     pub(super) fn refuse(&self, slot: u32, label: &'static str, detail: &str) {
         if self.counters.refuse(label) {
-            warn!(peer = %LazyPeer(self.slab[slot].fd), reason = label, "{detail}");
+            let peer = self.clients.peer(slot, self.slab[slot].fd);
+            warn!(%peer, reason = label, "{detail}");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::accept::{Addresses, spare_fd};
 use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
-use super::door::Door;
+use super::door::{Clients, Door, DoorRules};
 use super::flush::Gather;
 use super::handover::Silence;
 use super::listen::Listener;
@@ -181,6 +181,8 @@ pub struct ShardConfig {
     pub limits: ShardLimits,
     /// What each listener asks for, by its number.
     pub doors: Arc<[Door]>,
+    /// What all of them have in common.
+    pub rules: Arc<DoorRules>,
     /// The clock.
     pub clock: Clock,
     /// For everything random in it.
@@ -290,6 +292,8 @@ impl Shard {
             registrar: config.registrar,
             next_sweep_ms: 0,
             doors: config.doors,
+            rules: config.rules,
+            clients: Clients::default(),
             counters,
             node: config.node,
             limits: config.limits,

@@ -61,6 +61,7 @@ impl From<OwnedFd> for Socket {
 }
 
 impl FromRawFd for Socket {
+    // SAFETY: as with `OwnedFd`, the caller owns the descriptor and gives it away.
     unsafe fn from_raw_fd(fd: RawFd) -> Socket {
         // SAFETY: the caller's promise is the same.
         Socket::from(unsafe { OwnedFd::from_raw_fd(fd) })

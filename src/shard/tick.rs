@@ -3,6 +3,7 @@
 use super::Shard;
 use super::accept::spare_fd;
 use super::connection::{Carrier, Phase, State};
+use super::door::Admission;
 use super::wheel::Wheel;
 use super::work::Work;
 use crate::limits::{DEADLINES_PER_TURN, DUE_KEYS_KEPT, LINGER_MS};
@@ -72,6 +73,9 @@ impl Shard {
     }
 
     fn on_carrier_deadline(&mut self, slot: u32) {
+        if self.slab[slot].admission != Admission::Admitted {
+            return self.on_admission_deadline(slot);
+        }
         if self.end_slow_handshake(slot) {
             return;
         }

@@ -130,9 +130,10 @@ impl From<Error> for Failure {
                 return Failure::new("tls_client_certificate", "client certificate of an unknown issuer");
             }
             Error::InvalidCertificate(_) => "tls_client_certificate",
-            // What rustls says when the resolver of certificates has none.
+            // What rustls says when there is no certificate for the name, or none whose key goes with a cipher and a
+            // signature that both know.
             Error::General(_) => {
-                return Failure::new("tls_unknown_name", "no certificate for the name asked for");
+                return Failure::new("tls_no_certificate", "no certificate for the name, or no shared cipher");
             }
             Error::NoApplicationProtocol => {
                 return Failure::new("tls_alpn", "the client wants another protocol than http/1.1");
@@ -145,7 +146,9 @@ impl From<Error> for Failure {
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
                 | PeerIncompatible::Tls12NotOffered
                 | PeerIncompatible::Tls12NotOfferedOrEnabled
-                | PeerIncompatible::SupportedVersionsExtensionRequired,
+                | PeerIncompatible::SupportedVersionsExtensionRequired
+                // An older client's hello has no such thing.
+                | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
             ) => return Failure::new("tls_version", "no shared version"),
             Error::AlertReceived(_) => "tls_alert",
             Error::DecryptError => return Failure::new("tls_record", "a record was changed on its way"),

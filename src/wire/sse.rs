@@ -1,6 +1,6 @@
 //! Server-sent events (WHATWG HTML, section 9.2) as the sheets have them (nchan.md section 4, EventSource).
 
-use memchr::memchr_iter;
+use memchr::memchr2_iter;
 
 /// Content type of an event stream.
 pub const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
@@ -8,9 +8,10 @@ pub const CONTENT_TYPE: &str = "text/event-stream; charset=utf-8";
 pub const HELLO: &[u8] = b": hi\n\n";
 
 /// Appends one event: `event:` if named, then `id:` if given, then one `data: ` line for each line of the
-/// data. An empty message is one empty `data: ` line; a newline at the end gives an empty last line. A CR in
-/// the data is passed through raw, as nchan does (a client takes it for a line break). CR, LF and NUL in name
-/// and id are left out. An empty name or id counts as none.
+/// data. An empty message is one empty `data: ` line; a newline at the end gives an empty last line. A CR before a
+/// newline or at the end is passed through. Any other CR is a newline: a client takes it for one, and what is behind it
+/// would be a field of the publisher's choice, or an event of its own (nchan passes it through). CR, LF and NUL in
+/// name and id are left out. An empty name or id counts as none.
 pub fn event(out: &mut Vec<u8>, name: Option<&[u8]>, id: Option<&[u8]>, data: &[u8]) {
     out.reserve(data.len() + 64);
     field(out, b"event: ", name.unwrap_or_default());
@@ -21,11 +22,51 @@ pub fn event(out: &mut Vec<u8>, name: Option<&[u8]>, id: Option<&[u8]>, data: &[
 
 fn data_lines(out: &mut Vec<u8>, data: &[u8]) {
     let mut start = 0;
-    for end in memchr_iter(b'\n', data).chain([data.len()]) {
+    for end in memchr2_iter(b'\n', b'\r', data).chain([data.len()]) {
+        if data.get(end) == Some(&b'\r') && matches!(data.get(end + 1), None | Some(b'\n')) {
+            continue; // the line's end takes it in
+        }
         out.extend_from_slice(b"data: ");
         out.extend_from_slice(&data[start..end]);
         out.push(b'\n');
         start = end + 1;
+    }
+}
+
+/// Reads an event stream as far as messages go: names and retry times do not matter. Its caller cuts the lines, at LF
+/// or CR LF.
+#[derive(Debug, Default)]
+pub struct EventReader {
+    id: String,
+    data: Option<Vec<u8>>,
+}
+
+impl EventReader {
+    /// Takes a line without its end; returns the data of an event that it ends.
+    pub fn line(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+        if line.is_empty() {
+            return self.data.take();
+        }
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let value = line.get(colon + 1..).unwrap_or_default();
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match &line[..colon] {
+            b"id" => self.id = String::from_utf8_lossy(value).into_owned(),
+            b"data" => match &mut self.data {
+                Some(data) => {
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+                None => self.data = Some(value.to_vec()),
+            },
+            _ => {}
+        }
+        None
+    }
+
+    /// Id of the last event that had one.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 }
 
@@ -101,6 +142,29 @@ mod tests {
         assert_eq!(one(None, None, "a\n"), "data: a\ndata: \n\n");
         assert_eq!(one(None, None, "\n\n"), "data: \ndata: \ndata: \n\n");
         assert_eq!(one(None, None, "a\r\nb"), "data: a\r\ndata: b\n\n");
+        assert_eq!(one(None, None, "a\r"), "data: a\r\n\n");
+        assert_eq!(one(None, None, "\r\r\nb"), "data: \ndata: \r\ndata: b\n\n");
+    }
+
+    #[test]
+    fn data_cannot_add_fields_or_events() {
+        assert_eq!(
+            one(None, Some("1"), "a\rid: 9\r\rdata: b"),
+            "id: 1\ndata: a\ndata: id: 9\ndata: \ndata: data: b\n\n"
+        );
+    }
+
+    #[test]
+    fn events_come_out_with_their_ids() {
+        let mut reader = EventReader::default();
+        let mut events = Vec::new();
+        for line in ": hi||event: upd|id: 1:0|data: a|data: b||id|data||event: ping||data:x|".split('|') {
+            if let Some(data) = reader.line(line.as_bytes()) {
+                events.push((reader.id().to_owned(), String::from_utf8(data).unwrap()));
+            }
+        }
+        let expected = [("1:0", "a\nb"), ("", ""), ("", "x")];
+        assert_eq!(events, expected.map(|(id, data)| (id.to_owned(), data.to_owned())));
     }
 
     #[test]

@@ -79,6 +79,38 @@ fn a_full_disk_hurts_nobody_else_and_is_over_when_there_is_room() {
 }
 
 #[test]
+fn a_store_that_has_failed_leaves_what_lives_in_memory_alone() {
+    let (dir, locations) = (fresh("fault-failed"), format!("{LOCATIONS}{DURABLE}"));
+    let plain = node::command(&dir, "shards = 2", &locations);
+    let mut command = Command::new("sh");
+    // No file may have more than half a megabyte, or a whole one: shells differ.
+    command.args(["-c", "ulimit -f 1000; exec \"$0\" \"$@\""]);
+    command.arg(plain.get_program()).args(plain.get_args());
+    let mut patient = Patient::run("failed", command);
+    let mut http = Http::connect(patient.address()).unwrap();
+    let mut kept = 0;
+    let refused = loop {
+        let answer = http.post("/kept/pub/a", format!("{kept} {}", "k".repeat(10_000)).as_bytes()).unwrap();
+        match answer.status {
+            202 => kept += 1,
+            _ => break answer,
+        }
+        assert!(kept < 1_000);
+    };
+    assert!(matches!(refused.status, 500..=507) && kept > 5, "{kept}: {refused:?}");
+    assert!(http.post("/kept/pub/b", b"x").unwrap().status >= 500, "and so is the next");
+    assert_eq!(patient.figure("fanwire_store_failed"), 1.0);
+    patient.suffers_briefly();
+    patient.said(&["refuses everything until it is opened anew"], 1);
+    patient.node.kill();
+    // What was acknowledged is there once the reason is gone.
+    let node = Node::start(&dir, "shards = 2", &locations);
+    let stream = Stream::open(&node.address, "/kept/sub/a", None).unwrap();
+    let texts: Vec<String> = stream.take(kept).map(|(_, text)| text).collect();
+    assert!(texts.iter().enumerate().all(|(n, text)| text.starts_with(&format!("{n} k"))));
+}
+
+#[test]
 fn a_record_that_is_damaged_costs_its_channel_and_nobody_else() {
     let dir = fresh("fault-damaged");
     let locations = format!("{LOCATIONS}{DURABLE}");
@@ -105,7 +137,8 @@ fn a_record_that_is_damaged_costs_its_channel_and_nobody_else() {
         let mut http = Http::connect(patient.address()).unwrap();
         let stream = Stream::open(patient.address(), "/kept/sub/good", None).unwrap();
         let texts: Vec<String> = stream.take(20).map(|(_, text)| text).collect();
-        assert!(texts.iter().enumerate().all(|(n, text)| *text == format!("good message {n}.")));
+        let whole = texts.iter().enumerate().all(|(n, text)| *text == format!("good message {n}."));
+        assert!(whole && texts.len() == 20, "{texts:?}");
         let bad = http.request("GET", "/kept/sub/bad", b"").unwrap();
         assert_eq!(bad.status, 503, "{bad:?}");
         assert_eq!(http.post("/kept/pub/good", b"more").unwrap().status, 202);

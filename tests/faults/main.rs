@@ -10,6 +10,7 @@ mod clock;
 mod disk;
 mod frame;
 mod greedy;
+mod handshakes;
 mod peers;
 mod restart;
 mod start;

@@ -1,6 +1,6 @@
 //! A node that was killed under load comes back soon, however much it has stored.
 
-use crate::frame::{LOCATIONS, PATIENCE};
+use crate::frame::{LOCATIONS, PATIENCE, eventually};
 use crate::node::{Http, Node, Stream, fresh};
 use bytes::Bytes;
 use fanwire::channel::{Message, Position, record};
@@ -10,15 +10,18 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Stored messages in the suite. `FAULT_MESSAGES` asks for more; the figures that count are those of an optimised
-/// node, which `FANWIRE_BIN` names.
-const MESSAGES: usize = 100_000;
+/// Stored messages in the suite, more than are read through at a start, and the length of each. `FAULT_MESSAGES` and
+/// `FAULT_MESSAGE_BYTES` ask for others; the figures that count are those of an optimised node, which `FANWIRE_BIN` names.
+const MESSAGES: usize = 40_000;
+const MESSAGE_BYTES: usize = 1_000;
 const PER_CHANNEL: usize = 1_000;
-const PAYLOAD_BYTES: usize = 200;
+/// Publications that are acknowledged before a kill.
+const ACKNOWLEDGED: usize = 20;
 const RESTARTS: usize = 5;
 /// The suite's node is not optimised and its machine busy.
 const SOON: Duration = Duration::from_secs(10);
@@ -36,8 +39,12 @@ prefix = "/kept/sub/"
 methods = "subscriber"
 "#;
 
+fn setting(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
 fn text(channel: usize, n: usize) -> String {
-    format!("{channel} {n} {}", "x".repeat(PAYLOAD_BYTES))
+    format!("{channel} {n} {}", "x".repeat(setting("FAULT_MESSAGE_BYTES", MESSAGE_BYTES)))
 }
 
 /// What the node calls a channel's log, and what it keeps of it.
@@ -97,7 +104,7 @@ fn start(dir: &Path, address: &str, channel: usize) -> (Node, Duration, Duration
     .unwrap();
     let program = std::env::var("FANWIRE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_fanwire").into());
     let mut command = Command::new(program);
-    command.arg("--config").arg(&file).arg("--data").arg(dir);
+    command.env_remove("FANWIRE_BIN").arg("--config").arg(&file).arg("--data").arg(dir);
     let begun = Instant::now();
     let node = thread::spawn(move || Node::spawn(&mut command));
     let is_ready = || {
@@ -115,7 +122,7 @@ fn start(dir: &Path, address: &str, channel: usize) -> (Node, Duration, Duration
 }
 
 /// Publishes as fast as it can until the node is gone; what was acknowledged.
-fn load(address: &str, publisher: usize, channels: usize) -> Vec<(usize, String)> {
+fn load(address: &str, publisher: usize, channels: usize, count: &AtomicUsize) -> Vec<(usize, String)> {
     let mut acknowledged = Vec::new();
     let Ok(mut http) = Http::connect(address) else { return acknowledged };
     for n in 0.. {
@@ -125,13 +132,14 @@ fn load(address: &str, publisher: usize, channels: usize) -> Vec<(usize, String)
             Err(_) => break,
         }
         acknowledged.push((channel, text));
+        count.fetch_add(1, SeqCst);
     }
     acknowledged
 }
 
 #[test]
 fn a_killed_node_with_much_in_store_is_soon_back_with_all_of_it() {
-    let messages = std::env::var("FAULT_MESSAGES").map_or(MESSAGES, |text| text.parse().unwrap());
+    let messages = setting("FAULT_MESSAGES", MESSAGES);
     let channels = messages / PER_CHANNEL;
     let dir = fresh("fault-restart");
     let like = example(&fresh("fault-restart-example"));
@@ -145,18 +153,18 @@ fn a_killed_node_with_much_in_store_is_soon_back_with_all_of_it() {
         let (mut node, first, history) = start(&dir, &address, life % channels);
         answered.push(first.as_secs_f64());
         replayed.push(history.as_secs_f64());
+        let count = Arc::new(AtomicUsize::new(0));
         let publishers: Vec<_> = (0..4)
             .map(|publisher| {
-                let address = address.clone();
-                thread::spawn(move || load(&address, life * 4 + publisher, channels))
+                let (address, count) = (address.clone(), count.clone());
+                thread::spawn(move || load(&address, life * 4 + publisher, channels, &count))
             })
             .collect();
-        thread::sleep(Duration::from_millis(300));
+        eventually("it publishes", || count.load(SeqCst) >= ACKNOWLEDGED);
         node.kill();
         acknowledged.extend(publishers.into_iter().flat_map(|publisher| publisher.join().unwrap()));
     }
     let (node, ..) = start(&dir, &address, 0);
-    assert!(acknowledged.len() > RESTARTS * 10, "{}", acknowledged.len());
     for channel in 0..channels.min(10) {
         let mut wanted: Vec<&String> =
             acknowledged.iter().filter(|(of, _)| *of == channel).map(|(_, text)| text).collect();

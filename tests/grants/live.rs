@@ -79,3 +79,34 @@ fn a_publisher_that_repeats_its_head_is_judged_like_any_other() {
     }
     panic!("no publish within 32 s");
 }
+
+#[test]
+fn keys_are_read_again_on_sighup() {
+    let dir = fresh("grant-reload");
+    let node = start(&dir, "http://127.0.0.1:9/");
+    let by = |seed: u8| {
+        let key = ring::signature::Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        let head = r#"{"alg":"EdDSA","kid":"k1"}"#;
+        let token = jwt(head, 600, r#""channels":"*""#, |message| key.sign(message).as_ref().to_vec());
+        status(&node, How::Publish, "jwt.s", &format!("token={token}")).0
+    };
+    let reload = |keys: &str| {
+        std::fs::write(dir.join("keys.json"), keys).unwrap();
+        node.signal("HUP");
+    };
+    assert_eq!((by(9), by(5)), (202, 401));
+    reload(&jwks(5));
+    let since = std::time::Instant::now();
+    while by(5) == 401 {
+        assert!(since.elapsed() < PATIENCE, "the new key is never taken");
+    }
+    assert_eq!(by(9), 401);
+    // What cannot be read changes nothing: the next reload is seen, so this one was before it.
+    reload("{");
+    reload("{");
+    reload(&jwks(9));
+    while by(9) == 401 {
+        assert!(since.elapsed() < 2 * PATIENCE, "the old key is never taken again");
+        assert!(is_in(by(5)) || is_in(by(9)), "one of the keys is always there");
+    }
+}

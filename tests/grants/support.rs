@@ -24,6 +24,13 @@ pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
+/// A set with the public half of this key.
+pub fn jwks(seed: u8) -> String {
+    let key = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+    let x = b64(key.public_key());
+    format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"{x}"}}]}}"#)
+}
+
 /// The key of the JWKS file.
 pub fn ed25519() -> Ed25519KeyPair {
     Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap()
@@ -37,9 +44,7 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
 pub fn start(dir: &Path, hook: &str) -> Node {
     std::fs::create_dir_all(dir).unwrap();
     let jwks = dir.join("keys.json");
-    let x = b64(ed25519().public_key());
-    std::fs::write(&jwks, format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"{x}"}}]}}"#))
-        .unwrap();
+    std::fs::write(&jwks, self::jwks(9)).unwrap();
     let both = |way: &str| format!("subscribe = [\"{way}\"]\npublish = [\"{way}\"]\n");
     let grant = |way: &str, more: &str| format!("[[grant]]\nchannels = [\"{way}.*\"]\n{}{more}\n", both(way));
     let grants = [

@@ -9,6 +9,7 @@ mod pusher;
 mod pushi;
 
 mod findings;
+mod grants;
 
 use pushi::play::play;
 use std::panic::catch_unwind;

@@ -92,6 +92,13 @@ impl Node {
         assert!(self.child.wait().unwrap().success());
     }
 
+    /// Sends it a signal.
+    #[allow(dead_code)] // not every suite does
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
     /// One figure of its metrics.
     pub fn metric(&self, name: &str) -> f64 {
         let page = Http::connect(&self.address).unwrap().request("GET", "/metrics", b"").unwrap().body;

@@ -72,10 +72,11 @@ export function secure(port, options = {}) {
   return new Promise((resolve, reject) => {
     const socket = tls.connect({ host: '127.0.0.1', port, servername: 'push.example', allowHalfOpen: true, ...options });
     socket.setNoDelay(true);
+    const session = new Promise((ticket) => socket.once('session', ticket)); // with TLS 1.2 before the handshake's end
     socket.once('error', reject);
     socket.once('secureConnect', () => {
       socket.off('error', reject);
-      resolve(new SecureConn(socket));
+      resolve(Object.assign(new SecureConn(socket), { session }));
     });
   });
 }

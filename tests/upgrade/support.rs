@@ -120,8 +120,13 @@ impl Service {
         String::from_utf8(room[..len].to_vec()).unwrap()
     }
 
+    /// What it hears next, but for signs of life.
     pub fn expect_state(&self, state: &str) {
-        assert_eq!(self.state(), state, "{}", self.stderr());
+        let mut said = self.state();
+        while said == "WATCHDOG=1" && said != state {
+            said = self.state();
+        }
+        assert_eq!(said, state, "{}", self.stderr());
     }
 
     pub fn signal(&self, name: &str) {

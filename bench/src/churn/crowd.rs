@@ -13,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// What a visitor waits for must come within this; also the answers to publishes.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// A visitor that may not leave yet is looked at again after this.
 const AGAIN: Duration = Duration::from_millis(50);
 /// So many visitors that fare ill end the run.
@@ -271,19 +271,22 @@ impl Crowd {
 }
 
 /// A keep-alive connection that posts to any path.
-struct Poster {
-    stream: TcpStream,
+pub struct Poster {
+    /// Its connection.
+    pub stream: TcpStream,
     host: String,
     out: Vec<u8>,
     written: usize,
     answers: Vec<u8>,
-    unanswered: usize,
+    /// Requests whose answers are to come.
+    pub unanswered: usize,
     /// When the last answer came, or the first unanswered request was queued.
     heard: Instant,
 }
 
 impl Poster {
-    fn connect(paths: &Paths) -> Result<Poster, String> {
+    /// Connects to the paths' server.
+    pub fn connect(paths: &Paths) -> Result<Poster, String> {
         let stream =
             TcpStream::connect(paths.target).map_err(|e| format!("publisher cannot connect: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
@@ -292,21 +295,27 @@ impl Poster {
         Ok(Poster { stream, host, out, written: 0, answers, unanswered: 0, heard: Instant::now() })
     }
 
-    fn post(&mut self, path: &str, payload: &[u8]) {
+    /// Queues a POST of `payload`.
+    pub fn post(&mut self, path: &str, payload: &[u8]) {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {}\r\n\r\n",
             self.host,
             payload.len()
         );
-        self.out.extend_from_slice(head.as_bytes());
-        self.out.extend_from_slice(payload);
+        self.send(&[head.as_bytes(), payload].concat());
+    }
+
+    /// Queues a whole request.
+    pub fn send(&mut self, request: &[u8]) {
+        self.out.extend_from_slice(request);
         if self.unanswered == 0 {
             self.heard = Instant::now();
         }
         self.unanswered += 1;
     }
 
-    fn flush(&mut self) -> Result<(), String> {
+    /// Sends as much as the socket takes.
+    pub fn flush(&mut self) -> Result<(), String> {
         if self.unanswered > 0 && self.heard.elapsed() > PATIENCE {
             return Err(format!("{} publishes are not answered within {PATIENCE:?}", self.unanswered));
         }
@@ -322,7 +331,8 @@ impl Poster {
         Ok(())
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> Result<(), String> {
+    /// Reads the answers that have come; any that is no success is an error.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<(), String> {
         match sys::recv_now(self.stream.as_raw_fd(), buffer).map_err(|e| format!("publish: {e}"))? {
             Received::Nothing => return Ok(()),
             Received::Closed => return Err("the server closed the publisher's connection".to_owned()),

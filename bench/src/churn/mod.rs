@@ -1,10 +1,10 @@
 //! Scenario `churn`: connections come and go in every way they do in hours, within a minute. Behind each cycle, when
 //! everybody is gone, the server must hold what it held after the first one.
 
-mod book;
-mod crowd;
-mod judge;
-mod visitor;
+pub mod book;
+pub mod crowd;
+pub mod judge;
+pub mod visitor;
 
 use crate::contest::{self, Meter, explain};
 use crate::options::{ServerArgs, Setup, at_least};

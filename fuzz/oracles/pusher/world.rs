@@ -17,7 +17,7 @@ use fanwire::dialect::pusher::{self, Pusher};
 use fanwire::dialect::pushi::{self, Pushi};
 use fanwire::dialect::relay::Relay;
 use fanwire::dialect::relay::form::Forms;
-use fanwire::dialect::relay::settings::RelaySettings;
+use fanwire::dialect::relay::settings::{LocationSettings, RelaySettings};
 use fanwire::dialect::session::{Dialects, Drain, Message, Session};
 use fanwire::dialect::{Action, Context, Tools};
 use fanwire::limits::{HomeLimits, HttpLimits, TICK_MS};
@@ -128,6 +128,18 @@ impl World {
     pub fn with_pushi(shards: usize, apps: Vec<AppSettings>) -> World {
         let world = World::new(shards, apps);
         World { dialects: dialects(&world.hasher, true), ..world }
+    }
+
+    /// A node of the relay alone.
+    pub fn with_relay(shards: usize, locations: Vec<LocationSettings>) -> World {
+        let mut world = World::new(shards, Vec::new());
+        let relay = RelaySettings { locations };
+        let relay = Relay::new(&relay, &[("127.0.0.1:80", true)], &[], world.hasher.clone(), &[0; 24]);
+        world.dialects.relay = relay.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        for shard in &mut world.shards {
+            shard.encoder = Some(Box::new(Encoder::new(world.dialects.relay.forms())));
+        }
+        world
     }
 
     /// The app with this number.
@@ -352,6 +364,7 @@ impl World {
                 Action::Deadline(ms) => connection.deadline = ms,
                 Action::Notify(notice) => self.notices.push(*notice),
                 Action::Refused { label, detail } => self.refused.push((label, detail.into())),
+                Action::Stream { .. } | Action::Delivered => {}
                 other => panic!("not of these dialects: {other:?}"),
             }
         }
@@ -505,6 +518,12 @@ impl World {
             members.for_each(|member| self.connections[member.slot as usize].put(&frame));
         }
         self.shards[shard].encoder = Some(encoder);
+        let mut released = Vec::new();
+        self.shards[shard].members.release(key, &mut released);
+        for member in &released {
+            self.connections[member.slot as usize].subs.retain(|sub| sub.0 != member.tag);
+        }
+        by_session.extend(released);
         for member in by_session.into_iter().filter(|member| self.concerns(*member)).collect::<Vec<_>>() {
             self.call(member.slot as usize, |dialects, cx, session| {
                 dialects.on_publication(cx, session, member.tag as u16, publication);

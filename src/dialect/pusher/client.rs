@@ -19,12 +19,14 @@ use crate::channel::{
 };
 use crate::dialect::app::{App, Connected};
 use crate::dialect::grant::{Act, Held};
+use crate::dialect::http::refuse_origin;
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context, Form, upgrade};
 use crate::limits::{
     PUSHER_LIST_KEEP_BYTES, PUSHER_RENEWED_EVENTS, PUSHER_REPEATS_WAITING, PUSHER_ROUND_TRIP_MS, PusherLimits,
 };
 use crate::wire::http::request::Request;
+use crate::wire::http::target::Target;
 use crate::wire::ws::close;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -67,6 +69,11 @@ pub fn send(cx: &mut Context<'_>, write: impl FnOnce(&mut Vec<u8>)) {
 impl Pusher {
     /// A client shakes hands. What is wrong with it is said by a close code, for that is what clients understand.
     pub(super) fn open(&self, cx: &mut Context<'_>, request: &Request<'_>, key: &str) -> State {
+        let app = cx.apps.by_key(key).cloned();
+        let own = app.as_ref().map_or(&[][..], |app| &app.settings.origins);
+        if refuse_origin(cx, request, if own.is_empty() { &self.settings.origins } else { own }) {
+            return State::Over;
+        }
         // The protocol has pings of its own, which clients written in JavaScript can see.
         if !upgrade::open(cx, request, 0) {
             return State::Over;
@@ -80,10 +87,7 @@ impl Pusher {
             }
             Err(code) => {
                 cx.refused("pusher_handshake", format!("{}: app key {key:?}", code.reason()));
-                if handshake::wants_error_event(&target) {
-                    send(cx, |out| event::error(out, Some(code), code.reason(), None));
-                }
-                close(cx, code);
+                say_farewell(cx, &target, code);
                 State::Over
             }
         }
@@ -124,6 +128,14 @@ impl Pusher {
     pub(super) fn key(&self, app: &App, name: &str) -> Arc<ChannelKey> {
         ChannelKey::new(&self.hasher, app.number, b"", name.as_bytes())
     }
+}
+
+/// Ends a connection that has just been opened, in the way that its version of the protocol has.
+pub(super) fn say_farewell(cx: &mut Context<'_>, target: &Target<'_>, code: Code) {
+    if handshake::wants_error_event(target) {
+        send(cx, |out| event::error(out, Some(code), code.reason(), None));
+    }
+    close(cx, code);
 }
 
 fn admit(cx: &Context<'_>, key: &str) -> Result<Connected, Code> {

@@ -33,8 +33,9 @@ pub mod webhook;
 
 use crate::channel::{Announcement, Answer, Ended, KeyHasher, Roster, SessionId};
 use crate::dialect::grant::Revocation;
+use crate::dialect::http::Listeners;
 use crate::dialect::session::Message;
-use crate::dialect::{Action, Context, Drain};
+use crate::dialect::{Action, Context, Drain, upgrade};
 use crate::limits::{PUSHER_ACTIVITY_TIMEOUT_S, PUSHER_PONG_TIMEOUT_MS, PusherLimits};
 use crate::wire::http::request::Request;
 use crate::wire::json;
@@ -46,6 +47,10 @@ use bytes::Bytes;
 pub struct Settings {
     /// Whether it is there at all.
     pub enabled: bool,
+    /// Where the HTTP API is served: names of listeners, or `internal`; empty: on all.
+    pub api_listeners: Vec<String>,
+    /// Pages that browsers may come from, to apps that do not say so themselves; empty: all.
+    pub origins: Vec<String>,
     /// A client that has heard nothing for so long asks whether the node is there, seconds (section 3).
     pub activity_timeout_s: u32,
     /// Time for the answer when the node asks, milliseconds.
@@ -58,6 +63,8 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             enabled: true,
+            api_listeners: Vec::new(),
+            origins: Vec::new(),
             activity_timeout_s: PUSHER_ACTIVITY_TIMEOUT_S,
             pong_timeout_ms: PUSHER_PONG_TIMEOUT_MS,
             limits: PusherLimits::default(),
@@ -70,6 +77,7 @@ impl Default for Settings {
 pub struct Pusher {
     settings: Settings,
     hasher: KeyHasher,
+    api: Listeners,
 }
 
 /// Buffers of a shard for reading JSON.
@@ -111,7 +119,12 @@ impl Session {
 impl Pusher {
     /// The dialect with these settings; `hasher` is that of all channel names.
     pub fn new(settings: Settings, hasher: KeyHasher) -> Pusher {
-        Pusher { settings, hasher }
+        Pusher { settings, hasher, api: Listeners::ALL }
+    }
+
+    /// The same with its HTTP API on these listeners only.
+    pub fn with_api_on(self, api: Listeners) -> Pusher {
+        Pusher { api, ..self }
     }
 
     /// Takes requests to `/app/KEY` and to the HTTP API.
@@ -123,8 +136,20 @@ impl Pusher {
         if let Some(key) = handshake::app_key(target.path_raw) {
             return Some(Session(self.open(cx, request, &key)));
         }
-        let route = api::route(request.method, target.path_raw)?;
+        let route = api::route(request.method, target.path_raw).filter(|_| self.api.has(cx.listener))?;
         Some(Session(self.ask(cx, request, &route)))
+    }
+
+    /// A client that is over a limit of the node; false: it is no client of this dialect.
+    pub fn turn_away(&self, cx: &mut Context<'_>, request: &Request<'_>) -> bool {
+        let target = request.target_parts();
+        if !self.settings.enabled || handshake::app_key(target.path_raw).is_none() {
+            return false;
+        }
+        if upgrade::open(cx, request, 0) {
+            client::say_farewell(cx, &target, codes::Code::OverCapacity);
+        }
+        true
     }
 
     /// A home has answered.

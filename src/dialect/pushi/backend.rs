@@ -15,7 +15,7 @@ use super::{APP_EVENTS, Pushi, State, form};
 use crate::channel::store::Outcome;
 use crate::channel::{ChannelKey, Position, Publication, Refusal, SessionId};
 use crate::dialect::app::{App, AppRefusal, AppSettings};
-use crate::dialect::http::{Http, finish};
+use crate::dialect::http::{Http, finish, refuse_origin};
 use crate::dialect::session::Session as AnySession;
 use crate::dialect::{Action, Context, Form};
 use crate::limits::{PUSHI_APP_NAME_BYTES, PUSHI_EVENTS_DEFAULT, PUSHI_EVENTS_PER_ANSWER};
@@ -114,6 +114,9 @@ impl Pushi {
             return self.preflight(cx, request, origin);
         }
         let found = route(request.method, target.path_raw)?;
+        if refuse_origin(cx, request, &self.settings.origins) {
+            return Some(State::Over);
+        }
         if let Some(shard) = elsewhere(cx, &found) {
             cx.act(Action::Move { shard });
             return Some(State::Over);
@@ -146,6 +149,9 @@ impl Pushi {
         let method = Method::from_text(std::str::from_utf8(wanted).ok()?);
         route(method, request.target_parts().path_raw)?;
         answer::is_preflight(&request.headers).then(|| {
+            if refuse_origin(cx, request, &self.settings.origins) {
+                return State::Over;
+            }
             finish(cx, Http::of(request), &Answer::preflight().response(origin), &[]);
             State::Over
         })

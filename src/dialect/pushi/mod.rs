@@ -52,6 +52,7 @@ use crate::channel::{
 };
 use crate::dialect::app::{App, AppRefusal};
 use crate::dialect::grant::Revocation;
+use crate::dialect::http::{Listeners, refuse_origin};
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context};
 use crate::limits::{
@@ -73,6 +74,10 @@ const APP_EVENTS: &str = "pushi-events";
 pub struct Settings {
     /// Whether it is there at all.
     pub enabled: bool,
+    /// Where the HTTP interface is served: names of listeners, or `internal`; empty: on all.
+    pub api_listeners: Vec<String>,
+    /// Pages that browsers may come from, to apps that do not say so themselves; empty: all.
+    pub origins: Vec<String>,
     /// Whether anybody may make apps (`POST /apps`), as with the protocol's own server.
     pub open_apps: bool,
     /// Events that are kept survive the node; registrations do wherever its store does.
@@ -83,7 +88,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { enabled: true, open_apps: false, durable: false, ping_interval_ms: PUSHI_PING_MS }
+        Settings {
+            enabled: true,
+            api_listeners: Vec::new(),
+            origins: Vec::new(),
+            open_apps: false,
+            durable: false,
+            ping_interval_ms: PUSHI_PING_MS,
+        }
     }
 }
 
@@ -97,6 +109,7 @@ impl Settings {
 pub struct Pushi {
     settings: Settings,
     hasher: KeyHasher,
+    api: Listeners,
     /// Who and what is registered; filled with what is stored before the node starts.
     pub registry: Registry,
     /// Known to this process only: tokens cannot be guessed without it.
@@ -171,6 +184,7 @@ impl Pushi {
         Pushi {
             settings,
             hasher,
+            api: Listeners::ALL,
             registry: Registry::default(),
             secret,
             policy: keeping(PUSHI_EVENTS_PER_CHANNEL),
@@ -178,6 +192,11 @@ impl Pushi {
             app_policy: keeping(PUSHI_EVENTS_PER_APP),
             token_policy: Arc::new(token::policy()),
         }
+    }
+
+    /// The same with its HTTP interface on these listeners only.
+    pub fn with_api_on(self, api: Listeners) -> Pushi {
+        Pushi { api, ..self }
     }
 
     /// The channel of this name. Personal ones are on the hidden side: to other dialects they would be public.
@@ -208,7 +227,16 @@ impl Pushi {
         if request.upgrade_websocket {
             let key = handshake::app_key(request.target);
             let is_ours = handshake::is_like_key(key) || cx.apps.by_key(key).is_some();
+            let own = cx.apps.by_key(key).cloned();
+            let own = own.as_ref().map_or(&[][..], |app| &app.settings.origins);
+            let origins = if own.is_empty() { &self.settings.origins } else { own };
+            if is_ours && refuse_origin(cx, request, origins) {
+                return Some(Session(State::Over));
+            }
             return is_ours.then(|| Session(self.open(cx, request)));
+        }
+        if !self.api.has(cx.listener) {
+            return None;
         }
         self.ask(cx, request).map(Session)
     }

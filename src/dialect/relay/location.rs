@@ -9,6 +9,7 @@ use crate::dialect::relay::settings::{
 use crate::dialect::relay::template::{Scope, Template};
 use crate::limits;
 use crate::wire::http::cors::{self, Cors, Decision};
+use crate::wire::http::origin::is_welcome;
 use crate::wire::http::target;
 use regex::bytes::{Regex, RegexBuilder};
 use std::borrow::Cow;
@@ -304,7 +305,10 @@ impl Location {
     /// The cross-origin rules for an origin; `listening`: for subscribers and pubsub locations.
     pub fn cors<'a>(&'a self, origin: Option<&'a [u8]>) -> Decision<'a> {
         let publisher = !self.settings.methods.subscribes();
-        if publisher { self.cors_publisher.decide(origin) } else { self.cors_subscriber.decide(origin) }
+        let policy = if publisher { &self.cors_publisher } else { &self.cors_subscriber };
+        let mut decision = policy.decide(origin);
+        decision.allowed &= is_welcome(&self.settings.origins, origin);
+        decision
     }
 }
 
@@ -369,9 +373,12 @@ fn listener_bits(
     listeners: &[(&str, bool)],
 ) -> Result<u64, (&'static str, String)> {
     let mut bits = 0;
+    // What tells of others' channels is not for the public where there is a place that is not.
+    let about_others = matches!(settings.methods, LocationMethods::Group | LocationMethods::Status);
+    let hidden = about_others && listeners.iter().any(|(_, public)| !public);
     for (number, (name, public)) in listeners.iter().enumerate().take(u64::BITS as usize) {
         let named = settings.listeners.iter().any(|wanted| wanted == name || wanted == "internal" && !public);
-        if named || settings.listeners.is_empty() && *public {
+        if named || settings.listeners.is_empty() && *public != hidden {
             bits |= 1 << number;
         }
     }

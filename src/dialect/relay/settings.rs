@@ -327,6 +327,8 @@ pub struct LocationSettings {
     pub create_on_post: bool,
     /// Origins a browser may come from.
     pub allow_origin: AllowOrigin,
+    /// Pages that browsers may come from, from the app or the node where `allow_origin` was not said; empty: all.
+    pub origins: Vec<String>,
     /// Whether browsers may send cookies.
     pub allow_credentials: bool,
     /// Where a subscriber without a position begins.
@@ -437,6 +439,7 @@ impl LocationSettings {
             create_on_get: true,
             create_on_post: true,
             allow_origin: AllowOrigin::Echo,
+            origins: Vec::new(),
             allow_credentials: true,
             first_message: FirstMessage::Oldest,
             buffer_messages: limits::RELAY_BUFFER_MESSAGES,

@@ -4,8 +4,10 @@
 use super::AppSettings;
 use super::keys::Borrowed;
 use super::value::{Count, Input, Millis, Setting, Size};
+use super::visitors::Origins;
 use crate::limits::{HISTORY_MESSAGES, NODE_COUNT_MAX, NODE_DURATION_MS_MAX, PUSHER_DATA_BYTES_MAX};
 use crate::wire::json;
+use std::borrow::Cow;
 
 /// One key of an app.
 pub(super) struct AppKey {
@@ -35,6 +37,7 @@ keys! {
     secret: a => Borrowed(&mut a.secret);
     name: a => Borrowed(&mut a.name);
     enabled: a => Borrowed(&mut a.enabled);
+    origins: a => Origins(&mut a.origins);
     client_events: a => Borrowed(&mut a.client_events);
     subscription_count: a => Borrowed(&mut a.subscription_count);
     authorize_within: a => Millis(&mut a.authorize_within_ms, 0..=NODE_DURATION_MS_MAX);
@@ -71,8 +74,17 @@ pub fn write_app(out: &mut Vec<u8>, app: &AppSettings, secret: bool) {
 /// # Errors
 /// What is wrong with the first value that is.
 pub fn read_app(value: json::Value<'_, '_>) -> Result<AppSettings, String> {
-    let values = value.members().map(|(name, value)| (name, value.as_str().unwrap_or(value.raw())));
-    app_of(values)
+    // Lists have commas in variables; no value of a list has one in itself.
+    let list = |value: json::Value<'_, '_>| -> String {
+        let texts: Vec<&str> = value.items().filter_map(json::Value::as_str).collect();
+        texts.join(",")
+    };
+    let values = value.members().map(|(name, value)| match value.kind() {
+        json::Kind::Array => (name, Cow::Owned(list(value))),
+        _ => (name, Cow::Borrowed(value.as_str().unwrap_or(value.raw()))),
+    });
+    let values: Vec<(&str, Cow<'_, str>)> = values.collect();
+    app_of(values.iter().map(|(name, value)| (*name, &**value)))
 }
 
 /// An app of these keys and values, spelt as in variables.
@@ -117,6 +129,7 @@ mod tests {
         let plain = AppSettings::new("a.b-c_9", "k", "s \"\\\u{1}\u{85}\n\u{1F600}");
         let other = AppSettings {
             enabled: false,
+            origins: vec!["https://a.example".into(), "https://*.b.example".into()],
             client_events: true,
             authorize_within_ms: 30_000,
             max_connections: 100_000,

@@ -1,6 +1,7 @@
 //! The keys of the node itself. The same table reads the file, the environment and the flags, and prints.
 
 use super::value::{Choice, Count, Input, Millis, Refusal, Seconds, Setting, Size, quote_all};
+use super::visitors::Origins;
 use super::{Config, Driver, Listen, LogFormat};
 use crate::limits::{self, NODE_COUNT_MAX, NODE_DURATION_MS_MAX, NODE_SIZE_BYTES_MAX};
 
@@ -41,6 +42,9 @@ keys! {
     "" {
         listen: c => Addresses(&mut c.listen, 1);
         internal_listen: c => Addresses(&mut c.internal_listen, 0);
+        trusted_proxies: c => Borrowed(&mut c.trusted_proxies);
+        forwarded_header: c => Borrowed(&mut c.forwarded_header);
+        origins: c => Origins(&mut c.origins);
         shards: c => Count(&mut c.shards, 1..=limits::NODE_SHARDS_MAX);
         driver: c => Borrowed(&mut c.driver);
         development: c => Borrowed(&mut c.development);
@@ -54,6 +58,8 @@ keys! {
     "limits" {
         connections: c => Count(&mut c.limits.connections, 1..=NODE_COUNT_MAX);
         connections_per_address: c => Count(&mut c.limits.connections_per_address, 0..=NODE_COUNT_MAX);
+        connects_per_second_per_address: c => Count(&mut c.limits.connects_per_s_per_address, 0..=limits::NODE_CONNECTS_PER_S_MAX);
+        connects_burst_per_address: c => Count(&mut c.limits.connects_burst_per_address, 1..=limits::NODE_CONNECTS_BURST_MAX);
         outbox_bytes: c => Size(&mut c.limits.outbox_bytes, 4096..=NODE_SIZE_BYTES_MAX);
         outbox_messages: c => Count(&mut c.limits.outbox_messages, 1..=NODE_COUNT_MAX);
         head_bytes: c => Size(&mut c.limits.head_bytes, 1024..=usize::from(u16::MAX));
@@ -101,6 +107,7 @@ keys! {
     }
     "pusher" {
         enabled: c => Borrowed(&mut c.pusher.enabled);
+        api_listener: c => Borrowed(&mut c.pusher.api_listeners);
         activity_timeout: c => Seconds(&mut c.pusher.activity_timeout_s, 1..=limits::PUSHER_TIMEOUT_S_MAX);
         pong_timeout: c => Millis(&mut c.pusher.pong_timeout_ms, 1..=limits::PUSHER_TIMEOUT_S_MAX * 1000);
         channel_name_bytes: c => Size(&mut c.pusher.limits.channel_name_bytes, 1..=limits::PUSHER_CHANNEL_NAME_BYTES_MAX);
@@ -113,6 +120,7 @@ keys! {
         enabled: c => Borrowed(&mut c.pushi.enabled);
         open_apps: c => Borrowed(&mut c.pushi.open_apps);
         ping_interval: c => Millis(&mut c.pushi.ping_interval_ms, 0..=NODE_DURATION_MS_MAX);
+        api_listener: c => Borrowed(&mut c.pushi.api_listeners);
     }
 }
 

@@ -13,6 +13,7 @@ mod mistake;
 mod print;
 mod tls;
 mod value;
+mod visitors;
 mod webhook;
 
 pub use address::{DoorSettings, Listen, ListenAddress};
@@ -30,6 +31,8 @@ pub use crate::dialect::app::AppSettings;
 use crate::dialect::relay::settings::RelaySettings;
 use crate::dialect::{pusher, pushi};
 use crate::limits;
+use crate::wire::http::forwarded;
+use crate::wire::network::TrustedPeers;
 
 /// Id of the development app: PyPI's `pusher` and npm's `forURL` take digits only.
 pub const DEVELOPMENT_ID: &str = "1";
@@ -45,6 +48,12 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Where metrics and health are served. Empty: on the public listeners.
     pub internal_listen: Vec<Listen>,
+    /// Peers that are believed whom they speak for. None: those on this machine, of their PROXY headers only.
+    pub trusted_proxies: Option<TrustedPeers>,
+    /// The header by which the trusted proxies tell of a request's client.
+    pub forwarded_header: forwarded::Kind,
+    /// Pages that browsers may come from, where nothing nearer says so. Empty: all.
+    pub origins: Vec<String>,
     /// Threads with a slice of connections and channels each, 1 to [`limits::NODE_SHARDS_MAX`].
     pub shards: usize,
     /// How sockets are driven.
@@ -114,6 +123,10 @@ pub struct NodeLimits {
     pub connections: usize,
     /// Connections from one address, 0 for no limit.
     pub connections_per_address: usize,
+    /// Connections from one address in a second, 0 for no limit.
+    pub connects_per_s_per_address: usize,
+    /// So many of them at once.
+    pub connects_burst_per_address: usize,
     /// Bytes that may wait for one connection.
     pub outbox_bytes: usize,
     /// Messages that may wait for one connection.
@@ -196,6 +209,8 @@ impl Default for NodeLimits {
         NodeLimits {
             connections: limits::NODE_CONNECTIONS,
             connections_per_address: limits::NODE_CONNECTIONS_PER_ADDRESS,
+            connects_per_s_per_address: limits::NODE_CONNECTS_PER_S_PER_ADDRESS,
+            connects_burst_per_address: limits::NODE_CONNECTS_BURST,
             outbox_bytes: limits::NODE_OUTBOX_BYTES,
             outbox_messages: limits::NODE_OUTBOX_MESSAGES,
             head_bytes: limits::HTTP_HEAD_BYTES,
@@ -361,6 +376,9 @@ impl Default for Config {
         Config {
             listen: vec![Listen::plain(ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))))],
             internal_listen: Vec::new(),
+            trusted_proxies: None,
+            forwarded_header: forwarded::Kind::default(),
+            origins: Vec::new(),
             shards: 1,
             driver: Driver::Auto,
             development: true,

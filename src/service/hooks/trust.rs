@@ -10,7 +10,7 @@ use tokio_rustls::rustls::client::ClientConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{self, RootCertStore};
+use tokio_rustls::rustls::{Error, RootCertStore};
 
 /// Certificates of authorities. Those of the machine are read when the first `https://` back end is called: most
 /// nodes have none.
@@ -65,7 +65,7 @@ impl Trust {
         if roots.is_empty() {
             return Err("this machine trusts no authority: set `ca` in [hooks]".into());
         }
-        let text = |error: rustls::Error| error.to_string();
+        let text = |error: Error| error.to_string();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(text)?;
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();

@@ -20,7 +20,7 @@ const APPLICATION_ID: i32 = 0x6661_6e77;
 /// Of the schema.
 const VERSION: i32 = 1;
 /// Bytes. Appends to many logs dirty one page each, so larger ones cost more than they save.
-const PAGE_BYTES: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
 /// The smallest main file that can hold anything, pages.
 const PAGES_MIN: u64 = 64;
 /// Bits of a record's number that count within its log. The number of its log stands above them, so that the records

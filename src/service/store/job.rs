@@ -60,8 +60,8 @@ pub struct LogTotals {
     pub log: Bytes,
     /// Records.
     pub records: u64,
-    /// Payload bytes.
-    pub bytes: u64,
+    /// Payload bytes; a large store does not count them when it is opened.
+    pub bytes: Option<u64>,
     /// Position of its oldest record; with none, as `last`.
     pub oldest: Position,
     /// The highest position that it ever had, as far as it is remembered.

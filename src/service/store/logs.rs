@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use rusqlite::OptionalExtension;
 
-use super::db::{Db, SEQUENCE_BITS, at_bytes, at_from, checksum};
+use super::db::{Db, PAGE_BYTES, SEQUENCE_BITS, at_bytes, at_from, checksum};
 use super::{LogTotals, Record, Records, Retention, StoreError};
 use crate::channel::Position;
-use crate::limits::{STORE_FORGET_S, STORE_READ_BYTES, STORE_READ_ITEMS, STORE_TRIM_RECORDS};
+use crate::limits::{
+    STORE_FORGET_S, STORE_READ_BYTES, STORE_READ_ITEMS, STORE_SCAN_BYTES, STORE_TRIM_RECORDS,
+};
 
 /// What is known of a log. Its records are those with the sequence numbers `first..next`, without a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +18,8 @@ struct Log {
     id: u32,
     first: u64,
     next: u64,
-    /// Of their payloads.
-    bytes: u64,
+    /// Of their payloads; none while they were not counted.
+    bytes: Option<u64>,
     /// Of record `first`.
     oldest: Position,
     /// Of record `next - 1`; without records, as `dropped`.
@@ -40,7 +42,8 @@ impl Log {
     /// Whether its oldest record has to go.
     fn is_over(&self, now_s: u64) -> bool {
         let (records, keep) = (self.records(), &self.retention);
-        let too_much = records > 1 && (records > keep.max_records || self.bytes > keep.max_bytes);
+        let too_much =
+            records > 1 && (records > keep.max_records || self.bytes.unwrap_or(0) > keep.max_bytes);
         let expired = keep.max_age_s < u64::MAX && self.oldest.time.saturating_add(keep.max_age_s) <= now_s;
         too_much || records > keep.min_records && expired
     }
@@ -62,32 +65,23 @@ pub(super) struct Logs {
 }
 
 impl Logs {
+    /// Finds out what is there: of a small store as [`Logs::load`], of a large one without reading its records, so
+    /// that it is soon open.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`]; of a large store what is wrong between the first and the last record of a log is found
+    /// only when it is read.
+    pub fn open(db: &Db) -> Result<Logs, StoreError> {
+        let pages: i64 = db.conn.pragma_query_value(None, "page_count", |row| row.get(0))?;
+        if pages as u64 * PAGE_BYTES <= STORE_SCAN_BYTES { Logs::load(db) } else { Logs::seek(db) }
+    }
+
     /// Reads the heads of all logs and of all records.
     ///
     /// # Errors
     /// [`StoreError::Damaged`] also for records that are missing from the middle of a log, or belong to none.
     pub fn load(db: &Db) -> Result<Logs, StoreError> {
-        let mut names = HashMap::new();
-        let mut found: HashMap<u32, Log> = HashMap::new();
-        let mut logs = db
-            .conn
-            .prepare("SELECT id, name, dropped, max_records, max_bytes, max_age_s, min_records FROM logs")?;
-        let mut rows = logs.query(())?;
-        while let Some(row) = rows.next()? {
-            let id: u32 = row.get(0)?;
-            let dropped = at_from(row.get_ref(2)?.as_blob().map_err(from_sql)?)?;
-            let count = |column| row.get::<_, i64>(column).map(|value| value as u64);
-            let retention = Retention {
-                max_records: count(3)?,
-                max_bytes: count(4)?,
-                max_age_s: count(5)?,
-                min_records: count(6)?,
-            };
-            names.insert(id, Bytes::from(row.get::<_, Vec<u8>>(1)?));
-            let empty =
-                Log { id, first: 1, next: 1, bytes: 0, oldest: dropped, last: dropped, dropped, retention };
-            found.insert(id, empty);
-        }
+        let (names, mut found) = heads(db)?;
         let mut records = db.conn.prepare("SELECT id, at, length(payload) FROM records ORDER BY id")?;
         let mut rows = records.query(())?;
         while let Some(row) = rows.next()? {
@@ -107,12 +101,42 @@ impl Logs {
                 ));
             }
             (log.next, log.last) = (sequence + 1, at);
-            log.bytes += bytes as u64;
+            log.bytes = log.bytes.map(|sum| sum + bytes as u64);
         }
+        Ok(Logs::of(names, found))
+    }
+
+    /// Looks at the first and the last record of each log.
+    fn seek(db: &Db) -> Result<Logs, StoreError> {
+        let (names, mut found) = heads(db)?;
+        let mut first = db.conn.prepare("SELECT id, at FROM records WHERE id >= ? ORDER BY id LIMIT 1")?;
+        let mut last = db.conn.prepare("SELECT id, at FROM records WHERE id < ? ORDER BY id DESC LIMIT 1")?;
+        let head = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?));
+        let mut from = 0;
+        while let Some((number, oldest)) = first.query_row((from,), head).optional()? {
+            let id = (number >> SEQUENCE_BITS) as u32;
+            from = (i64::from(id) + 1) << SEQUENCE_BITS;
+            let log = found
+                .get_mut(&id)
+                .ok_or_else(|| StoreError::Damaged(format!("record {number} belongs to no log").into()))?;
+            let (highest, newest) = last.query_row((from,), head)?;
+            let sequence = |number: i64| number as u64 & ((1 << SEQUENCE_BITS) - 1);
+            (log.first, log.next) = (sequence(number), sequence(highest) + 1);
+            (log.oldest, log.last) = (at_from(&oldest)?, at_from(&newest)?);
+            log.bytes = None;
+            if highest < number || log.last < log.oldest {
+                let name = names[&id].escape_ascii();
+                return Err(StoreError::Damaged(format!("log {name}: records out of order").into()));
+            }
+        }
+        Ok(Logs::of(names, found))
+    }
+
+    fn of(names: HashMap<u32, Bytes>, found: HashMap<u32, Log>) -> Logs {
         let top = found.keys().copied().max().unwrap_or(0);
         let free = (1..=top).filter(|id| !found.contains_key(id)).collect();
         let by_name = found.into_iter().map(|(id, log)| (names[&id].clone(), log)).collect();
-        Ok(Logs { by_name, free, top, before: HashMap::new() })
+        Logs { by_name, free, top, before: HashMap::new() }
     }
 
     /// What each holds, by name.
@@ -193,7 +217,7 @@ impl Logs {
             log.oldest = at;
         }
         log.next += 1;
-        log.bytes += payload.len() as u64;
+        log.bytes = log.bytes.map(|sum| sum + payload.len() as u64);
         log.last = at;
         self.by_name.insert(name.clone(), log);
         Ok(())
@@ -206,7 +230,8 @@ impl Logs {
         });
         self.touch(name);
         let zero = Position::ZERO;
-        let log = Log { id, first: 1, next: 1, bytes: 0, oldest: zero, last: zero, dropped: zero, retention };
+        let log =
+            Log { id, first: 1, next: 1, bytes: Some(0), oldest: zero, last: zero, dropped: zero, retention };
         self.by_name.insert(name.clone(), log);
         let keep = [retention.max_records, retention.max_bytes, retention.max_age_s, retention.min_records];
         let [records, bytes, age, min] = keep.map(|value| value as i64);
@@ -224,6 +249,7 @@ impl Logs {
 
     /// Drops what the retention of a log does not keep, at most `most` records; returns how many.
     pub fn trim(&mut self, db: &Db, name: &Bytes, now_s: u64, most: u64) -> Result<u64, StoreError> {
+        self.count(db, name)?;
         let Some(mut log) = self.by_name.get(name).copied().filter(|log| log.is_over(now_s)) else {
             return Ok(0);
         };
@@ -239,11 +265,22 @@ impl Logs {
                     break;
                 }
                 log.dropped = log.oldest;
-                log.bytes = log.bytes.saturating_sub(row.get::<_, i64>(1)? as u64);
+                let gone = row.get::<_, i64>(1)? as u64;
+                log.bytes = log.bytes.map(|sum| sum.saturating_sub(gone));
                 log.first += 1;
             }
         }
         self.drop_front(db, name, log, from)
+    }
+
+    /// Counts the payload of a log whose retention asks for it, unless that is done.
+    fn count(&mut self, db: &Db, name: &Bytes) -> Result<(), StoreError> {
+        let uncounted = |log: &Log| log.bytes.is_none() && log.retention.max_bytes < u64::MAX;
+        let Some(mut log) = self.by_name.get(name).copied().filter(uncounted) else { return Ok(()) };
+        log.bytes = Some(payload_bytes(db, &log, log.first, log.next)?);
+        self.touch(name);
+        self.by_name.insert(name.clone(), log);
+        Ok(())
     }
 
     /// See [`super::Job::Truncate`].
@@ -255,11 +292,9 @@ impl Logs {
         }
         let from = log.first;
         log.first = sequence_above(db, &log, through)?;
-        let gone: i64 = db
-            .conn
-            .prepare_cached("SELECT coalesce(sum(length(payload)), 0) FROM records WHERE id >= ? AND id < ?")?
-            .query_row((log.row(from), log.row(log.first)), |row| row.get(0))?;
-        log.bytes = log.bytes.saturating_sub(gone as u64);
+        if let Some(sum) = log.bytes {
+            log.bytes = Some(sum.saturating_sub(payload_bytes(db, &log, from, log.first)?));
+        }
         log.dropped = through;
         log.oldest = if log.records() == 0 { log.last } else { position(db, &log, log.first)? };
         self.drop_front(db, name, log, from).map(drop)
@@ -321,9 +356,9 @@ impl Logs {
         let first = if after < log.oldest { log.first } else { sequence_above(db, log, after)? };
         let most = most.min(STORE_READ_ITEMS);
         let mut bytes = 0;
-        let mut statement = db
-            .conn
-            .prepare_cached("SELECT at, crc, payload FROM records WHERE id >= ? AND id < ? ORDER BY id")?;
+        let mut statement = db.conn.prepare_cached(
+            "SELECT at, crc, payload, id FROM records WHERE id >= ? AND id < ? ORDER BY id",
+        )?;
         let mut rows = statement.query((log.row(first), log.row(log.next)))?;
         while let Some(row) = rows.next()? {
             let full = bytes >= STORE_READ_BYTES && !part.records.is_empty();
@@ -332,6 +367,13 @@ impl Logs {
                 break;
             }
             let record = record(name, row)?;
+            let sequence = first + part.records.len() as u64;
+            if row.get::<_, i64>(3)? != log.row(sequence) {
+                let (name, at) = (name.escape_ascii(), record.at);
+                return Err(StoreError::Damaged(
+                    format!("log {name}: a gap before {}:{}", at.time, at.tag).into(),
+                ));
+            }
             bytes += record.payload.len();
             part.records.push(record);
         }
@@ -357,6 +399,31 @@ impl Logs {
     }
 }
 
+/// All logs as if they had no records, and their names.
+fn heads(db: &Db) -> Result<(HashMap<u32, Bytes>, HashMap<u32, Log>), StoreError> {
+    let (mut names, mut found) = (HashMap::new(), HashMap::new());
+    let mut logs = db
+        .conn
+        .prepare("SELECT id, name, dropped, max_records, max_bytes, max_age_s, min_records FROM logs")?;
+    let mut rows = logs.query(())?;
+    while let Some(row) = rows.next()? {
+        let id: u32 = row.get(0)?;
+        let dropped = at_from(row.get_ref(2)?.as_blob().map_err(from_sql)?)?;
+        let count = |column| row.get::<_, i64>(column).map(|value| value as u64);
+        let retention = Retention {
+            max_records: count(3)?,
+            max_bytes: count(4)?,
+            max_age_s: count(5)?,
+            min_records: count(6)?,
+        };
+        names.insert(id, Bytes::from(row.get::<_, Vec<u8>>(1)?));
+        let empty =
+            Log { id, first: 1, next: 1, bytes: Some(0), oldest: dropped, last: dropped, dropped, retention };
+        found.insert(id, empty);
+    }
+    Ok((names, found))
+}
+
 fn from_sql(error: rusqlite::types::FromSqlError) -> StoreError {
     StoreError::Damaged(error.to_string().into())
 }
@@ -371,6 +438,14 @@ fn record(name: &[u8], row: &rusqlite::Row<'_>) -> Result<Record, StoreError> {
         return Err(StoreError::Checksum(what.into()));
     }
     Ok(Record { at, payload: Bytes::copy_from_slice(payload) })
+}
+
+/// Bytes of the payloads of the records `from..to`.
+fn payload_bytes(db: &Db, log: &Log, from: u64, to: u64) -> Result<u64, StoreError> {
+    let mut statement = db
+        .conn
+        .prepare_cached("SELECT coalesce(sum(length(payload)), 0) FROM records WHERE id >= ? AND id < ?")?;
+    Ok(statement.query_row((log.row(from), log.row(to)), |row| row.get::<_, i64>(0))? as u64)
 }
 
 /// The position of a record that has to be there.
@@ -400,7 +475,16 @@ mod tests {
     fn log(records: u64, bytes: u64, oldest_s: u64, retention: Retention) -> Log {
         let oldest = Position { time: oldest_s, tag: 3 };
         let dropped = Position::ZERO;
-        Log { id: 1, first: 5, next: 5 + records, bytes, oldest, last: oldest, dropped, retention }
+        Log {
+            id: 1,
+            first: 5,
+            next: 5 + records,
+            bytes: Some(bytes),
+            oldest,
+            last: oldest,
+            dropped,
+            retention,
+        }
     }
 
     #[test]
@@ -470,6 +554,37 @@ mod tests {
         let totals = logs.totals();
         assert_eq!(loaded.totals(), totals);
         assert_eq!(totals.iter().map(|log| log.records).collect::<Vec<_>>(), [2, 1, 1, 1]);
+        assert!(totals.iter().all(|log| log.bytes.is_some()));
+
+        // A large store is opened without counting; what is counted later is the same.
+        let mut sought = Logs::seek(&db).unwrap();
+        let uncounted = totals.iter().map(|log| LogTotals { bytes: None, ..log.clone() });
+        assert_eq!(sought.totals(), uncounted.collect::<Vec<_>>());
+        db.begin().unwrap();
+        let keep = Retention { max_bytes: 2, ..Retention::ALL };
+        for time in [3, 4] {
+            sought.append(&db, (&Bytes::from("a"), at(time), b"xy"), keep, 9).unwrap();
+            sought.trim(&db, &Bytes::from("a"), 4, 9).unwrap();
+        }
+        sought.truncate(&db, &Bytes::from("c"), at(9)).unwrap();
+        db.commit().unwrap();
+        sought.keep();
+        let totals = |logs: &Logs| {
+            let totals = logs.totals().into_iter().map(|log| (log.log, log.records, log.oldest, log.last));
+            totals.collect::<Vec<_>>()
+        };
+        let loaded = Logs::load(&db).unwrap();
+        assert_eq!(totals(&sought), totals(&loaded));
+        let a = &sought.by_name["a".as_bytes()];
+        assert_eq!((a.records(), a.bytes), (1, Some(2)));
+        // A gap is found when it is read, or looked for.
+        db.conn
+            .execute("INSERT INTO records VALUES (?, ?, 0, x'')", (a.row(a.next + 1), &at_bytes(at(9))[..]))
+            .unwrap();
+        let gap = Logs::seek(&db).unwrap();
+        let read = gap.read(&db, &Bytes::from("a"), Position::ZERO, 9);
+        assert!(matches!(read, Err(StoreError::Damaged(_) | StoreError::Checksum(_))), "{read:?}");
+        assert!(matches!(Logs::load(&db), Err(StoreError::Damaged(_))));
         db.close(false).unwrap();
         std::fs::remove_dir_all(&dir).unwrap();
     }

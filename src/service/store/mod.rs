@@ -128,7 +128,7 @@ impl Store {
         limits: StoreLimits,
         deliver: Deliver,
     ) -> Result<(Store, Recovery), StoreError> {
-        let logs = Logs::load(&db)?;
+        let logs = Logs::open(&db)?;
         let recovery = Recovery { logs: logs.totals(), tables: documents::totals(&db)? };
         let core = Arc::new(Core {
             limits,

@@ -128,7 +128,7 @@ impl Worker {
                     let _ = done.send(Ok(()));
                 }
                 Ok(Order::Resume(done)) => match Db::open(&dir, &core.limits, true)
-                    .and_then(|db| Logs::load(&db).map(|logs| (db, logs)))
+                    .and_then(|db| Logs::open(&db).map(|logs| (db, logs)))
                 {
                     Ok((db, logs)) => {
                         let _ = done.send(Ok(()));

@@ -48,11 +48,8 @@ impl Shard {
     }
 
     /// Turns away who cannot be let into a handshake, without a slot.
-    pub(in crate::shard) fn shed_tls(&mut self, fd: Socket, address: u32) {
+    pub(in crate::shard) fn shed_tls(&mut self, fd: Socket) {
         let label = "tls_pending_handshakes";
-        if address != 0 {
-            self.addresses.release(address);
-        }
         self.counters.closed.add(1);
         if self.counters.refuse(label) {
             warn!(peer = %LazyPeer(fd.as_raw_fd()), reason = label, "connection refused");

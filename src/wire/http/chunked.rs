@@ -1,6 +1,7 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), both ways.
 
 use super::HttpError;
+use super::head::is_token;
 use super::response::put_hex;
 use crate::limits::{HTTP_CHUNK_EXTENSION_BYTES, HTTP_CHUNK_LINE_BYTES, HTTP_TRAILER_BYTES};
 
@@ -34,6 +35,8 @@ enum State {
     DataCr,
     DataLf,
     TrailerStart,
+    /// What is no field here is not a trailer but perhaps the next request of another reader.
+    TrailerName,
     Trailer,
     TrailerLf,
     EndLf,
@@ -119,10 +122,15 @@ impl Decoder {
             (State::DataLf, b'\n') => Ok(State::SizeStart),
             (State::DataCr | State::DataLf, _) => Err(HttpError::bad("chunk data not followed by CRLF")),
             (State::TrailerStart, b'\r') => Ok(State::EndLf),
-            (State::TrailerStart, b' ' | b'\t' | b':') => Err(HttpError::bad("invalid trailer")),
+            (State::TrailerStart | State::TrailerName, _) if is_token(&[byte]) => {
+                self.trailer(State::TrailerName)
+            }
+            (State::TrailerName, b':') => self.trailer(State::Trailer),
             (State::Trailer, b'\r') => Ok(State::TrailerLf),
-            (State::TrailerStart | State::Trailer, b'\t' | b' '..=b'~' | 0x80..) => self.trailer(),
-            (State::TrailerStart | State::Trailer, _) => Err(HttpError::bad("invalid trailer")),
+            (State::Trailer, b'\t' | b' '..=b'~' | 0x80..) => self.trailer(State::Trailer),
+            (State::TrailerStart | State::TrailerName | State::Trailer, _) => {
+                Err(HttpError::bad("invalid trailer"))
+            }
             (State::TrailerLf, b'\n') => Ok(State::TrailerStart),
             (State::EndLf, b'\n') => Ok(State::Done),
             (State::SizeLf | State::TrailerLf | State::EndLf, _) => {
@@ -166,12 +174,12 @@ impl Decoder {
         Ok(State::Extension)
     }
 
-    fn trailer(&mut self) -> Result<State, HttpError> {
+    fn trailer(&mut self, next: State) -> Result<State, HttpError> {
         self.trailer_bytes += 1;
         if self.trailer_bytes > HTTP_TRAILER_BYTES {
             return Err(HttpError::new(431, "trailers too long"));
         }
-        Ok(State::Trailer)
+        Ok(next)
     }
 }
 
@@ -208,8 +216,9 @@ mod tests {
         assert!(decode(&zeros(HTTP_CHUNK_LINE_BYTES), 1).unwrap().2);
         assert!(decode(&zeros(HTTP_CHUNK_LINE_BYTES + 1), 1).is_err());
 
-        let trailer =
-            |len: usize| format!("0\r\n{}\r\n{}\r\n\r\n", "a".repeat(len / 2), "b".repeat(len - len / 2));
+        let trailer = |len: usize| {
+            format!("0\r\n{}:\r\nb:{}\r\n\r\n", "a".repeat(len / 2), "b".repeat(len - len / 2 - 3))
+        };
         assert!(decode(&trailer(HTTP_TRAILER_BYTES), 1).unwrap().2);
         assert_eq!(decode(&trailer(HTTP_TRAILER_BYTES + 1), 1).unwrap_err().status, 431);
 
@@ -217,6 +226,18 @@ mod tests {
         let exact = full.repeat(HTTP_CHUNK_EXTENSION_BYTES / 128);
         assert!(decode(&exact, usize::MAX).is_ok());
         assert_eq!(decode(&format!("{exact}1;"), usize::MAX).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn trailers_are_fields() {
+        for good in ["X: y", "X:", "a-b: c\t \u{e9}", "X: y\r\nZ: 1"] {
+            assert!(decode(&format!("0\r\n{good}\r\n\r\n"), 1).unwrap().2, "{good}");
+        }
+        for bad in
+            ["X", "GET / HTTP/1.1", "X : y", ": y", " X: y", "X: y\r\n z", "X: y\0", "X\u{e9}: y", "X: y\rZ"]
+        {
+            assert_eq!(decode(&format!("0\r\n{bad}\r\n\r\n"), 1).unwrap_err().status, 400, "{bad}");
+        }
     }
 
     #[test]

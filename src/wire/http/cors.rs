@@ -1,6 +1,7 @@
 //! Cross-origin headers (Fetch standard, section 3.2), in the two flavours of the sheets: nchan answers an
 //! Origin (nchan.md section 6), py-hbpush always sends one configured string (http-push-relay.md section 6).
 
+use super::origin;
 use super::response::put_header;
 
 /// Whom Access-Control-Allow-Origin names.
@@ -81,7 +82,7 @@ impl Cors {
         let origin = origin.filter(|origin| !origin.is_empty());
         let allowed = match (&self.allow_origin, origin) {
             (AllowOrigin::List(list), Some(origin)) => {
-                list.iter().any(|entry| entry == "*" || entry.as_bytes().eq_ignore_ascii_case(origin))
+                list.iter().any(|entry| origin::matches(entry, origin))
             }
             _ => true,
         };

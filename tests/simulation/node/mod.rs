@@ -17,8 +17,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Seeds of an ordinary run.
-const SEEDS: u64 = 10_000;
+/// Seeds of an ordinary run. With those of the other simulation they are ten thousand.
+const SEEDS: u64 = 8_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|value| value.parse().ok())

@@ -221,6 +221,7 @@ impl World {
                     node: self.counters.clone(),
                     limits: ShardLimits { home: HomeLimits::default(), outbox, ..ShardLimits::default() },
                     doors: [Door::default()].into(),
+                    rules: Arc::default(),
                     clock: Clock::start(),
                     seed,
                     go: None,

@@ -197,8 +197,14 @@ fn groups() {
     };
     let mut rig = Rig::new(vec![
         at("/pub/", LocationMethods::Publisher, NCHAN(), group),
-        at("/group/", LocationMethods::Group, NCHAN(), group),
-        at("/off/", LocationMethods::Group, NCHAN(), |l| l.group = Some("g".into())),
+        at("/group/", LocationMethods::Group, NCHAN(), |l| {
+            group(l);
+            l.listeners = vec!["127.0.0.1:80".into()];
+        }),
+        at("/off/", LocationMethods::Group, NCHAN(), |l| {
+            l.group = Some("g".into());
+            l.listeners = vec!["127.0.0.1:80".into()];
+        }),
     ]);
     let json = |rig: &mut Rig, method: &str| {
         let text = rig.ask(&format!("{method} /group/x\nAccept: text/json"), "");
@@ -233,10 +239,14 @@ fn groups() {
 
 #[test]
 fn status_page() {
-    let mut rig = Rig::new(vec![at("/s", LocationMethods::Status, NCHAN(), |l| {
-        l.path = PathPattern::Regex("^/s$".into());
-    })]);
-    let text = rig.ask("GET /s", "");
+    let mut rig = Rig::new(vec![
+        at("/s", LocationMethods::Status, NCHAN(), |l| l.path = PathPattern::Regex("^/s$".into())),
+        at("/pub/", LocationMethods::Publisher, NCHAN(), |_| ()),
+    ]);
+    let number = rig.request("POST /pub/x", "m");
+    // It names no listener, and there is one that is not public.
+    assert!(!rig.request_on(number, 0, "GET /s", "") && rig.request_on(number, 1, "GET /s", ""));
+    let text = rig.text(number);
     let lines: Vec<&str> = text.rsplit("\r\n\r\n").next().unwrap().lines().collect();
     assert_eq!(lines.len(), 16);
     assert_eq!(lines[0], "total published messages: 7");

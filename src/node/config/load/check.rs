@@ -21,6 +21,8 @@ impl Loader<'_> {
         self.tls();
         self.bounds();
         self.inherit_pings();
+        self.inherit_origins();
+        self.api_listeners();
         self.locations();
         self.open_publishers();
         self.durable_in_memory();
@@ -157,6 +159,44 @@ impl Loader<'_> {
         for index in 0..self.config.relay.locations.len() {
             if !self.said(&format!("location[{index}].websocket_ping_interval")) {
                 self.config.relay.locations[index].websocket_ping_interval_ms = interval;
+            }
+        }
+    }
+
+    /// Apps and locations that say nothing about origins follow the node; locations follow their app first.
+    fn inherit_origins(&mut self) {
+        let all = self.config.origins.clone();
+        self.config.pusher.origins.clone_from(&all);
+        self.config.pushi.origins.clone_from(&all);
+        for index in 0..self.config.relay.locations.len() {
+            let location = &self.config.relay.locations[index];
+            if self.said(&format!("location[{index}].allow_origin")) {
+                continue;
+            }
+            let app = self.config.apps.iter().find(|app| location.app.as_ref() == Some(&app.id));
+            let own = app.map(|app| &app.origins).filter(|origins| !origins.is_empty());
+            self.config.relay.locations[index].origins = own.unwrap_or(&all).clone();
+        }
+    }
+
+    /// Listeners of the HTTP interfaces are there.
+    fn api_listeners(&mut self) {
+        let both = [
+            ("pusher.api_listener", self.config.pusher.api_listeners.clone()),
+            ("pushi.api_listener", self.config.pushi.api_listeners.clone()),
+        ];
+        for (key, names) in both {
+            for name in names {
+                let mut addresses = self.config.listen.iter().chain(&self.config.internal_listen);
+                if name != "internal" && !addresses.any(|listen| listen.address.to_string() == name) {
+                    let message = format!(
+                        "`{}` is neither in `listen` nor in `internal_listen`, nor `internal`",
+                        name.escape_debug()
+                    );
+                    self.wrong(self.origin_of(key), message);
+                } else if name == "internal" && self.config.internal_listen.is_empty() {
+                    self.wrong(self.origin_of(key), "there is no `internal_listen`: nobody could reach it");
+                }
             }
         }
     }
