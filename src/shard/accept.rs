@@ -167,7 +167,7 @@ impl Shard {
         let key = self.slab.insert(raw, listener);
         self.counters.sockets.add(1);
         self.counters.connections[counters::Carrier::Http as usize].add(1);
-        self.slab[key.slot].rate = self.limits.rates.of(listener);
+        self.begin_rate(key.slot);
         self.slab[key.slot].tls = tls;
         match self.net.register(raw, key) {
             Ok(armed) => self.slab[key.slot].armed = armed,

@@ -5,7 +5,6 @@ use crate::channel::members::Subscription;
 use crate::dialect::{Session, Sessions, SlowConsumer, Standing};
 use crate::shard::counters;
 use crate::shard::door::Admission;
-use crate::shard::inflow::Rate;
 use crate::shard::net::Key;
 use crate::shard::outbox::Outbox;
 use crate::shard::tls::Tls;
@@ -239,8 +238,6 @@ pub struct Connection {
     pub session: Session,
     /// What it listens to.
     pub subs: Subs,
-    /// How much it has sent, where that is limited.
-    pub rate: Option<Box<Rate>>,
 }
 
 impl Connection {
@@ -277,7 +274,6 @@ impl Connection {
             carrier: Carrier::Lingering,
             session: Session::None,
             subs: Subs::None,
-            rate: None,
         }
     }
 
@@ -364,7 +360,6 @@ impl Slab {
         connection.generation = connection.generation.wrapping_add(1) & Key::GENERATION_MASK;
         connection.stash = None;
         connection.subs = Subs::None;
-        connection.rate = None;
         connection.session = Session::None;
         connection.carrier = Carrier::Lingering;
         self.live -= 1;

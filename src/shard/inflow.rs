@@ -1,5 +1,5 @@
 //! How much a connection may send: token buckets, kept as the time until which what came is paid for (the generic cell
-//! rate algorithm). A connection has one only while a limit is on.
+//! rate algorithm). They stand beside the connections, and only while a limit is on.
 
 use super::Shard;
 use super::connection::Carrier;
@@ -21,10 +21,9 @@ pub struct Rate {
 }
 
 impl RateLimits {
-    /// For a connection that came in by `listener`; none if nothing is limited there.
-    pub fn of(&self, listener: u16) -> Option<Box<Rate>> {
-        let on = (self.messages_per_s > 0 || self.bytes_per_s > 0) && listener < self.public_listeners;
-        on.then(Box::default)
+    /// Whether anything is limited for connections that came in by `listener`.
+    pub fn concern(&self, listener: u16) -> bool {
+        (self.messages_per_s > 0 || self.bytes_per_s > 0) && listener < self.public_listeners
     }
 
     fn burst_ns(&self) -> u64 {
@@ -71,23 +70,40 @@ impl Rate {
 }
 
 impl Shard {
+    /// Begins to count for the new tenant of `slot`.
+    pub(super) fn begin_rate(&mut self, slot: u32) {
+        if self.limits.rates.concern(self.slab[slot].listener) {
+            let slots = self.rates.len().max(slot as usize + 1);
+            self.rates.resize_with(slots, Rate::default);
+            self.rates[slot as usize] = Rate::default();
+        }
+    }
+
+    /// What the connection has used up; none where nothing is limited.
+    #[inline]
+    fn rate(&mut self, slot: u32) -> Option<&mut Rate> {
+        let rate = self.rates.get_mut(slot as usize)?;
+        self.limits.rates.concern(self.slab[slot].listener).then_some(rate)
+    }
+
     /// Counts a message or request, if they are limited on this connection. Which limit it is over, if it is.
     #[inline]
     pub(super) fn too_fast(&mut self, slot: u32) -> Option<TooFast> {
-        let rate = self.slab[slot].rate.as_deref_mut()?;
-        let (now, limits) = (self.now.mono_ns, &self.limits.rates);
-        if !rate.is_within_bytes(now, limits) {
+        let (now, limits) = (self.now.mono_ns, self.limits.rates);
+        let rate = self.rate(slot)?;
+        if !rate.is_within_bytes(now, &limits) {
             return Some(TooFast::Bytes);
         }
-        (!rate.message(now, limits)).then_some(TooFast::Messages)
+        (!rate.message(now, &limits)).then_some(TooFast::Messages)
     }
 
     /// Counts bytes, if they are limited on this connection. False: it is over the limit, and ends. One of requests
     /// goes on: its next request is refused.
     #[inline]
     pub(super) fn takes_bytes(&mut self, slot: u32, count: usize) -> bool {
-        let Some(rate) = self.slab[slot].rate.as_deref_mut() else { return true };
-        rate.bytes(count, self.now.mono_ns, &self.limits.rates) || self.refuse_bytes(slot)
+        let (now, limits) = (self.now.mono_ns, self.limits.rates);
+        let Some(rate) = self.rate(slot) else { return true };
+        rate.bytes(count, now, &limits) || self.refuse_bytes(slot)
     }
 
     #[cold]
@@ -190,10 +206,10 @@ mod tests {
 
     #[test]
     fn only_where_it_is_on() {
-        assert!(RateLimits::default().of(0).is_none());
-        assert!(LIMITS.of(0).is_some() && LIMITS.of(1).is_none(), "internal listeners are not limited");
+        assert!(!RateLimits::default().concern(0));
+        assert!(LIMITS.concern(0) && !LIMITS.concern(1), "internal listeners are not limited");
         let off = RateLimits { messages_per_s: 0, bytes_per_s: 0, ..LIMITS };
-        assert!(off.of(0).is_none());
+        assert!(!off.concern(0));
         let mut rate = Rate::default();
         assert!(rate.message(0, &off) && rate.bytes(usize::MAX, 0, &off) && rate.is_within_bytes(0, &off));
     }

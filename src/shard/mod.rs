@@ -150,6 +150,8 @@ pub struct Shard {
     next_unix_shard: usize,
     /// See [`refusals`], monotonic milliseconds.
     logs_renewed_ms: u64,
+    /// What connections have sent, by slot; empty while nothing of it is limited.
+    rates: Vec<inflow::Rate>,
 }
 
 impl Shard {

@@ -331,6 +331,7 @@ impl Shard {
             silence: Silence::None,
             next_unix_shard: 0,
             logs_renewed_ms: 0,
+            rates: Vec::new(),
         };
         shard.follow_apps();
         (shard, Start { bell: config.bell, kind, go: config.go })

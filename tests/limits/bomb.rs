@@ -32,9 +32,10 @@ fn a_bomb_costs_no_more_than_its_weight_allows() {
 #[test]
 fn what_people_write_is_no_bomb() {
     let limits = WsLimits::default();
-    let one = r#"{"event":"message","channel":"room-1","data":{"text":"hello","number":17}},"#;
-    let message = one.repeat(1 << 20 >> 7);
+    let one =
+        |n: u32| format!(r#"{{"event":"message","channel":"room-{}","data":{{"number":{n}}}}},"#, n % 7);
+    let message: String = (0..16_000).map(one).collect();
     for message in [message.as_bytes(), &vec![0; WS_INFLATE_RATIO_FREE_BYTES]] {
-        assert_eq!(Inflater::new(false).inflate(&deflated(message), &limits), Ok(message));
+        assert!(Inflater::new(false).inflate(&deflated(message), &limits) == Ok(message));
     }
 }

@@ -322,7 +322,7 @@ mod deflated {
 
     #[test]
     fn bombs_garbage_and_cut_messages_fail() {
-        let limits = WsLimits { message_bytes: 100_000, fragments: 10, ..WsLimits::default() };
+        let limits = WsLimits { message_bytes: 100_000, fragments: 10, inflate_ratio: 0 };
         let deflated = |len: usize| {
             let mut out = Vec::new();
             Compressor::new(9, 15, false).compress(&vec![0; len], &mut out);
@@ -375,8 +375,9 @@ mod deflated {
         let mut out = Vec::new();
         Compressor::new(6, 15, true).compress(&vec![b'x'; 1_000_000], &mut out);
         let bytes = frame(Opcode::Text, true, true, &out);
+        let limits = WsLimits { inflate_ratio: 0, ..WsLimits::default() };
         for takeover in [true, false] {
-            let mut peer = peer(takeover);
+            let mut peer = Peer { limits, ..peer(takeover) };
             peer.receive(&bytes);
             assert_eq!(peer.got.len(), 1);
             let kept = peer.inflater.as_ref().unwrap().buffer_bytes();
@@ -396,7 +397,7 @@ mod deflated {
         for (level, bits, takeover) in [(1, 9, true), (1, 9, false), (6, 12, true), (9, 15, false)] {
             let mut out = Vec::new();
             Compressor::new(level, bits, takeover).compress(&noise, &mut out);
-            let limits = WsLimits { message_bytes: noise.len(), fragments: 1, ..WsLimits::default() };
+            let limits = WsLimits { message_bytes: noise.len(), fragments: 1, inflate_ratio: 0 };
             let mut peer = Peer { limits, ..peer(false) };
             peer.receive(&frame(Opcode::Binary, true, true, &out));
             assert!(peer.got == [Got::Binary(noise.clone())], "level {level}, {} bytes", out.len());
