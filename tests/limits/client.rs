@@ -97,8 +97,8 @@ impl Client {
         }
         let status = head[9..12].parse().unwrap();
         let lines = head.lines().filter_map(|line| line.split_once(": "));
-        let length = lines.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-        let length = length.last().map_or(0, |(_, value)| value.parse().unwrap());
+        let mut length = lines.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        let length = length.next_back().map_or(0, |(_, value)| value.parse().unwrap());
         let mut body = vec![0; length];
         self.0.read_exact(&mut body).unwrap();
         Answer { status, head, body: String::from_utf8(body).unwrap() }
