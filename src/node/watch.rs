@@ -151,7 +151,7 @@ mod tests {
         let mut out = String::new();
         dump(&mut out, 3, &counters, 1_000);
         let first = "shard 3 has not turned for 600 ms; the shard does not turn: it is at mail, in the session of \
-                     slot 7, peer unix\n";
+                     slot 7, peer gone\n";
         assert!(out.starts_with(first), "{out}");
         assert!(out.contains("    turns: 12\n") && out.contains("    stat: "), "{out}");
         counters.marks.called();

@@ -118,10 +118,17 @@ impl Patient {
         &self.node.address
     }
 
-    /// Lines of its log with all of `words`.
+    /// Lines of its log with all of `words`, and how many of these it says to have left out.
     pub fn lines(&self, words: &[&str]) -> usize {
         let said = self.said.lock().unwrap();
-        said.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+        let with = |line: &str, words: &[&str]| words.iter().all(|word| line.contains(word));
+        let of_a_kind = said.lines().filter(|line| !line.contains("left_out=") && with(line, words)).count();
+        let Some(reason) = words.iter().find(|word| word.starts_with("reason=")) else { return of_a_kind };
+        let left_out = said.lines().filter(|line| with(line, &[reason])).filter_map(|line| {
+            let (_, count) = line.split_once("left_out=")?;
+            count.trim().parse::<usize>().ok()
+        });
+        of_a_kind + left_out.sum::<usize>()
     }
 
     /// Awaits `count` lines with all of `words`, and sees that there are no more.

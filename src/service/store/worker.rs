@@ -138,7 +138,11 @@ impl Worker {
                         let _ = done.send(Err(error));
                     }
                 },
-                Ok(Order::Stop) | Err(_) => return None,
+                Ok(Order::Stop) | Err(_) => {
+                    // The handles keep the queue alive, and what is in it would never be answered.
+                    jobs.try_iter().for_each(drop);
+                    return None;
+                }
             }
         }
     }
