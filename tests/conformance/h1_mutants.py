@@ -81,7 +81,7 @@ EXPLAINED = [
     (rb"(?i)Host:[ \t]*:", "nginx", "so is an empty name with a port; no route looks at Host"),
     (rb":[ \t]*\t|\t\r\n", "nginx", "white space around a value may be a tab (RFC 9110, 5.5)"),
     (rb"\t\r\n", "node", "white space around a value may be a tab (RFC 9110, 5.5)"),
-    (rb"[a-z]+(GET|POST|PUT) ", "nginx", "a method is any token (RFC 9110, 9.1), and nginx takes no lower-case letters"),
+    (rb"[a-z](GET|POST|PUT) ", "nginx", "a method is any token (RFC 9110, 9.1), and nginx takes no lower-case letters"),
     (rb"(?i)Connection:[^\r]*close[^\r]*\r\n(?s:.*)Connection: keep-alive", "nginx",
      "close in any Connection field closes (RFC 9112, 9.6); nginx looks at the last one"),
     (rb"0\r\nContent-Length: 9\r\n\r\n", "node", "a length among the trailers says nothing (RFC 9110, 6.5.1)"),
