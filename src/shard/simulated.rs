@@ -25,30 +25,30 @@ mod off {
     use std::net::SocketAddr;
     use std::os::fd::RawFd;
 
-    pub fn now() -> Option<Now> {
+    pub(crate) fn now() -> Option<Now> {
         None
     }
 
-    pub fn receive(_: RawFd, _: &mut [u8]) -> libc::c_long {
+    pub(crate) fn receive(_: RawFd, _: &mut [u8]) -> libc::c_long {
         -1
     }
 
-    pub fn send<'a>(_: RawFd, _: impl Iterator<Item = &'a Bytes>) -> isize {
+    pub(crate) fn send<'a>(_: RawFd, _: impl Iterator<Item = &'a Bytes>) -> isize {
         -1
     }
 
-    pub fn shutdown(_: RawFd, _: i32) -> i32 {
+    pub(crate) fn shutdown(_: RawFd, _: i32) -> i32 {
         -1
     }
 
-    pub fn close(_: RawFd) {}
+    pub(crate) fn close(_: RawFd) {}
 
-    pub fn peer(_: RawFd) -> Option<SocketAddr> {
+    pub(crate) fn peer(_: RawFd) -> Option<SocketAddr> {
         None
     }
 }
 #[cfg(not(debug_assertions))]
-pub use off::*;
+pub(crate) use off::*;
 
 /// A connection's socket on its way in, out or to another shard; closed when it is dropped.
 #[derive(Debug)]
