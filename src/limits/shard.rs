@@ -39,9 +39,6 @@ pub const REPEATED_HEAD_MISSES: u8 = 8;
 pub const KEYS_CACHED: usize = 256;
 /// Subscriptions of one session.
 pub const SUBSCRIPTIONS_PER_SESSION: usize = 1_024;
-/// Descriptors that a shard gives up, one at a time, to tell who waits that there are no more. Several: while one is
-/// free another shard may be quicker to take it.
-pub const SPARE_FILES: usize = 4;
 /// Connections shed at once when file descriptors run out.
 pub const SHED_PER_TICK: usize = 256;
 /// Connections over a limit that are heard all the same, of the whole node: so many at once are told in the words of

@@ -292,7 +292,7 @@ impl Shard {
         let Some(listener) = self.listeners.get(usize::from(listener)) else { return };
         let (fd, answer) = (listener.fd.clone(), self.in_words_of(listener.index, UNAVAILABLE));
         for _ in 0..SHED_PER_TICK {
-            drop(self.spare_fds.pop());
+            drop(self.spare_fd.take());
             let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
             // SAFETY: no address is asked for, so the pointers may be null.
             let accepted =
@@ -302,7 +302,7 @@ impl Shard {
                 // SAFETY: the kernel has just handed us this descriptor.
                 self.shed(unsafe { Socket::from_raw_fd(accepted) }, "file_descriptors", answer);
             }
-            self.spare_fds.extend(spare_fd(&fd));
+            self.spare_fd = spare_fd(&fd);
             if accepted < 0 {
                 return;
             }

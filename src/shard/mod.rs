@@ -134,7 +134,7 @@ pub struct Shard {
     taken: Vec<Member>,
     overflowed: Vec<(Member, bytes::Bytes)>,
     effects: Vec<crate::channel::Effect>,
-    spare_fds: Vec<std::os::fd::OwnedFd>,
+    spare_fd: Option<std::os::fd::OwnedFd>,
     due: Vec<net::Key>,
     spare: Spare,
     gather: flush::Gather,

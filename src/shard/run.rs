@@ -25,7 +25,7 @@ use crate::dialect::encode::Encoder;
 use crate::limits::{
     HomeLimits, HttpLimits, MAILS_PER_TURN, NODE_BODY_TIMEOUT_MS, NODE_CONNECTIONS,
     NODE_CONNECTIONS_PER_ADDRESS, NODE_HEADER_TIMEOUT_MS, NODE_IDLE_TIMEOUT_MS, NODE_OUTBOX_BYTES,
-    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, RateLimits, SEND_STALL_MS, SPARE_FILES,
+    NODE_OUTBOX_MESSAGES, NODE_WEBSOCKET_PONG_TIMEOUT_MS, RECV_BYTES, RateLimits, SEND_STALL_MS,
     SUBSCRIPTIONS_PER_SESSION, TICK_MS, TURNS_BEFORE_YIELD, WsLimits,
 };
 use crate::wire::ws::deflate::Inflater;
@@ -273,8 +273,7 @@ impl Shard {
     pub(super) fn assemble(config: ShardConfig, net: Net, kind: NetKind) -> (Shard, Start) {
         let counters: Arc<Counters> = config.node.shards[config.id as usize].clone();
         counters.set_driver(kind);
-        let first = config.listeners.first();
-        let spare = first.into_iter().cycle().take(SPARE_FILES).filter_map(|l| spare_fd(&l.fd)).collect();
+        let spare = config.listeners.first().and_then(|l| spare_fd(&l.fd));
         let encoder = Encoder::new(config.dialects.relay.forms());
         let mut home = Home::new(config.limits.home);
         home.use_logs(config.logs);
@@ -321,7 +320,7 @@ impl Shard {
             overflowed: Vec::new(),
             due: Vec::new(),
             spare: Spare::default(),
-            spare_fds: spare,
+            spare_fd: spare,
             gather: Gather::new(),
             tls: Default::default(),
             delivering: Vec::new(),

@@ -6,7 +6,7 @@ use super::connection::{Carrier, Phase, State};
 use super::door::Admission;
 use super::wheel::Wheel;
 use super::work::Work;
-use crate::limits::{DEADLINES_PER_TURN, DUE_KEYS_KEPT, LINGER_MS, SPARE_FILES};
+use crate::limits::{DEADLINES_PER_TURN, DUE_KEYS_KEPT, LINGER_MS};
 use crate::wire::http::HttpError;
 use crate::wire::ws::frame::{self, Opcode};
 use std::os::fd::AsRawFd;
@@ -141,9 +141,9 @@ impl Shard {
 
     /// Starts accepting again where it had stopped.
     fn listen_again(&mut self) {
-        if self.spare_fds.len() < SPARE_FILES {
-            // Another thread was quicker when one was given up for a moment.
-            self.spare_fds.extend(self.listeners.first().and_then(|l| spare_fd(&l.fd)));
+        if self.spare_fd.is_none() {
+            // Another thread was quicker when it was given up for a moment.
+            self.spare_fd = self.listeners.first().and_then(|l| spare_fd(&l.fd));
         }
         for (at, listener) in self.listeners.iter_mut().enumerate().filter(|(_, l)| l.stopped) {
             listener.stopped = false;

@@ -357,7 +357,6 @@ const NO_BOUND: &[(&str, &[&str])] = &[
         &[
             "NODE_PEER_PROBES",
             "FILES_RESERVE",
-            "SPARE_FILES",
             "BIND_ATTEMPTS",
             "BIND_PAUSE_MS",
             "LISTEN_BACKLOG",
