@@ -85,9 +85,12 @@ for (const [name, way] of Object.entries(WAYS)) {
         await through(header('192.0.2.7', port), async (proxy) => {
           const conn = await secure(proxy, { ca, maxVersion });
           assert.equal((await conn.request('GET', '/health/live').response()).status, 200);
-          conn.send('GET /\x01 HTTP/1.1\r\n\r\n');
-          assert.equal((await conn.response()).status, 400);
-          await isLogged(new RegExp(`peer=192\\.0\\.2\\.7:${port} `));
+          // Only so many lines for the same reason are logged in a while.
+          if (maxVersion === 'TLSv1.3') {
+            conn.send('GET /\x01 HTTP/1.1\r\n\r\n');
+            assert.equal((await conn.response()).status, 400);
+            await isLogged(new RegExp(`peer=192\\.0\\.2\\.7:${port} `));
+          }
           conn.destroy();
         }, { way });
       }
