@@ -159,7 +159,7 @@ impl Roster {
 }
 
 /// What shall change.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     /// An app comes.
     Add(Box<AppSettings>),
