@@ -190,8 +190,8 @@ fn in_store(config: &Config, data: &Path, request: &Request) -> Result<Option<Ve
         Request::Change(Change::Add(app)) => roster.add((**app).clone()).map(drop),
         Request::Change(Change::Remove(id)) => roster.remove(id).map(drop),
         Request::List { .. } => Ok(()),
-        Request::Revoke { app, what, id } => {
-            let revocation = grants::revocation(roster.apps(), app.as_deref(), *what, id)?;
+        Request::Revoke(order) => {
+            let revocation = grants::revocation(roster.apps(), order).map_err(|why| why.to_string())?;
             roster.note_revocation(&revocation).map_err(AppRefusal::Store)
         }
     };

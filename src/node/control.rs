@@ -14,7 +14,7 @@
 use super::apps::{Change, Registry};
 use super::config::{read_app, write_app};
 use crate::dialect::app::App;
-use crate::dialect::grant::revoked::What;
+use crate::dialect::grant::revoked::{Order, What};
 use crate::limits::{CONTROL_CONNECTIONS, CONTROL_LINE_BYTES, CONTROL_PATIENCE_MS, CONTROL_PAUSE_MS};
 use crate::wire::json::{self, Reader};
 use std::fs::{self, DirBuilder, Permissions};
@@ -151,7 +151,9 @@ fn answer(request: &str, registry: &Registry, out: &mut impl Write) -> io::Resul
             }
             Ok(())
         }
-        Ok(Request::Revoke { app, what, id }) => registry.revoke(app.as_deref(), what, &id),
+        Ok(Request::Revoke(order)) => {
+            registry.revoke(&order).map(drop).map_err(|refusal| refusal.to_string())
+        }
         Ok(Request::Change(change)) => {
             registry.change(change).map(drop).map_err(|refusal| refusal.to_string())
         }
@@ -192,14 +194,7 @@ pub enum Request {
         secrets: bool,
     },
     /// What a user or a token was granted is taken back.
-    Revoke {
-        /// Id of the app; none: the first one.
-        app: Option<String>,
-        /// A user or a token,
-        what: What,
-        /// with this id.
-        id: String,
-    },
+    Revoke(Order),
 }
 
 impl Request {
@@ -215,7 +210,7 @@ impl Request {
                 line.extend_from_slice(b"{\"command\":\"remove\",\"id\":");
                 json::string(&mut line, id.as_bytes());
             }
-            Request::Revoke { app, what, id } => {
+            Request::Revoke(Order { app, what, id }) => {
                 line.extend_from_slice(format!("{{\"command\":\"revoke\",\"{}\":", what.name()).as_bytes());
                 json::string(&mut line, id.as_bytes());
                 if let Some(app) = app {
@@ -256,7 +251,7 @@ impl Request {
                     (None, Some(id)) => (What::Token, id),
                     _ => return Err("the command needs `user` or `token`".into()),
                 };
-                Ok(Request::Revoke { app: text("app"), what, id })
+                Ok(Request::Revoke(Order { app: text("app"), what, id }))
             }
             Some(other) => Err(format!("unknown command `{}`", other.escape_debug())),
             None => Err("the request needs `command`".into()),
