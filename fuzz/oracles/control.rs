@@ -6,7 +6,7 @@
 
 use fanwire::dialect::app::Apps;
 use fanwire::dialect::grant::Revocation;
-use fanwire::dialect::grant::revoked::What;
+use fanwire::dialect::grant::revoked::{Order, What};
 use fanwire::node::apps::Change;
 use fanwire::node::config::{app_differences, app_of, read_app};
 use fanwire::node::control::{Lines, Request, entry, outcome_line};
@@ -90,7 +90,7 @@ fn request(line: &str) {
         }
         Request::Change(Change::Remove(id)) => assert!(json["id"] == *id),
         Request::List { secrets } => assert_eq!(json["secrets"] == true, secrets),
-        Request::Revoke { app, what, id } => revoked(app.as_deref().unwrap_or("app"), what, &id),
+        Request::Revoke(Order { app, what, id }) => revoked(app.as_deref().unwrap_or("app"), what, &id),
     }
 }
 
