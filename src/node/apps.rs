@@ -166,7 +166,7 @@ impl Roster {
 }
 
 /// What shall change.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     /// An app comes.
     Add(Box<AppSettings>),

@@ -33,6 +33,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
         &["APPS_WAITING", "CONTROL_CONNECTIONS", "CONTROL_LINE_BYTES"],
         "tests/apps.rs the_socket_is_its_owners_and_bounded",
     ),
+    (&["CONTROL_ANSWER_BYTES"], "src/node/control.rs an_app_with_much_to_tell_is_listed"),
     (&["NODE_APPS"], "src/dialect/app.rs ids_and_keys_are_taken_once"),
     (&["PRESENCE_USER_BYTES"], "tests/presence/contract.rs limits_refuse_with_a_reason_and_change_nothing"),
     (&["GROUP_IDLE_MS"], "tests/channel_core.rs limits_set_ahead_hold_and_are_forgotten_some_day"),
