@@ -92,7 +92,7 @@ impl Shard {
         }
     }
 
-    /// The other end of a pipe is gone, or has said that it has no more to say.
+    /// The other end of a pipe is gone. What it has said is still passed on to the client.
     pub(super) fn pipe_ended(&mut self, to: Key) {
         if !self.slab.is(to) || self.slab[to.slot].state != State::Open {
             return;

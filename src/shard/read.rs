@@ -225,8 +225,8 @@ impl Shard {
         if connection.stash.is_some() && !self.in_exchange(slot) {
             return self.resume_reading(slot); // there is something left before the end
         }
-        if let Carrier::Pipe(to) = self.slab[slot].carrier {
-            return if self.slab[slot].tls.is_some() { self.end_pipe(slot) } else { self.pipe_ended(to) };
+        if let Carrier::Pipe(_) = self.slab[slot].carrier {
+            return if self.slab[slot].tls.is_some() { self.end_pipe(slot) } else { self.close_now(slot) };
         }
         if self.drain_piped(slot) {
             return;

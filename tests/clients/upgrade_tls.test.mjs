@@ -6,6 +6,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { fanwireOnly, within } from '../support/cases.mjs';
+import { metric } from '../support/process.mjs';
 import { requestBytes } from '../support/raw.mjs';
 import { channel, eventually, pub, sub } from '../support/server.mjs';
 import { Authority, SecureConn, WAIT_MS, secure, secureWebSocket, startTls, tlsToml } from '../support/tls.mjs';
@@ -67,7 +68,7 @@ fanwireOnly('about our own process', 'publishers over TLS are not refused, liste
   const authority = new Authority();
   const ca = authority.pem;
   const data = fs.mkdtempSync(path.join(os.tmpdir(), 'fanwire-upgrade-tls-'));
-  const toml = `drain = "5s"\nstore = { data = ${JSON.stringify(data)} }\n[limits]\nheader_timeout = "60s"\n${tlsToml([authority.sign('push', 'DNS:push.example')], 'handshake_timeout = "60s"')}`;
+  const toml = `drain = "4s"\nstore = { data = ${JSON.stringify(data)} }\n[limits]\nheader_timeout = "60s"\n${tlsToml([authority.sign('push', 'DNS:push.example')], 'handshake_timeout = "60s"')}`;
   const locations = [pub('/pub', { durable: true, buffer_messages: 1_000_000, message_timeout: '0' }), sub()];
   const server = await startTls({ toml, locations, shards: 2 });
   const port = server.tlsPort;
@@ -96,14 +97,17 @@ fanwireOnly('about our own process', 'publishers over TLS are not refused, liste
       }
       return answer;
     };
+    const agent = new https.Agent({ keepAlive: true, maxSockets: 1 });
     const publishers = [
-      new Publisher('kept', post(new https.Agent({ keepAlive: true, maxSockets: 1 }))),
+      new Publisher('kept', post(agent)),
       new Publisher('fresh', post(false)),
       new Publisher('pieces', inPieces),
     ];
 
     const idle = await secure(port, { ca });
     assert.equal((await idle.request('GET', `/pub/${quiet}`).response()).status, 404);
+    const [slow, late] = [await secure(port, { ca }), await secure(port, { ca })];
+    for (const conn of [slow, late]) assert.equal((await conn.request('GET', `/pub/${quiet}`).response()).status, 404);
     const begun = await secure(port, { ca });
     begun.send(`POST /pub/${quiet} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhel`);
     const hold = await holding(port);
@@ -163,16 +167,35 @@ fanwireOnly('about our own process', 'publishers over TLS are not refused, liste
       assert.equal((await conn.readToEnd(WAIT_MS)).length, 0);
       conn.destroy();
     }
+    // Who begins to listen over the old process is told to come back when that ends.
+    late.request('GET', `/sub/${quiet}`, { headers: { Accept: 'text/event-stream' } });
+    assert.equal((await late.head(WAIT_MS)).status, 200);
+    // Much goes through as well, both ways, however slowly it is read.
+    const big = 'big '.repeat(200_000);
+    const large = channel('large');
+    const sender = await secure(port, { ca });
+    sender.request('POST', `/pub/${large}`, { body: big });
+    assert.equal((await sender.response('POST', WAIT_MS)).status, 202);
+    sender.destroy();
+    slow.socket.pause();
+    slow.request('GET', `/sub/${large}`);
     for (const publisher of publishers) await publisher.goesOn(20);
+    slow.socket.resume();
+    const read = await slow.response('GET', WAIT_MS);
+    assert.ok(read.status === 200 && read.text === big, `${read.status}, ${read.text.length} bytes`);
+    slow.destroy();
     await Promise.all(hints);
+    assert.match(String(await late.readToEnd(WAIT_MS)), /: hi\n\n[^]*retry: \d+\n\n$/);
+    late.destroy();
     const times = ends.map(({ at }) => at);
     const spread = Math.max(...times) - Math.min(...times);
-    assert.ok(spread > 1_000, `all of them ended within ${spread} ms`);
+    assert.ok(spread > 500, `all of them ended within ${spread} ms`);
     const exit = await within(server.exit, WAIT_MS, 'the end of the old process');
     assert.equal(exit.code, 0, server.stderr());
     for (const publisher of publishers) await publisher.goesOn(20);
     const counts = await Promise.all(publishers.map((publisher) => publisher.stop()));
     pieces?.destroy();
+    agent.destroy();
     hold.close();
 
     // Nothing is lost, doubled or out of order.
@@ -187,6 +210,8 @@ fanwireOnly('about our own process', 'publishers over TLS are not refused, liste
       else n -= 1;
     }
     reader.destroy();
+    let left;
+    await eventually(async () => (left = await metric(server, 'fanwire_connections')) === 1, 'nobody is left', WAIT_MS).catch(() => assert.fail(`${left} connections are left`));
     for (const [index, publisher] of publishers.entries()) {
       assert.deepEqual(got.get(publisher.name), Array.from({ length: counts[index] }, (_, n) => n), publisher.name);
     }
