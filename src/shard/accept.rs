@@ -11,7 +11,7 @@ use crate::shard::tls::{REFUSAL, Tls};
 use bytes::Bytes;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use tracing::warn;
 
@@ -44,7 +44,8 @@ fn look_up(fd: RawFd) -> io::Result<SocketAddr> {
     if fd < 0 || simulated::is_on() {
         return simulated::peer(fd).ok_or(gone.into());
     }
-    // SAFETY: the caller's descriptor is open, and it is borrowed for this call only.
+    // SAFETY: it is not closed here, and only asked who its peer is. Should the descriptor have become somebody else's
+    // (whoever looks from another thread cannot rule it out), another peer is named.
     let stream = unsafe { std::mem::ManuallyDrop::new(std::net::TcpStream::from_raw_fd(fd)) };
     stream.peer_addr()
 }
@@ -279,6 +280,5 @@ impl Shard {
 
 /// A descriptor to give up when there are no more.
 pub fn spare_fd(of: &OwnedFd) -> Option<OwnedFd> {
-    // SAFETY: borrowed for the duration of the call only.
-    unsafe { BorrowedFd::borrow_raw(of.as_raw_fd()) }.try_clone_to_owned().ok()
+    of.try_clone().ok()
 }

@@ -173,6 +173,15 @@ impl Peer {
         self.until_said(&pong)
     }
 
+    /// Until a WebSocket has been sent a close frame.
+    pub fn until_close_frame(&mut self) -> bool {
+        self.until(|peer| {
+            let parts = peer.parts();
+            let Some(Part::WebSocket { frames, .. }) = parts.last() else { return false };
+            frame::read(frames).0.iter().any(|frame| frame.first & 0xf == frame::CLOSE)
+        })
+    }
+
     /// All there is to come.
     pub fn to_end(&mut self) {
         self.until(|_| false);

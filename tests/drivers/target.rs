@@ -2,6 +2,7 @@
 
 use crate::node::{self, Http, Node, fresh};
 use crate::rng::Rng;
+use rustls::client::Resumption;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
@@ -60,11 +61,12 @@ impl Certificate {
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(made.cert.der().to_vec())).unwrap();
-        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        client.resumption = Resumption::disabled(); // or who comes first would decide about the other's handshake
         let settings = format!("[[certificate]]\ncertificate = {certificate:?}\nkey = {key:?}\n");
         Certificate { settings, client: Arc::new(client) }
     }

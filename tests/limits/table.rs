@@ -360,6 +360,7 @@ const NO_BOUND: &[(&str, &[&str])] = &[
             "FILES_RESERVE",
             "BIND_ATTEMPTS",
             "BIND_PAUSE_MS",
+            "RING_BUSY_PAUSE_MS",
             "LISTEN_BACKLOG",
             "NOTSENT_LOWAT_BYTES",
             "CONTROL_PAUSE_MS",

@@ -143,7 +143,7 @@ pub fn play(stage: &mut Stage<'_>) {
 fn leave(stage: &mut Stage<'_>, mut peer: Peer) {
     if stage.rng.chance(20) {
         peer.send(&frame::whole(BINARY, b"{}"));
-        peer.to_end();
+        peer.until_close_frame();
     }
     stage.leave_websocket(peer);
 }

@@ -80,7 +80,7 @@ fn leave(stage: &mut Stage<'_>, mut peer: Peer) {
     if stage.rng.chance(50) {
         let failure = *stage.rng.pick(&failures);
         peer.send_cut(&frame::whole(TEXT, failure.as_bytes()), &mut stage.rng);
-        peer.to_end();
+        peer.until_close_frame();
     }
     stage.leave_websocket(peer);
 }
