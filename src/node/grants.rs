@@ -141,9 +141,11 @@ impl Registry {
     /// What is wrong, for who asked. When only the store has failed, it holds until the node stops.
     pub fn revoke(&self, app: Option<&str>, what: revoked::What, id: &str) -> Result<(), String> {
         let apps = self.apps();
-        let revocation = revocation(&apps, app, what, id)?;
+        let mut revocation = revocation(&apps, app, what, id)?;
         let app = apps.by_id(&revocation.app).ok_or(NO_APP)?;
         let revoked = &apps.grants().revoked;
+        // What is stored has to say the same as the list.
+        revocation.at_ms = revoked.at_ms(&revocation);
         let over = revoked.insert(&revocation, revocation.at_ms).map_err(|why| why.to_string())?;
         let stored = self.note_revocation(&revocation);
         for key in over {
