@@ -135,9 +135,12 @@ pub fn revocation(apps: &Apps, order: &Order) -> Result<Revocation, RevokeError>
 pub fn revoke(roster: &RwLock<Roster>, addresses: &[Address], order: &Order) -> Result<u64, RevokeError> {
     let roster = || roster.read().unwrap_or_else(PoisonError::into_inner);
     let apps = roster().apps().clone();
-    let revocation = revocation(&apps, order)?;
+    let mut revocation = revocation(&apps, order)?;
     let app = apps.by_id(&revocation.app).ok_or(RevokeError::NoApp)?;
-    let over = apps.grants().revoked.insert(&revocation, revocation.at_ms)?;
+    let revoked = &apps.grants().revoked;
+    // What is stored has to say the same as the list.
+    revocation.at_ms = revoked.at_ms(&revocation);
+    let over = revoked.insert(&revocation, revocation.at_ms)?;
     let stored = roster().note_revocation(&revocation);
     for key in over {
         forget(roster().store(), key.into());

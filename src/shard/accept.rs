@@ -11,8 +11,8 @@ use crate::shard::tls::{REFUSAL, Tls};
 use bytes::Bytes;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use tracing::warn;
 
 const UNAVAILABLE: &[u8] =

@@ -77,7 +77,9 @@ impl Shard {
             None => dialect::Drain::Stop,
         };
         drain.next = until;
-        for slot in if force { 0..self.slab.slots() } else { from..until } {
+        // Who was in the middle of a request when its time came may have begun to listen since.
+        let again = force || from >= drain.slots;
+        for slot in if again { 0..self.slab.slots() } else { from..until } {
             if self.slab[slot].state != State::Open {
                 continue;
             }

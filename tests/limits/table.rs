@@ -280,6 +280,7 @@ const NO_BOUND: &[(&str, &[&str])] = &[
             "PUSHI_CHANNEL_IDLE_MS",
             "PUSHI_COOKIE_S",
             "PUSHER_RENEWED_EVENTS",
+            "PUSHI_RENEWED_EVENTS",
             "STORE_FORGET_S",
         ],
     ),

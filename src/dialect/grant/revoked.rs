@@ -186,8 +186,17 @@ impl Revoked {
                 return Err(NotRevoked::Full);
             }
         }
-        list.insert(key, revocation.at_ms);
+        // A clock that was set back between two of them gives nothing back.
+        let at_ms = list.entry(key).or_default();
+        *at_ms = revocation.at_ms.max(*at_ms);
         Ok(over)
+    }
+
+    /// Since when what the revocation is about is revoked, Unix milliseconds: not before it was last.
+    pub fn at_ms(&self, revocation: &Revocation) -> u64 {
+        let list = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let key = key(&revocation.app, revocation.what, &revocation.id);
+        list.get(&key).map_or(revocation.at_ms, |at_ms| revocation.at_ms.max(*at_ms))
     }
 
     /// Whether what says so has been revoked.
