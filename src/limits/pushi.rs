@@ -62,6 +62,9 @@ pub const PUSHI_FRAMES_WAITING: usize = 1024;
 pub const PUSHI_WAITING_BYTES: usize = 4 * 1024 * 1024;
 /// Questions of one session (events, `latest`) that homes have not answered yet.
 pub const PUSHI_QUESTIONS: usize = 4096;
+/// Events that a client is given of those that were published while the node subscribed for it anew, after somebody had
+/// deleted the channel.
+pub const PUSHI_RENEWED_EVENTS: u32 = 100;
 /// A ping is sent when a client was silent for so long, milliseconds: it sends no heartbeats itself.
 pub const PUSHI_PING_MS: u64 = 60_000;
 

@@ -243,6 +243,7 @@ impl Shard {
             self.send_now(slot);
             if self.slab[slot].state == State::Open && !self.slab[slot].blocked {
                 self.resume_reading(slot);
+                self.resume_pipe(slot);
             }
         }
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::dialect::app::{AppSettings, Apps};
 use crate::limits::{GRANT_REVOCATIONS, GRANT_TOKEN_LIFE_S};
+use crate::wire::claims::Claims;
 use crate::wire::jwt::{Algorithm, Key, Verifier};
 use crate::wire::sign::hmac_sha256;
 use crate::wire::{pattern::Pattern, token};
@@ -265,6 +266,18 @@ fn what_is_revoked_lets_nobody_in() {
     let elsewhere = Revocation { app: "b".into(), ..revocation(revoked::What::User, "w", 1) };
     grants.revoked.insert(&elsewhere, NOW.unix_ms).unwrap();
     assert_eq!(judged(&ours(r#"{"exp":1700000060,"sub":"w","channels":"c"}"#)), "", "another app's user");
+}
+
+#[test]
+fn a_clock_that_is_set_back_gives_nothing_back() {
+    let list = Revoked::default();
+    let first = revocation(revoked::What::User, "u", NOW.unix_ms);
+    list.insert(&first, NOW.unix_ms).unwrap();
+    let again = revocation(revoked::What::User, "u", NOW.unix_ms - 5_000);
+    assert_eq!(list.at_ms(&again), NOW.unix_ms);
+    list.insert(&again, again.at_ms).unwrap();
+    let claims = Claims { issued_ms: NOW.unix_ms - 1_000, user: Some("u".into()), ..Claims::default() };
+    assert!(list.covers("a", &claims, NOW.unix_ms));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::channel::command::{Class, Start, Subscribe as Ask};
 use crate::channel::{Concurrency, Policy};
+use crate::limits::PUSHI_RENEWED_EVENTS;
 use std::sync::Arc;
 
 /// A subscription to what comes.
@@ -17,6 +18,11 @@ pub(super) fn listen(policy: &Arc<Policy>) -> Ask {
         user: None,
         list_users: false,
     }
+}
+
+/// A subscription to a channel that was deleted under the client: all that the new one has was published since.
+pub(super) fn renew(policy: &Arc<Policy>) -> Ask {
+    Ask { start: Start::Oldest, backlog: PUSHI_RENEWED_EVENTS, ..listen(policy) }
 }
 
 /// A look at the newest `count` events.

@@ -1,6 +1,6 @@
 //! One client's connection (pushi.md sections 2 to 7). The only error there is is its end.
 
-use super::asks::{glance, listen};
+use super::asks::{glance, listen, renew};
 use super::auth::{self, Keys};
 use super::channels::{Channels, Role, Subscription};
 use super::event::{self, ChannelData, Reply};
@@ -11,7 +11,7 @@ use super::personal::Personal;
 use super::publish::{Outgoing, Random, Reached, Sent};
 use super::{Pushi, State, form};
 use crate::channel::command::{Command, Subscribe as Ask, Subscribed};
-use crate::channel::{Answer, ChannelKey, Ended, Publication, Roster, SessionId, User};
+use crate::channel::{Answer, ChannelKey, Publication, Roster, SessionId, User};
 use crate::dialect::app::{App, Connected};
 use crate::dialect::grant::Held;
 use crate::dialect::session::Message;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// A client's connection.
 #[derive(Debug)]
 pub struct Client {
-    id: SessionId,
+    pub(super) id: SessionId,
     socket: SocketId,
     /// None where no app has its key, which it learns by its first subscription.
     connected: Option<Connected>,
@@ -324,7 +324,7 @@ impl Client {
         self.ask_for(pushi, cx, key, role, member, false)
     }
 
-    fn ask_for(
+    pub(super) fn ask_for(
         &mut self,
         pushi: &Pushi,
         cx: &mut Context<'_>,
@@ -351,7 +351,8 @@ impl Client {
         let form = if user.is_some() { form::MEMBERS } else { form::EVENTS };
         let name = std::str::from_utf8(key.name()).unwrap_or_default();
         let list_users = Kind::of(name) == Kind::Presence;
-        let ask = Ask { list_users, user, ..listen(&pushi.policy) };
+        let ask = if renewed { renew(&pushi.policy) } else { listen(&pushi.policy) };
+        let ask = Ask { list_users, user, ..ask };
         cx.act(Action::Subscribe { key: key.clone(), form, ask: Box::new(ask), tag });
         self.channels.add(Subscription { key, tag, role, from: None, member, renewed });
         true
@@ -476,7 +477,7 @@ impl Client {
 
     fn on_subscribed(&mut self, pushi: &Pushi, cx: &mut Context<'_>, tag: u16, subscribed: &Subscribed) {
         let Some(sub) = self.channels.tagged(tag) else { return };
-        sub.from = Some(subscribed.last);
+        sub.from = Some(subscribed.backlog.first().map_or(subscribed.last, |first| first.previous));
         let (name, role, renewed) = (sub.name().to_owned(), sub.role, sub.renewed);
         if let Some(users) = &subscribed.users {
             self.meet_all(pushi, cx, tag, users);
@@ -484,6 +485,7 @@ impl Client {
         match role {
             Role::Asked if !renewed => reply(cx, Reply::Subscribed, &name, subscribed.users.as_ref(), &[]),
             Role::Alias(personal) if !renewed => self.on_alias(pushi, cx, personal),
+            _ if renewed => self.catch_up(cx, tag, &subscribed.backlog),
             _ => {}
         }
         self.go_on(pushi, cx, &name);
@@ -493,30 +495,6 @@ impl Client {
         if let Some(app) = self.app() {
             pushi.follow(cx, app, sent, &mut Reached::default(), None);
         }
-    }
-
-    /// A publication that went to several channels: the client gets it by the first one that it was in.
-    pub fn on_publication(&mut self, cx: &mut Context<'_>, tag: u16, publication: &Arc<Publication>) {
-        let Some(key) = self.channels.tagged(tag).map(|sub| sub.key.clone()) else { return };
-        let earlier = publication.message.origin.iter().flat_map(|origin| &origin.earlier);
-        let has_it = earlier.into_iter().any(|(key, at)| {
-            let from = self.channels.of(key).and_then(|sub| sub.from);
-            from.is_some_and(|from| from < *at)
-        });
-        if !has_it {
-            let frame = cx.encoder.frame(form::ONCE, Some(&key), publication);
-            cx.act(Action::Deliver(frame));
-        }
-    }
-
-    /// A home has ended a subscription: somebody has deleted the channel, which a client cannot know of. It goes on in a
-    /// new one; only what a member had said of itself has to come anew.
-    pub fn on_ended(&mut self, pushi: &Pushi, cx: &mut Context<'_>, tag: u16, reason: Ended) {
-        let Some(sub) = self.channels.remove(tag) else { return };
-        if sub.member.is_some() || reason == Ended::Terminated {
-            return fail(cx, close::RESTART, "pushi_ended", "the channel was ended");
-        }
-        self.ask_for(pushi, cx, sub.key, sub.role, None, true);
     }
 
     /// An app that is gone or switched off keeps no clients.

@@ -41,6 +41,7 @@ mod publish;
 pub mod query;
 mod register;
 pub mod registry;
+mod renewed;
 pub mod route;
 pub mod stamp;
 pub mod token;

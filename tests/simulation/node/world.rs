@@ -188,6 +188,7 @@ impl World {
         let relay = Relay::new(&locations(kept), &listeners, &["one"], hasher.clone(), &[0; 24]);
         let dialects = Arc::new(Dialects {
             relay: relay.unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
+            admin: None,
             echo: None,
             pusher: Pusher::new(pusher::Settings::default(), hasher.clone()),
             pushi: Pushi::new(pushi::Settings::default(), hasher, [7; 32]),
