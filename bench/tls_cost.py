@@ -11,6 +11,7 @@ TLS alternate; every byte of every delivery is awaited before the next publicati
 
 import argparse
 import base64
+import contextlib
 import os
 import pathlib
 import selectors
@@ -22,8 +23,9 @@ import tempfile
 import time
 
 PAYLOAD = b"p" * 128
-ROUNDS = 6
+ROUNDS = 15
 HANDSHAKES = 500
+WARM = 500
 
 
 class Node:
@@ -57,6 +59,17 @@ class Node:
     def rss(self):
         status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+@contextlib.contextmanager
+def running(program, directory):
+    node = Node(program, directory)
+    node.context = context(node)
+    try:
+        yield node
+    finally:
+        node.process.terminate()
+        node.process.wait()
 
 
 def free_port():
@@ -130,23 +143,21 @@ def subscriber(node, tls, channel):
     return client.forget()
 
 
-def idle(node, count):
-    """Bytes of an idle subscriber: the node's, and the kernel's for its socket buffers."""
-    warm = [subscriber(node, tls, "warm") for tls in (False, True) for _ in range(500)]
-    time.sleep(0.5)
+def idle(program, directory, count):
+    """Bytes of an idle subscriber: the node's, and the kernel's for its socket buffers. A node of its own for each
+    figure: what an earlier crowd has given back would hide what the next one takes."""
     for tls in (False, True, False, True):
-        before, kernel = node.rss(), kernel_bytes()
-        sockets = [subscriber(node, tls, f"idle{tls}") for _ in range(count)]
-        time.sleep(1)
-        name = "TLS  " if tls else "plain"
-        user = (node.rss() - before) / count
-        print(f"idle {name}: {user:7.0f} B user, {(kernel_bytes() - kernel) / count:5.0f} B kernel buffers")
-        for sock in sockets:
-            sock.close()
-        time.sleep(2)
-    for sock in warm:
-        sock.close()
-    time.sleep(1)
+        with running(program, directory) as node:
+            warm = [subscriber(node, tls, "warm") for _ in range(WARM)]
+            time.sleep(0.5)
+            before, kernel = node.rss(), kernel_bytes()
+            sockets = [subscriber(node, tls, "idle") for _ in range(count)]
+            time.sleep(1)
+            user = (node.rss() - before) / count
+            name = "TLS  " if tls else "plain"
+            print(f"idle {name}: {user:7.0f} B user, {(kernel_bytes() - kernel) / count:5.0f} B kernel buffers")
+            for sock in warm + sockets:
+                sock.close()
 
 
 class Crowd:
@@ -196,6 +207,8 @@ def deliveries(node, subscribers, publications):
     for name, cost in costs.items():
         low, mid, high = min(cost), statistics.median(cost), max(cost)
         print(f"delivery {name:5}: {mid:6.0f} ns CPU (rounds {low:.0f} to {high:.0f}), {crowds[name].frame} B on the wire")
+    ratios = [tls / plain for plain, tls in zip(costs["plain"], costs["TLS"])]
+    print(f"delivery TLS / plain: {statistics.median(ratios):.2f} (pairs of rounds {min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def handshakes(node):
@@ -233,15 +246,10 @@ def main():
     args.add_argument("--publications", type=int, default=200)
     args = args.parse_args()
     with tempfile.TemporaryDirectory() as directory:
-        node = Node(args.node, directory)
-        node.context = context(node)
-        try:
-            idle(node, args.connections)
+        idle(args.node, directory, args.connections)
+        with running(args.node, directory) as node:
             deliveries(node, args.subscribers, args.publications)
             handshakes(node)
-        finally:
-            node.process.terminate()
-            node.process.wait()
 
 
 if __name__ == "__main__":

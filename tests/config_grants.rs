@@ -68,6 +68,15 @@ fn wrong_grants_are_told_with_their_place() {
         ("[[grant]]\nsubscribe = [\"key\"]\n", "the way `key` needs `keys`"),
         ("[[grant]]\nkeys = [\"short\"]\n", "an API key has 16 to 256 bytes"),
         ("[[grant]]\npublish = \"hook\"\n", "the way `hook` needs the URL"),
+        (
+            "[[grant]]\nsubscribe = \"hook\"\nhook = \"http://a/\"\n[[location]]\nprefix = \"/p/\"\nmethods = \"publisher\"\n",
+            "f.toml:2:13: the way `hook` lets nobody subscribe: app `1` has no location for that",
+        ),
+        (
+            "[[app]]\nid = \"1\"\nkey = \"k\"\nsecret = \"s\"\n[[app]]\nid = \"2\"\nkey = \"l\"\nsecret = \"s\"\n\
+             [[grant]]\napp = \"2\"\npublish = \"hook\"\nhook = \"http://a/\"\n",
+            "f.toml:11:11: the way `hook` lets nobody publish: app `2` has no location for that",
+        ),
         ("[[grant]]\nhook = \"ftp://x\"\n", "f.toml:2:8: "),
         ("[[grant]]\npublish = \"jwt\"\njwt_secret = \"x\"\n", "needs at least 32 bytes"),
         ("[[grant]]\npublish = \"jwt\"\njwt_algorithms = [\"none\"]\n", "unknown algorithm `none`"),

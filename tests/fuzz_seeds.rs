@@ -76,4 +76,6 @@ targets! {
     stored_record
     json
     streams
+    control
+    doors
 }

@@ -1,42 +1,20 @@
-//! The WebSocket layer against another implementation (tungstenite), both ways, with random fragments and reads.
+//! The WebSocket layer against two others (tungstenite, fastwebsockets): what they write we read, what we write they
+//! read, with random fragments and reads; [`streams`] has what all three make of the same bytes.
 
-use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+#[path = "ws_differential/readers.rs"]
+mod readers;
+#[path = "ws_differential/streams.rs"]
+mod streams;
 
-use fanwire::limits::WsLimits;
-use fanwire::wire::ws::{Event, Opcode, Reader, close, frame};
+use fanwire::wire::ws::{Opcode, Role, close, frame};
+use fastwebsockets::{Frame as FastFrame, OpCode as FastOpCode, Payload, Role as FastRole};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use readers::{End, Pipe, Seen, now};
+use tungstenite::Message;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
-use tungstenite::protocol::{Role, WebSocket};
-use tungstenite::{Error, Message};
-
-/// A socket whose peer is the test.
-#[derive(Default)]
-struct Pipe {
-    to_read: VecDeque<u8>,
-    written: Vec<u8>,
-}
-
-impl Read for Pipe {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.to_read.is_empty() {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.to_read.read(out)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.written.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+use tungstenite::protocol::{Role as TheirRole, WebSocket};
 
 /// A message and the places where it is cut into fragments.
 #[derive(Clone, Debug)]
@@ -80,30 +58,16 @@ impl Sent {
     }
 }
 
-/// What our reader makes of `bytes`, received in pieces of the given sizes.
-fn read(reader: &mut Reader, bytes: &[u8], sizes: &[usize]) -> Vec<Message> {
-    let (mut got, mut rest, mut sizes) = (Vec::new(), bytes, sizes.iter().cycle());
-    while !rest.is_empty() {
-        let size = rest.len().min(*sizes.next().unwrap());
-        let (now, later) = rest.split_at(size);
-        rest = later;
-        let (mut input, mut at) = (now.to_vec(), 0);
-        loop {
-            let step = reader.step(&mut input[at..], &WsLimits::default(), None).unwrap();
-            at += step.consumed;
-            got.push(match step.event {
-                None => break,
-                Some(Event::Text(text)) => Message::text(text),
-                Some(Event::Binary(bytes)) => Message::binary(bytes.to_vec()),
-                Some(Event::Ping(bytes)) => Message::Ping(bytes.to_vec().into()),
-                Some(Event::Pong(bytes)) => Message::Pong(bytes.to_vec().into()),
-                Some(Event::Close { code, reason }) => Message::Close(
-                    code.map(|code| CloseFrame { code: CloseCode::from(code), reason: reason.into() }),
-                ),
-            });
-        }
-    }
-    got
+/// What there is to see of these messages and the close behind them.
+fn seen(sent: &[Sent], end: End) -> Seen {
+    let messages =
+        sent.iter().map(|one| (opcode(&one.message) as u8, one.message.clone().into_data().to_vec()));
+    Seen { messages: messages.collect(), end }
+}
+
+/// The end of a stream that is closed as these tests close it.
+fn gone() -> End {
+    End::Closed(Some((1001, "gone".into())))
 }
 
 /// Failing cases are printed; there is no file of old ones.
@@ -115,8 +79,8 @@ proptest! {
     #![proptest_config(config(64))]
 
     #[test]
-    fn we_read_what_it_writes(sent in vec(sent(), 1..6), sizes in vec(1usize..3000, 1..6)) {
-        let mut client = WebSocket::from_raw_socket(Pipe::default(), Role::Client, None);
+    fn we_read_what_tungstenite_writes(sent in vec(sent(), 1..6), sizes in vec(1usize..3000, 1..6)) {
+        let mut client = WebSocket::from_raw_socket(Pipe::default(), TheirRole::Client, None);
         for one in &sent {
             let fragments = one.fragments();
             if fragments.len() == 1 {
@@ -131,18 +95,36 @@ proptest! {
                 client.send(Message::Frame(frame)).unwrap();
             }
         }
-        let close = CloseFrame { code: CloseCode::Away, reason: "gone".into() };
-        client.close(Some(close.clone())).unwrap();
-
-        let mut reader = Reader::default();
-        let mut expected: Vec<Message> = sent.iter().map(|one| one.message.clone()).collect();
-        expected.push(Message::Close(Some(close)));
-        prop_assert_eq!(read(&mut reader, &client.get_ref().written, &sizes), expected);
-        prop_assert!(reader.has_ended());
+        client.close(Some(CloseFrame { code: CloseCode::Away, reason: "gone".into() })).unwrap();
+        let bytes = &client.get_ref().written;
+        prop_assert_eq!(readers::ours(Role::Server, bytes, &sizes), seen(&sent, gone()));
     }
 
     #[test]
-    fn it_reads_what_we_write(sent in vec(sent(), 1..6), masked in any::<bool>(), mask in any::<[u8; 4]>()) {
+    fn we_read_what_fastwebsockets_writes(sent in vec(sent(), 1..6), sizes in vec(1usize..3000, 1..6), masked in any::<bool>()) {
+        let (ours, theirs) = if masked { (Role::Server, FastRole::Client) } else { (Role::Client, FastRole::Server) };
+        let mut peer = fastwebsockets::WebSocket::after_handshake(Pipe::default(), theirs);
+        for one in &sent {
+            let fragments = one.fragments();
+            for (index, part) in fragments.iter().enumerate() {
+                let opcode = if index == 0 { opcode(&one.message) } else { Opcode::Continuation };
+                let opcode = FastOpCode::try_from(opcode as u8).unwrap();
+                let frame = FastFrame::new(index + 1 == fragments.len(), opcode, None, Payload::Owned(part.clone()));
+                now(peer.write_frame(frame)).unwrap();
+            }
+        }
+        now(peer.write_frame(FastFrame::close(1001, b"gone"))).unwrap();
+        let bytes = peer.into_inner().written;
+        prop_assert_eq!(readers::ours(ours, &bytes, &sizes), seen(&sent, gone()));
+    }
+
+    #[test]
+    fn they_read_what_we_write(
+        sent in vec(sent(), 1..6),
+        masked in any::<bool>(),
+        mask in any::<[u8; 4]>(),
+        sizes in vec(1usize..3000, 1..6),
+    ) {
         let mut bytes = Vec::new();
         for one in &sent {
             let fragments = one.fragments();
@@ -164,45 +146,10 @@ proptest! {
         if !masked {
             bytes.extend_from_slice(&close::encode(1001, "gone"));
         }
-        let role = if masked { Role::Server } else { Role::Client };
-        let pipe = Pipe { to_read: bytes.into(), ..Pipe::default() };
-        let mut peer = WebSocket::from_raw_socket(pipe, role, None);
-        for one in &sent {
-            prop_assert_eq!(&peer.read().unwrap(), &one.message);
-        }
-        if masked {
-            prop_assert!(matches!(peer.read(), Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock));
-        } else {
-            let close = CloseFrame { code: CloseCode::Away, reason: "gone".into() };
-            prop_assert_eq!(peer.read().unwrap(), Message::Close(Some(close)));
-        }
-    }
-}
-
-proptest! {
-    #![proptest_config(config(1024))]
-
-    /// Both refuse or both accept a frame with any first byte.
-    #[test]
-    fn both_judge_single_frames_alike(first in any::<u8>(), payload in vec(any::<u8>(), 0..130)) {
-        let (head, len) = frame::header(Opcode::Text, true, false, payload.len());
-        let mut bytes = head[..len].to_vec();
-        bytes[0] = first;
-        bytes[1] |= 0x80;
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&payload);
-
-        let ours = Reader::default().step(&mut bytes.clone(), &WsLimits::default(), None).is_ok();
-        let pipe = Pipe { to_read: bytes.into(), ..Pipe::default() };
-        let theirs = match WebSocket::from_raw_socket(pipe, Role::Server, None).read() {
-            // Its answer to a close code that is not allowed is a close message with 1002 in place of an error.
-            Ok(Message::Close(Some(close))) => close.code != CloseCode::Protocol || payload.starts_with(&[3, 0xea]),
-            Ok(_) => true,
-            Err(Error::Io(error)) => error.kind() == io::ErrorKind::WouldBlock,
-            Err(_) => false,
-        };
-        // A first fragment with bad text: we fail at once, it waits for the rest.
-        let unfinished_text = first == 0x01 && std::str::from_utf8(&payload).is_err();
-        prop_assert!(ours == theirs || (unfinished_text && !ours), "ours {}, theirs {}", ours, theirs);
+        let (role, end) = if masked { (Role::Server, End::Open) } else { (Role::Client, gone()) };
+        let expected = seen(&sent, end);
+        prop_assert_eq!(&readers::tungstenite(role, &bytes, &sizes), &expected);
+        prop_assert_eq!(&readers::fastwebsockets(role, &bytes, &sizes), &expected);
+        prop_assert_eq!(&readers::ours(role, &bytes, &sizes), &expected);
     }
 }

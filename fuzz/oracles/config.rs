@@ -5,12 +5,12 @@
 //!
 //! The body is the file; behind a NUL follow lines of environment variables.
 
-use fanwire::node::config::{DEVELOPMENT_SECRET, Mistake, Origin, Sources, load, print, summary};
+use fanwire::node::config::{DEVELOPMENT_SECRET, Loaded, Mistake, Origin, Sources, load, print, summary};
 
 use super::input::Input;
 
 /// Name of the file in mistakes.
-const NAME: &str = "f.toml";
+pub const NAME: &str = "f.toml";
 
 pub fn check(data: &[u8]) {
     let Some(input) = Input::new(data) else { return };
@@ -30,14 +30,7 @@ pub fn check(data: &[u8]) {
         Ok(loaded) => {
             loaded.warnings.iter().for_each(|warning| names_a_place(warning, file));
             let _ = summary(&loaded.config);
-            let mut printed = print(&loaded);
-            for app in loaded.config.apps.iter().filter(|app| app.secret != DEVELOPMENT_SECRET) {
-                // The only thing that is not printed.
-                let secret: String =
-                    app.secret.chars().map(|letter| format!("\\U{:08X}", u32::from(letter))).collect();
-                printed = printed.replacen("# secret is not set", &format!("secret = \"{secret}\" #"), 1);
-            }
-            again(&loaded.config, &printed);
+            again(&loaded);
         }
         Err(mistakes) => {
             assert!(!mistakes.is_empty(), "refused without a reason");
@@ -47,15 +40,37 @@ pub fn check(data: &[u8]) {
     }
 }
 
-fn again(config: &fanwire::node::config::Config, printed: &str) {
+/// What is printed is loaded as the same configuration, once the secrets are put in.
+pub fn again(loaded: &Loaded) {
+    let config = &loaded.config;
+    let mut printed = print(loaded);
+    let mut put = |key: &str, value: Option<String>| {
+        let text = value.map_or(format!("# {key} was not set"), |value| format!("{key} = {value} #"));
+        assert!(printed.contains(&format!("# {key} is not set")), "{key} is shown");
+        printed = printed.replacen(&format!("# {key} is not set"), &text, 1);
+    };
+    for app in config.apps.iter().filter(|app| app.secret != DEVELOPMENT_SECRET) {
+        put("secret", Some(quoted(&app.secret)));
+    }
+    for grant in &config.grants {
+        let keys: Vec<String> = grant.keys.iter().map(|key| quoted(key)).collect();
+        put("keys", Some(format!("[{}]", keys.join(","))));
+        put("jwt_secret", grant.jwt_secret.as_deref().map(quoted));
+    }
     let sources = Sources { file: Some((NAME, printed.as_bytes())), ..Sources::default() };
     match load(&sources) {
-        Ok(again) => assert_eq!(again.config, *config, "{printed}"),
+        Ok(again) => assert!(again.config == *config, "another configuration:\n{printed}"),
         Err(mistakes) => panic!("what was printed is refused: {}\n{printed}", mistakes[0]),
     }
 }
 
-fn names_a_place(mistake: &Mistake, file: &[u8]) {
+/// A TOML string of escapes alone.
+pub fn quoted(text: &str) -> String {
+    let letters: String = text.chars().map(|letter| format!("\\U{:08X}", u32::from(letter))).collect();
+    format!("\"{letters}\"")
+}
+
+pub fn names_a_place(mistake: &Mistake, file: &[u8]) {
     assert!(!mistake.message.is_empty());
     let shown = mistake.to_string();
     // Line ends stand in the messages of the pattern compiler, which shows the pattern.

@@ -4,6 +4,8 @@
 //! An input is [`input::CHOICE_BYTES`] of choices (flags, limits, split points) and then a body.
 
 pub mod config;
+pub mod control;
+pub mod doors;
 pub mod grant;
 pub mod http_repeat;
 pub mod http_request;
@@ -33,7 +35,7 @@ pub mod ws_reader;
 pub type Oracle = fn(&[u8]);
 
 /// Every target: its name, which is that of its seed folder, and its oracle.
-pub const TARGETS: [(&str, Oracle); 20] = [
+pub const TARGETS: [(&str, Oracle); 22] = [
     ("ws_reader", ws_reader::check),
     ("ws_deflate", ws_deflate::check),
     ("http_request", http_request::check),
@@ -54,4 +56,6 @@ pub const TARGETS: [(&str, Oracle); 20] = [
     ("stored_record", stored_record::check),
     ("json", json::check),
     ("streams", streams::check),
+    ("control", control::check),
+    ("doors", doors::check),
 ];

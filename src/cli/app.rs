@@ -11,7 +11,7 @@ use super::args::{AppAddArgs, AppCommand, AppPlaceArgs, ConfigArgs};
 use super::{Surroundings, serve};
 use crate::channel::store::StoreError;
 use crate::dialect::app::{AppRefusal, AppSettings};
-use crate::limits::{CLI_ANSWER_MS, CLI_CONTROL_MS, CONTROL_PAUSE_MS};
+use crate::limits::{CLI_ANSWER_MS, CLI_CONTROL_MS, CONTROL_ANSWER_BYTES, CONTROL_PAUSE_MS};
 use crate::node::apps::{Change, Roster};
 use crate::node::config::{Config, Flag, app_differences, app_of, read_app};
 use crate::node::control::{self, Lines, Request};
@@ -157,7 +157,8 @@ fn converse(stream: &UnixStream, request: &Request) -> io::Result<Vec<String>> {
     let patience = Duration::from_millis(CLI_ANSWER_MS);
     stream.set_write_timeout(Some(patience))?;
     (&mut &*stream).write_all(&request.line())?;
-    let (mut lines, mut found, mut reader) = (Lines::default(), Vec::new(), Reader::default());
+    let (mut lines, mut found, mut reader) =
+        (Lines::new(CONTROL_ANSWER_BYTES), Vec::new(), Reader::default());
     while let Some(line) = lines.next(stream, patience)? {
         let document = reader.read(&line).map_err(|_| io::Error::from(ErrorKind::InvalidData))?;
         if let Some(error) = document.root().get("error") {
@@ -189,8 +190,8 @@ fn in_store(config: &Config, data: &Path, request: &Request) -> Result<Option<Ve
         Request::Change(Change::Add(app)) => roster.add((**app).clone()).map(drop),
         Request::Change(Change::Remove(id)) => roster.remove(id).map(drop),
         Request::List { .. } => Ok(()),
-        Request::Revoke { app, what, id } => {
-            let revocation = grants::revocation(roster.apps(), app.as_deref(), *what, id)?;
+        Request::Revoke(order) => {
+            let revocation = grants::revocation(roster.apps(), order).map_err(|why| why.to_string())?;
             roster.note_revocation(&revocation).map_err(AppRefusal::Store)
         }
     };

@@ -90,9 +90,12 @@ pub(super) struct ServeArgs {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct PeerArgs {
-    /// Where the node is: http://host:port or unix:/path [env: FANWIRE_URL] [default: http://127.0.0.1:8080]
+    /// Where the node is: http://host:port, https://host:port or unix:/path [env: FANWIRE_URL] [default: http://127.0.0.1:8080]
     #[arg(short, long)]
     pub url: Option<String>,
+    /// With https, trust the authorities in this file (PEM) besides those of the machine
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
     /// Extra request header, "Name: value"; may be repeated
     #[arg(short = 'H', long, value_name = "LINE")]
     pub header: Vec<String>,

@@ -3,13 +3,18 @@
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, StreamOwned};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Surroundings;
 use super::args::PeerArgs;
 use crate::limits::{CLI_CONNECT_MS, CLI_MESSAGE_BYTES, CLI_READ_BYTES, HttpLimits};
+use crate::service::hooks::Trust;
 use crate::wire::http::client::{Body, parse_head, put_request};
 use crate::wire::http::head::Framing;
 use crate::wire::http::request::Lines;
@@ -30,11 +35,15 @@ pub(super) struct Peer {
     base: String,
     headers: Vec<(String, String)>,
     channel: String,
+    /// Who vouches for a node that speaks TLS.
+    trust: Arc<Trust>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Tcp(String),
+    /// Address, and the name that the certificate has to have.
+    Tls(String, String),
     Unix(String),
 }
 
@@ -50,7 +59,14 @@ impl Peer {
             Ok((name.trim().to_owned(), value.trim().to_owned()))
         };
         let headers = args.header.iter().map(header).collect::<Result<_, String>>()?;
-        Ok(Peer { place, host, base, headers, channel: args.channel.clone() })
+        let trust = match &args.ca {
+            None => Trust::default(),
+            Some(path) => std::fs::read(path)
+                .map_err(|error| error.to_string())
+                .and_then(|pem| Trust::with(&pem))
+                .map_err(|error| format!("--ca {}: {error}", path.display()))?,
+        };
+        Ok(Peer { place, host, base, headers, channel: args.channel.clone(), trust: Arc::new(trust) })
     }
 
     /// Request target of the channel below `location` (`/pub/`), or the path given in its stead. `id` becomes the
@@ -76,6 +92,9 @@ impl Peer {
             Place::Tcp(address) => {
                 (address, connect_tcp(address, patience).map(|s| Box::new(s) as Box<dyn Stream>))
             }
+            Place::Tls(address, name) => {
+                (address, self.connect_tls(address, name, patience).map(|s| Box::new(s) as Box<dyn Stream>))
+            }
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path).and_then(|stream| {
                     stream.set_read_timeout(patience)?;
@@ -86,6 +105,27 @@ impl Peer {
         };
         let stream = stream.map_err(|error| format!("cannot connect to {place}: {error}"))?;
         Ok(Connection { stream, received: Vec::new() })
+    }
+
+    /// Connects and shakes hands.
+    fn connect_tls(
+        &self,
+        address: &str,
+        name: &str,
+        patience: Option<Duration>,
+    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| invalid(error.to_string()))?;
+        let config = self.trust.client().map_err(invalid)?;
+        let mut connection =
+            ClientConnection::new(config, name).map_err(|error| invalid(error.to_string()))?;
+        // The handshake is not what is waited for without an end.
+        let mut stream = connect_tcp(address, Some(Duration::from_millis(CLI_CONNECT_MS)))?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        stream.set_read_timeout(patience)?;
+        Ok(StreamOwned::new(connection, stream))
     }
 
     /// Sends a request with the peer's own headers added.
@@ -106,23 +146,27 @@ impl Peer {
     }
 }
 
-/// Place, host and base path of `http://host[:port][/base]` or `unix:/path`.
+/// Place, host and base path of `http://host[:port][/base]`, the same with `https`, or `unix:/path`.
 fn parse_url(url: &str) -> Result<(Place, String, String), String> {
     if let Some(path) = url.strip_prefix("unix:") {
         return Ok((Place::Unix(path.into()), "localhost".into(), String::new()));
     }
-    let rest = url
-        .strip_prefix("http://")
-        .ok_or_else(|| format!("`{url}`: needs http://host:port or unix:/path"))?;
+    let needs = || format!("`{url}`: needs http://host:port, https://host:port or unix:/path");
+    let (rest, default, tls) = match (url.strip_prefix("http://"), url.strip_prefix("https://")) {
+        (Some(rest), _) => (rest, 80, false),
+        (_, Some(rest)) => (rest, 443, true),
+        _ => return Err(needs()),
+    };
     let (host, base) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
     if host.is_empty() || host.contains(['?', '#', '@']) {
-        return Err(format!("`{url}`: needs http://host:port or unix:/path"));
+        return Err(needs());
     }
-    let port = host
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
-    let address = if port { host.to_owned() } else { format!("{host}:80") };
-    Ok((Place::Tcp(address), host.into(), base.trim_end_matches('/').into()))
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let with_port = host.rsplit_once(':').filter(|(_, port)| is_port(port));
+    let address = if with_port.is_some() { host.to_owned() } else { format!("{host}:{default}") };
+    let name = with_port.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+    let place = if tls { Place::Tls(address, name.into()) } else { Place::Tcp(address) };
+    Ok((place, host.into(), base.trim_end_matches('/').into()))
 }
 
 fn connect_tcp(address: &str, patience: Option<Duration>) -> io::Result<TcpStream> {
@@ -257,7 +301,11 @@ mod tests {
         assert_eq!(parse_url("http://[::1]").unwrap().0, tcp("[::1]:80"));
         assert_eq!(parse_url("http://[::1]:81/").unwrap().0, tcp("[::1]:81"));
         assert_eq!(parse_url("unix:/x").unwrap().0, Place::Unix("/x".into()));
-        for url in ["https://a", "a:1", "http://", "http:///x", "http://u@a"] {
+        let tls = |address: &str, name: &str| Place::Tls(address.into(), name.into());
+        assert_eq!(parse_url("https://a/b").unwrap(), (tls("a:443", "a"), "a".into(), "/b".into()));
+        assert_eq!(parse_url("https://a:8443").unwrap().0, tls("a:8443", "a"));
+        assert_eq!(parse_url("https://[::1]:1").unwrap().0, tls("[::1]:1", "::1"));
+        for url in ["wss://a", "https://", "a:1", "http://", "http:///x", "http://u@a"] {
             assert!(parse_url(url).is_err(), "{url}");
         }
     }
@@ -270,6 +318,7 @@ mod tests {
             base: "/base".into(),
             headers: Vec::new(),
             channel: channel.into(),
+            trust: Arc::default(),
         };
         assert_eq!(peer("a b/é?").target("/pub/", None), "/base/pub/a%20b%2F%C3%A9%3F");
         assert_eq!(peer("a").target("/sub/", Some("1:[0],-")), "/base/sub/a?last_event_id=1%3A%5B0%5D%2C-");

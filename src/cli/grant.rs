@@ -5,7 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::args::{RevokeArgs, TokenGrantArgs, TokenUrlAction, TokenUrlArgs};
 use super::{Surroundings, app};
-use crate::dialect::grant::{Act, revoked::What, signed_text};
+use crate::dialect::grant::{
+    Act,
+    revoked::{Order, What},
+    signed_text,
+};
 use crate::node::control::Request;
 use crate::node::host;
 use crate::wire::json;
@@ -144,7 +148,7 @@ pub(super) fn revoke(surroundings: &mut Surroundings<'_>, args: &RevokeArgs) -> 
     };
     let config = app::load(surroundings, &args.place)?;
     let app = args.app.clone();
-    app::ask(surroundings, &config, &Request::Revoke { app, what, id: id.clone() })?;
+    app::ask(surroundings, &config, &Request::Revoke(Order { app, what, id: id.clone() }))?;
     surroundings.say(format_args!("revoked {} {id}", what.name()));
     Ok(())
 }

@@ -92,6 +92,12 @@ impl Listeners {
         Ok(Listeners(bits))
     }
 
+    /// Those that are not public; `listeners` as in [`Listeners::of`].
+    pub fn internal(listeners: &[(&str, bool)]) -> Listeners {
+        let numbered = listeners.iter().take(u64::BITS as usize).enumerate();
+        Listeners(numbered.fold(0, |bits, (number, (_, public))| bits | u64::from(!public) << number))
+    }
+
     /// Whether listener `number` is one of them.
     pub fn has(self, number: u16) -> bool {
         self.0.checked_shr(u32::from(number)).unwrap_or(0) & 1 == 1

@@ -9,7 +9,8 @@
 //! 1. [`Dialects::on_request`] with each HTTP request while no exchange is open. The session then either ends the
 //!    exchange ([`Action::Done`], [`Action::Close`]) or leaves it open and waits for one of the calls below.
 //! 2. [`Dialects::on_answer`] for each command and subscription it asked for, [`Dialects::on_hook`] for each hook,
-//!    [`Dialects::on_stored`] for each job of the store, [`Dialects::on_app`] for each app it wanted to make.
+//!    [`Dialects::on_stored`] for each job of the store, [`Dialects::on_app`] for each app it wanted to make,
+//!    [`Dialects::on_revocation`] for each revocation.
 //! 3. [`Dialects::on_publication`] for each publication of subscriptions with [`Form::SESSION`]; the other forms
 //!    never call a session: the shard writes the shared frame ([`encode::Encoder::frame`]).
 //!    Who comes to and goes from a channel is told in the same order, to subscriptions whose form has a frame for it
@@ -26,6 +27,7 @@
 //! On `Done`, `Close` and closing, the shard itself leaves all subscriptions and forgets the session; answers that
 //! come later are dropped (and registrations undone).
 
+pub mod admin;
 pub mod app;
 pub mod echo;
 pub mod encode;
@@ -258,6 +260,16 @@ pub enum Action {
     CreateApp {
         /// What it is told to be.
         settings: Box<app::AppSettings>,
+        /// The session's name for the question.
+        tag: u16,
+    },
+    /// The exchange counts as a connection of the app until it ends.
+    Count(app::Connected),
+    /// Take back what a user or a token was granted. [`Dialects::on_revocation`] is called with `tag`, once every session
+    /// of it has ended.
+    Revoke {
+        /// Whose.
+        order: Box<grant::revoked::Order>,
         /// The session's name for the question.
         tag: u16,
     },

@@ -5,8 +5,10 @@ use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, Ended, Publication, SessionId};
 use crate::dialect::app::{App, AppRefusal};
 use crate::dialect::grant::Revocation;
-use crate::dialect::{Context, echo, pusher, pushi, relay, upgrade};
+use crate::dialect::grant::revoked::RevokeError;
+use crate::dialect::{Context, admin, echo, pusher, pushi, relay, upgrade};
 use crate::wire::http::request::Request;
+use bytes::Bytes;
 use std::sync::Arc;
 
 /// A session of whichever dialect.
@@ -17,6 +19,8 @@ pub enum Session {
     None,
     /// The native interface.
     Relay(relay::Session),
+    /// The node's own endpoints.
+    Admin(admin::Session),
     /// The conformance endpoint.
     Echo(echo::Session),
     /// Pusher.
@@ -31,7 +35,7 @@ impl Session {
         match self {
             Session::Pusher(session) => session.id(),
             Session::Pushi(session) => session.id(),
-            Session::None | Session::Relay(_) | Session::Echo(_) => None,
+            Session::None | Session::Admin(_) | Session::Relay(_) | Session::Echo(_) => None,
         }
     }
 }
@@ -43,7 +47,7 @@ impl Session {
             Session::Relay(session) => session.pass().is_some_and(|pass| pass.is_revoked_by(revocation, app)),
             Session::Pusher(session) => session.is_revoked_by(revocation, app),
             Session::Pushi(session) => session.is_revoked_by(revocation, app),
-            Session::None | Session::Echo(_) => false,
+            Session::None | Session::Admin(_) | Session::Echo(_) => false,
         }
     }
 }
@@ -61,6 +65,8 @@ pub enum Message<'a> {
 pub struct Dialects {
     /// The native interface.
     pub relay: relay::Relay,
+    /// The node's own endpoints, if there is a listener for them.
+    pub admin: Option<admin::Admin>,
     /// The conformance endpoint, if it is switched on.
     pub echo: Option<echo::Echo>,
     /// Pusher.
@@ -81,11 +87,18 @@ pub enum Drain {
 impl Dialects {
     /// A request has arrived and no exchange is open. False: no dialect knows the path.
     ///
-    /// Where several dialects share a listener, the first that knows the path has it: echo; the relay, whose locations
+    /// Where several dialects share a listener, the first that knows the path has it: the node's own endpoints; echo; the
+    /// relay, whose locations
     /// somebody has configured; Pusher; Pushi. One path is of both of the latter: `/apps/ID/events` is Pushi's when a
     /// session token comes with it and no `auth_signature`, else Pusher's. WebSockets at `/app/KEY` are Pusher's, at any
     /// other path that ends in a key they are Pushi's.
     pub fn on_request(&self, cx: &mut Context<'_>, session: &mut Session, request: &Request<'_>) -> bool {
+        if let Some(admin) = &self.admin
+            && let Some(started) = admin.on_request(cx, request)
+        {
+            *session = Session::Admin(started);
+            return true;
+        }
         if let Some(echo) = &self.echo
             && let Some(started) = echo.on_request(cx, request)
         {
@@ -109,6 +122,11 @@ impl Dialects {
         false
     }
 
+    /// The cross-origin lines of an answer that the shard itself gives to a request, so that pages may read it.
+    pub fn cross_origin(&self, listener: u16, request: &Request<'_>) -> Bytes {
+        self.relay.cross_origin(listener, request)
+    }
+
     /// A WebSocket that is over a limit of the node: it is opened, for pages are not told why one was not, and closed
     /// with what makes clients come back later.
     pub fn turn_away(&self, cx: &mut Context<'_>, request: &Request<'_>, reason: &'static str) {
@@ -123,7 +141,7 @@ impl Dialects {
             Session::Relay(session) => self.relay.on_answer(cx, session, tag, answer),
             Session::Pusher(session) => self.pusher.on_answer(cx, session, tag, answer),
             Session::Pushi(session) => self.pushi.on_answer(cx, session, tag, answer),
-            Session::Echo(_) | Session::None => {}
+            Session::Admin(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -145,7 +163,7 @@ impl Dialects {
             Session::Relay(session) => self.relay.on_publication(cx, session, tag, publication),
             Session::Pushi(session) => self.pushi.on_publication(cx, session, tag, publication),
             // They make no such subscriptions.
-            Session::Pusher(_) | Session::Echo(_) | Session::None => {}
+            Session::Pusher(_) | Session::Admin(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -162,7 +180,7 @@ impl Dialects {
             Session::Pusher(session) => self.pusher.on_announcement(cx, session, tag, announcement),
             Session::Pushi(session) => self.pushi.on_announcement(cx, session, tag, announcement),
             // They make no such subscriptions.
-            Session::Relay(_) | Session::Echo(_) | Session::None => {}
+            Session::Relay(_) | Session::Admin(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -171,7 +189,7 @@ impl Dialects {
         match session {
             Session::Pusher(session) => self.pusher.on_apps(cx, session),
             Session::Pushi(session) => self.pushi.on_apps(cx, session),
-            Session::Relay(_) | Session::Echo(_) | Session::None => {}
+            Session::Relay(_) | Session::Admin(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -186,7 +204,22 @@ impl Dialects {
         match session {
             Session::Pushi(session) => self.pushi.on_app(cx, session, outcome),
             // They make none.
-            Session::Relay(_) | Session::Echo(_) | Session::Pusher(_) | Session::None => {}
+            Session::Relay(_) | Session::Admin(_) | Session::Echo(_) | Session::Pusher(_) | Session::None => {
+            }
+        }
+    }
+
+    /// What it wanted to take back ([`crate::dialect::Action::Revoke`]) is taken back, and so many sessions were ended for
+    /// it; or not.
+    pub fn on_revocation(
+        &self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        _tag: u16,
+        outcome: &Result<u64, RevokeError>,
+    ) {
+        if let Session::Admin(session) = session {
+            session.on_revocation(cx, outcome); // nobody else revokes
         }
     }
 
@@ -196,7 +229,7 @@ impl Dialects {
             Session::Relay(session) => self.relay.on_ended(cx, session, tag, reason),
             Session::Pusher(session) => self.pusher.on_ended(cx, session, tag, reason),
             Session::Pushi(session) => self.pushi.on_ended(cx, session, tag, reason),
-            Session::Echo(_) | Session::None => {}
+            Session::Admin(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -207,7 +240,7 @@ impl Dialects {
             Session::Echo(session) => session.on_message(cx, message),
             Session::Pusher(session) => self.pusher.on_message(cx, session, message),
             Session::Pushi(session) => self.pushi.on_message(cx, session, message),
-            Session::None => {}
+            Session::Admin(_) | Session::None => {}
         }
     }
 
@@ -229,7 +262,8 @@ impl Dialects {
         match session {
             Session::Pushi(session) => self.pushi.on_stored(cx, session, &outcome),
             // They ask for none.
-            Session::Relay(_) | Session::Pusher(_) | Session::Echo(_) | Session::None => {}
+            Session::Relay(_) | Session::Pusher(_) | Session::Admin(_) | Session::Echo(_) | Session::None => {
+            }
         }
     }
 
@@ -239,7 +273,7 @@ impl Dialects {
             Session::Relay(session) => self.relay.on_revoked(cx, session),
             Session::Pusher(session) => self.pusher.on_revoked(cx, session),
             Session::Pushi(session) => self.pushi.on_revoked(cx, session),
-            Session::Echo(_) | Session::None => {}
+            Session::Admin(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -249,7 +283,7 @@ impl Dialects {
             Session::Relay(session) => self.relay.on_deadline(cx, session),
             Session::Pusher(session) => self.pusher.on_deadline(cx, session),
             Session::Pushi(session) => self.pushi.on_deadline(cx, session),
-            Session::Echo(_) | Session::None => {}
+            Session::Admin(_) | Session::Echo(_) | Session::None => {}
         }
     }
 
@@ -267,7 +301,8 @@ impl Dialects {
             Session::Echo(session) => session.on_drain(cx),
             Session::Pusher(session) => self.pusher.on_drain(cx, session, why),
             Session::Pushi(session) => self.pushi.on_drain(cx, session),
-            Session::None => {}
+            // Its answer comes soon, and ends the connection.
+            Session::Admin(_) | Session::None => {}
         }
     }
 
@@ -277,7 +312,7 @@ impl Dialects {
         match &mut std::mem::take(session) {
             Session::Relay(session) => self.relay.on_closed(cx, session),
             Session::Pushi(session) => self.pushi.on_closed(cx, session),
-            Session::Pusher(_) | Session::Echo(_) | Session::None => {}
+            Session::Pusher(_) | Session::Admin(_) | Session::Echo(_) | Session::None => {}
         }
     }
 }

@@ -76,8 +76,10 @@ pub const APPS_WAITING: usize = 64;
 pub const APPS_NOTED_MS: u64 = 10_000;
 /// Connections to the control socket at once. More are closed.
 pub const CONTROL_CONNECTIONS: usize = 8;
-/// One line of a request or of an answer, bytes.
+/// One line of a request, bytes.
 pub const CONTROL_LINE_BYTES: usize = 16 * 1024;
+/// One line of an answer, bytes: it tells of one app, which may fill a configuration file.
+pub const CONTROL_ANSWER_BYTES: usize = 4 * NODE_CONFIG_BYTES;
 /// Time for a request to arrive, and for an answer to be taken, milliseconds.
 pub const CONTROL_PATIENCE_MS: u64 = 10_000;
 /// Pause after the control socket could not take a connection, milliseconds.

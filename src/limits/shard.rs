@@ -52,6 +52,8 @@ pub const TURNED_AWAY_RETRY_AFTER_S: u64 = 5;
 pub const CONNECT_RATE_ADDRESSES: usize = 64 * 1024;
 /// Descriptors kept for everything but connections: rings, listeners, calls to back ends, files.
 pub const FILES_RESERVE: usize = 256;
+/// Before a ring that can take nothing just now is entered again, milliseconds.
+pub const RING_BUSY_PAUSE_MS: u64 = 1;
 /// Times that an address in use is tried again at start.
 pub const BIND_ATTEMPTS: u32 = 5;
 /// Pause between them, milliseconds.

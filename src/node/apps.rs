@@ -7,9 +7,11 @@
 //! shard has sent its clients away. One change is made after the other.
 
 use super::config::{read_app, write_app};
+use super::grants;
 use crate::channel::ReplyTo;
 use crate::channel::store::{Answer, Job, StoreError, Table};
 use crate::dialect::app::{App, AppRefusal, AppSettings, Apps};
+use crate::dialect::grant::revoked::{Order, RevokeError};
 use crate::dialect::grant::{Grants, Revocation};
 use crate::limits::{APPS_NOTED_MS, APPS_WAITING, STORE_READ_ITEMS};
 use crate::service::store::{Reply, StoreHandle};
@@ -68,6 +70,11 @@ impl Roster {
     pub fn note_revocation(&self, revocation: &Revocation) -> Result<(), StoreError> {
         let (key, value) = (revocation.key().into(), revocation.document().into());
         self.ask(Job::Put { table: Table::REVOKED, key, value }).map(drop)
+    }
+
+    /// The store, for what nobody waits for.
+    pub(super) fn store(&self) -> &StoreHandle {
+        &self.store
     }
 
     /// All apps as of now.
@@ -159,7 +166,7 @@ impl Roster {
 }
 
 /// What shall change.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Change {
     /// An app comes.
     Add(Box<AppSettings>),
@@ -170,10 +177,16 @@ pub enum Change {
 /// Who is told what came of a change: the app that came or went. Called on the registry's thread; it must not block.
 type Told = Box<dyn FnOnce(Result<Option<Arc<App>>, AppRefusal>) + Send>;
 
+/// What the registry's thread has to do.
+enum Task {
+    Change(Change, Told),
+    Revoke(Order, ReplyTo),
+}
+
 /// Hands changes to the registry. Its thread ends with the last handle.
 #[derive(Clone)]
 pub struct Registry {
-    changes: SyncSender<(Change, Told)>,
+    tasks: SyncSender<Task>,
     roster: Arc<RwLock<Roster>>,
     addresses: Arc<[Address]>,
 }
@@ -184,9 +197,9 @@ impl Registry {
     /// # Errors
     /// When it cannot be started.
     pub fn start(roster: Roster, addresses: Vec<Address>) -> Result<Registry, String> {
-        let (changes, taken) = mpsc::sync_channel(APPS_WAITING);
+        let (tasks, taken) = mpsc::sync_channel(APPS_WAITING);
         let (roster, addresses) = (Arc::new(RwLock::new(roster)), Arc::<[Address]>::from(addresses));
-        let registry = Registry { changes, roster: roster.clone(), addresses: addresses.clone() };
+        let registry = Registry { tasks, roster: roster.clone(), addresses: addresses.clone() };
         let worker = Worker { taken, roster, addresses };
         let thread = thread::Builder::new().name("apps".into()).spawn(move || worker.run());
         thread.map_err(|error| format!("cannot start the thread of apps: {error}"))?;
@@ -217,19 +230,12 @@ impl Registry {
         self.roster().apps.clone()
     }
 
-    /// As [`Roster::note_revocation`].
-    pub(super) fn note_revocation(&self, revocation: &Revocation) -> Result<(), StoreError> {
-        self.roster().note_revocation(revocation)
-    }
-
-    /// The store, for what nobody waits for.
-    pub(super) fn store(&self) -> StoreHandle {
-        self.roster().store.clone()
-    }
-
-    /// The shards.
-    pub(super) fn addresses(&self) -> &[Address] {
-        &self.addresses
+    /// Has something revoked, and waits until it is revoked everywhere; see [`grants::revoke`].
+    ///
+    /// # Errors
+    /// See [`RevokeError`].
+    pub fn revoke(&self, order: &Order) -> Result<u64, RevokeError> {
+        grants::revoke(&self.roster, &self.addresses, order)
     }
 
     /// Has every shard go by other grants.
@@ -246,7 +252,7 @@ impl Registry {
     }
 
     fn submit(&self, change: Change, reply: Told) -> Result<(), AppRefusal> {
-        self.changes.try_send((change, reply)).map_err(|_| AppRefusal::Busy)
+        self.tasks.try_send(Task::Change(change, reply)).map_err(|_| AppRefusal::Busy)
     }
 }
 
@@ -259,18 +265,30 @@ impl Registrar for Registry {
         });
         self.submit(Change::Add(Box::new(settings)), reply)
     }
+
+    fn revoke(&self, order: Order, to: ReplyTo) -> Result<(), RevokeError> {
+        self.tasks.try_send(Task::Revoke(order, to)).map_err(|_| RevokeError::Busy)
+    }
 }
 
 struct Worker {
-    taken: Receiver<(Change, Told)>,
+    taken: Receiver<Task>,
     roster: Arc<RwLock<Roster>>,
     addresses: Arc<[Address]>,
 }
 
 impl Worker {
     fn run(self) {
-        while let Ok((change, reply)) = self.taken.recv() {
-            reply(self.change(change));
+        while let Ok(task) = self.taken.recv() {
+            match task {
+                Task::Change(change, reply) => reply(self.change(change)),
+                Task::Revoke(order, to) => {
+                    let outcome = Box::new(grants::revoke(&self.roster, &self.addresses, &order));
+                    if let Some(address) = self.addresses.get(usize::from(to.shard)) {
+                        address.send(Mail::Revoked { token: to.token, outcome });
+                    }
+                }
+            }
         }
     }
 

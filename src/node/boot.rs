@@ -23,6 +23,7 @@ use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::log::{AtStart, Logs};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyHasher, ReplyTo};
+use crate::dialect::admin::Admin;
 use crate::dialect::app::Apps;
 use crate::dialect::http::Listeners;
 use crate::dialect::pusher::Pusher;
@@ -543,5 +544,6 @@ fn dialects(config: &Config, places: &[Place], seed: u64, boundary: &[u8; 24]) -
     let open_apps = config.pushi.open_apps || config.development;
     let settings = pushi::Settings { durable, open_apps, ..config.pushi.clone() };
     let pushi = Pushi::new(settings, hasher, secret).with_api_on(api(&config.pushi.api_listeners)?);
-    Ok(Dialects { relay, echo: config.echo.then(|| Echo::new("/echo")), pusher, pushi })
+    let admin = (!config.internal_listen.is_empty()).then(|| Admin::new(Listeners::internal(&listeners)));
+    Ok(Dialects { relay, admin, echo: config.echo.then(|| Echo::new("/echo")), pusher, pushi })
 }

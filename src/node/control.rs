@@ -14,7 +14,7 @@
 use super::apps::{Change, Registry};
 use super::config::{read_app, write_app};
 use crate::dialect::app::App;
-use crate::dialect::grant::revoked::What;
+use crate::dialect::grant::revoked::{Order, What};
 use crate::limits::{CONTROL_CONNECTIONS, CONTROL_LINE_BYTES, CONTROL_PATIENCE_MS, CONTROL_PAUSE_MS};
 use crate::wire::json::{self, Reader};
 use std::fs::{self, DirBuilder, Permissions};
@@ -133,7 +133,7 @@ impl Server {
 fn converse(stream: &mut UnixStream, registry: &Registry) -> io::Result<()> {
     let patience = Duration::from_millis(CONTROL_PATIENCE_MS);
     stream.set_write_timeout(Some(patience))?;
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(CONTROL_LINE_BYTES);
     while let Some(request) = lines.next(stream, patience)? {
         let mut out = BufWriter::new(&*stream);
         answer(&request, registry, &mut out)?;
@@ -151,22 +151,24 @@ fn answer(request: &str, registry: &Registry, out: &mut impl Write) -> io::Resul
             }
             Ok(())
         }
-        Ok(Request::Revoke { app, what, id }) => registry.revoke(app.as_deref(), what, &id),
+        Ok(Request::Revoke(order)) => {
+            registry.revoke(&order).map(drop).map_err(|refusal| refusal.to_string())
+        }
         Ok(Request::Change(change)) => {
             registry.change(change).map(drop).map_err(|refusal| refusal.to_string())
         }
         Err(what) => Err(what),
     };
-    let mut last = Vec::new();
-    match outcome {
-        Ok(()) => last.extend_from_slice(b"{\"done\":true}\n"),
-        Err(what) => {
-            last.extend_from_slice(b"{\"error\":");
-            json::string(&mut last, what.as_bytes());
-            last.extend_from_slice(b"}\n");
-        }
-    }
-    out.write_all(&last)
+    out.write_all(&outcome_line(&outcome))
+}
+
+/// The last line of an answer.
+pub fn outcome_line(outcome: &Result<(), String>) -> Vec<u8> {
+    let Err(what) = outcome else { return b"{\"done\":true}\n".to_vec() };
+    let mut line = b"{\"error\":".to_vec();
+    json::string(&mut line, what.as_bytes());
+    line.extend_from_slice(b"}\n");
+    line
 }
 
 /// The line that tells of one app.
@@ -182,7 +184,7 @@ pub fn entry(app: &App, configured: bool, secret: bool) -> Vec<u8> {
 }
 
 /// What is asked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Request {
     /// An app shall come or go.
     Change(Change),
@@ -192,14 +194,7 @@ pub enum Request {
         secrets: bool,
     },
     /// What a user or a token was granted is taken back.
-    Revoke {
-        /// Id of the app; none: the first one.
-        app: Option<String>,
-        /// A user or a token,
-        what: What,
-        /// with this id.
-        id: String,
-    },
+    Revoke(Order),
 }
 
 impl Request {
@@ -215,7 +210,7 @@ impl Request {
                 line.extend_from_slice(b"{\"command\":\"remove\",\"id\":");
                 json::string(&mut line, id.as_bytes());
             }
-            Request::Revoke { app, what, id } => {
+            Request::Revoke(Order { app, what, id }) => {
                 line.extend_from_slice(format!("{{\"command\":\"revoke\",\"{}\":", what.name()).as_bytes());
                 json::string(&mut line, id.as_bytes());
                 if let Some(app) = app {
@@ -231,7 +226,11 @@ impl Request {
         line
     }
 
-    fn read(line: &str) -> Result<Request, String> {
+    /// Reads what [`Request::line`] wrote, without its end.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn read(line: &str) -> Result<Request, String> {
         let mut reader = Reader::default();
         let document = reader.read(line).map_err(|_| "a request is one line of JSON".to_owned())?;
         let request = document.root();
@@ -252,7 +251,7 @@ impl Request {
                     (None, Some(id)) => (What::Token, id),
                     _ => return Err("the command needs `user` or `token`".into()),
                 };
-                Ok(Request::Revoke { app: text("app"), what, id })
+                Ok(Request::Revoke(Order { app: text("app"), what, id }))
             }
             Some(other) => Err(format!("unknown command `{}`", other.escape_debug())),
             None => Err("the request needs `command`".into()),
@@ -261,28 +260,29 @@ impl Request {
 }
 
 /// Lines that come over the socket.
-#[derive(Default)]
 pub struct Lines {
     /// Read and not given yet.
     bytes: Vec<u8>,
+    /// So many of them hold no end of a line.
+    searched: usize,
+    line_bytes: usize,
 }
 
 impl Lines {
+    /// Lines of at most `line_bytes` without their ends.
+    pub fn new(line_bytes: usize) -> Lines {
+        Lines { bytes: Vec::new(), searched: 0, line_bytes }
+    }
+
     /// The next line without its end; `None` when no further one begins.
     ///
     /// # Errors
-    /// When it does not arrive within `patience`, has more than [`CONTROL_LINE_BYTES`], is cut off or not UTF-8.
+    /// When it does not arrive within `patience`, or as [`Lines::take`].
     pub fn next(&mut self, stream: &UnixStream, patience: Duration) -> io::Result<Option<String>> {
-        let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
         let until = Instant::now() + patience;
         loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.bytes) {
-                let mut line: Vec<u8> = self.bytes.drain(..=end).collect();
-                line.pop();
-                return String::from_utf8(line).map(Some).map_err(|_| invalid("a line is not UTF-8"));
-            }
-            if self.bytes.len() > CONTROL_LINE_BYTES {
-                return Err(invalid("a line is too long"));
+            if let Some(line) = self.take()? {
+                return Ok(Some(line));
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -293,10 +293,71 @@ impl Lines {
             match (&mut &*stream).read(&mut part) {
                 Ok(0) if self.bytes.is_empty() => return Ok(None),
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.bytes.extend_from_slice(&part[..count]),
+                Ok(count) => self.add(&part[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Takes in what was received.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// The next line without its end, if all of it was received.
+    ///
+    /// # Errors
+    /// When it is too long or not UTF-8. It stays, and so does the error.
+    pub fn take(&mut self) -> io::Result<Option<String>> {
+        let invalid = |what| io::Error::new(io::ErrorKind::InvalidData, what);
+        let end = memchr::memchr(b'\n', &self.bytes[self.searched..]).map(|at| self.searched + at);
+        if end.unwrap_or(self.bytes.len()) > self.line_bytes {
+            return Err(invalid("a line is too long"));
+        }
+        let Some(end) = end else {
+            self.searched = self.bytes.len();
+            return Ok(None);
+        };
+        let line =
+            std::str::from_utf8(&self.bytes[..end]).map_err(|_| invalid("a line is not UTF-8"))?.to_owned();
+        self.bytes.drain(..=end);
+        self.searched = 0;
+        Ok(Some(line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::app::{AppSettings, Apps};
+    use crate::limits::{CONTROL_ANSWER_BYTES, NODE_ORIGINS};
+
+    #[test]
+    fn lines_are_as_long_as_they_may_be() {
+        let mut lines = Lines::new(3);
+        lines.add(b"abc");
+        assert_eq!(lines.take().unwrap(), None);
+        lines.add(b"\n\nde");
+        assert_eq!(lines.take().unwrap().as_deref(), Some("abc"));
+        assert_eq!(lines.take().unwrap().as_deref(), Some(""));
+        assert_eq!(lines.take().unwrap(), None);
+        lines.add(b"fg\n");
+        assert!(lines.take().is_err() && lines.take().is_err());
+        let mut lines = Lines::new(3);
+        lines.add(b"abcd");
+        assert!(lines.take().is_err(), "whatever may follow");
+    }
+
+    #[test]
+    fn an_app_with_much_to_tell_is_listed() {
+        let origin = |number: usize| format!("https://{}.example", number.to_string().repeat(100));
+        let settings = AppSettings {
+            origins: (100..100 + NODE_ORIGINS).map(origin).collect(),
+            ..AppSettings::new("a", "k", "s")
+        };
+        let apps = Apps::new([settings]).unwrap();
+        let line = entry(apps.iter().next().unwrap(), true, true);
+        assert!(line.len() > CONTROL_LINE_BYTES && line.len() < CONTROL_ANSWER_BYTES);
     }
 }

@@ -3,6 +3,7 @@
 use super::config::Config;
 use super::tls::Tls;
 use crate::limits::TURNED_AWAY;
+use crate::shard::addresses::Addresses;
 use crate::shard::door::{Door, DoorRules};
 use crate::shard::rate::ConnectRate;
 use crate::wire::network::TrustedPeers;
@@ -24,6 +25,7 @@ pub fn door_rules(config: &Config, seed: u64) -> DoorRules {
     DoorRules {
         trusted: config.trusted_proxies.clone().unwrap_or_else(TrustedPeers::local),
         forwarded: config.trusted_proxies.as_ref().map(|_| config.forwarded_header),
+        addresses: Addresses::default(),
         rate: ConnectRate::new(
             limits.connects_per_s_per_address as u32,
             limits.connects_burst_per_address as u32,

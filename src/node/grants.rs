@@ -1,21 +1,23 @@
 //! Grants of a configuration as the shards have them, and taking them back.
 
-use super::apps::Registry;
+use super::apps::{Registry, Roster};
 use super::config::{Config, GrantSettings};
 use super::load;
 use crate::channel::store::{Job, Table};
 use crate::dialect::app::Apps;
-use crate::dialect::grant::{Grants, Revocation, Revoked, Rule, Way, revoked};
+use crate::dialect::grant::revoked::{Order, RevokeError};
+use crate::dialect::grant::{Grants, Revocation, Revoked, Rule, Way};
 use crate::limits::{APPS_NOTED_MS, GRANT_JWKS_BYTES};
 use crate::service::store::StoreHandle;
-use crate::shard::mailbox::{Mail, Noted};
+use crate::shard::mailbox::{Address, Mail, Noted};
 use crate::wire::jwt::{Key, Verifier};
 use crate::wire::pattern::Pattern;
 use bytes::Bytes;
 use std::fs::File;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::{error, info, warn};
 
@@ -110,61 +112,55 @@ fn forget(store: &StoreHandle, key: Bytes) {
     let _ = store.submit(Job::Remove { table: Table::REVOKED, key }, reply);
 }
 
-/// When somebody names an app that is not there.
-const NO_APP: &str = "there is no such app";
-
-/// The revocation of now. Without an app, of the first one.
+/// The revocation of now.
 ///
 /// # Errors
 /// When there is no such app, or cannot be such a user or token.
-pub fn revocation(
-    apps: &Apps,
-    app: Option<&str>,
-    what: revoked::What,
-    id: &str,
-) -> Result<Revocation, String> {
-    let found = match app {
+pub fn revocation(apps: &Apps, order: &Order) -> Result<Revocation, RevokeError> {
+    let found = match &order.app {
         Some(id) => apps.by_id(id),
         None => apps.iter().next(),
     };
-    let app = found.ok_or(NO_APP)?.settings.id.as_str().into();
-    let revocation = Revocation { app, what, id: id.into(), at_ms: now_ms() };
-    revocation.check().map_err(|why| why.to_string())?;
+    let app = found.ok_or(RevokeError::NoApp)?.settings.id.as_str().into();
+    let revocation = Revocation { app, what: order.what, id: order.id.as_str().into(), at_ms: now_ms() };
+    revocation.check()?;
     Ok(revocation)
 }
 
-impl Registry {
-    /// Takes back what a user or a token was granted: it lets nobody in from now on, also after a restart where the store
-    /// is on disk, and every session that it let in has ended when this returns. Without an app, of the first one.
-    ///
-    /// # Errors
-    /// What is wrong, for who asked. When only the store has failed, it holds until the node stops.
-    pub fn revoke(&self, app: Option<&str>, what: revoked::What, id: &str) -> Result<(), String> {
-        let apps = self.apps();
-        let mut revocation = revocation(&apps, app, what, id)?;
-        let app = apps.by_id(&revocation.app).ok_or(NO_APP)?;
-        let revoked = &apps.grants().revoked;
-        // What is stored has to say the same as the list.
-        revocation.at_ms = revoked.at_ms(&revocation);
-        let over = revoked.insert(&revocation, revocation.at_ms).map_err(|why| why.to_string())?;
-        let stored = self.note_revocation(&revocation);
-        for key in over {
-            forget(&self.store(), key.into());
-        }
-        let (noted, all) = Noted::new();
-        let revocation = Arc::new(revocation);
-        for address in self.addresses() {
-            let (revocation, noted) = (revocation.clone(), noted.clone());
-            address.send(Mail::Revoke { revocation, app: app.number, noted });
-        }
-        drop(noted);
-        if let Err(RecvTimeoutError::Timeout) = all.recv_timeout(Duration::from_millis(APPS_NOTED_MS)) {
-            warn!(after_ms = APPS_NOTED_MS, "a shard stands still and has not heard of a revocation");
-        }
-        info!(app = app.settings.id, what = what.name(), id, "revoked");
-        stored.map_err(|error| format!("it is revoked until the node stops, and not stored: {error}"))
+/// Takes back what a user or a token was granted: it lets nobody in from now on, also after a restart where the store is on
+/// disk, and every session that it let in has ended when this returns, with how many those were.
+///
+/// # Errors
+/// See [`RevokeError`].
+pub fn revoke(roster: &RwLock<Roster>, addresses: &[Address], order: &Order) -> Result<u64, RevokeError> {
+    let roster = || roster.read().unwrap_or_else(PoisonError::into_inner);
+    let apps = roster().apps().clone();
+    let mut revocation = revocation(&apps, order)?;
+    let app = apps.by_id(&revocation.app).ok_or(RevokeError::NoApp)?;
+    let revoked = &apps.grants().revoked;
+    // What is stored has to say the same as the list.
+    revocation.at_ms = revoked.at_ms(&revocation);
+    let over = revoked.insert(&revocation, revocation.at_ms)?;
+    let stored = roster().note_revocation(&revocation);
+    for key in over {
+        forget(roster().store(), key.into());
     }
+    let (noted, all) = Noted::new();
+    let (revocation, ended) = (Arc::new(revocation), Arc::new(AtomicU64::new(0)));
+    for address in addresses {
+        let (revocation, ended, noted) = (revocation.clone(), ended.clone(), noted.clone());
+        address.send(Mail::Revoke { revocation, app: app.number, ended, noted });
+    }
+    drop(noted);
+    if let Err(RecvTimeoutError::Timeout) = all.recv_timeout(Duration::from_millis(APPS_NOTED_MS)) {
+        warn!(after_ms = APPS_NOTED_MS, "a shard stands still and has not heard of a revocation");
+    }
+    let sessions = ended.load(Ordering::Relaxed);
+    info!(app = app.settings.id, what = order.what.name(), id = order.id, sessions, "revoked");
+    stored.map(|()| sessions).map_err(RevokeError::NotStored)
+}
 
+impl Registry {
     /// Reads the keys of the grants anew, for SIGHUP. When one cannot be read, all stays as it was, and the log says so.
     /// Sessions that were let in by a key which is gone stay until their tokens expire.
     pub fn reload_grants(&self, config: &Config) {

@@ -193,8 +193,8 @@ impl Predecessor {
         }
         let unsent = bytes.split_off(unread);
         let listener = head.listener;
-        let address = head.address;
-        Ok(Some(Adopted { unread: bytes, unsent, address, ..Adopted::new(fd.into(), listener) }))
+        let (address, piped) = (head.address, head.piped);
+        Ok(Some(Adopted { unread: bytes, unsent, address, piped, ..Adopted::new(fd.into(), listener) }))
     }
 }
 

@@ -9,7 +9,7 @@
 //! | old | [`Record::Store`] | the new one opens the store and starts its shards, which do not turn yet |
 //! | new | [`Record::Ready`] | the old one has let go for good |
 //! | old | [`Record::Go`] | the new one serves |
-//! | old | [`Record::Connection`] with [`Record::Data`], any number | connections between two requests live on there; sessions are ended one after the other |
+//! | old | [`Record::Connection`] with [`Record::Data`], any number | connections between two requests live on there (of those with TLS, what is inside: the old process goes on with their TLS until it ends); sessions are ended one after the other |
 //!
 //! Whoever comes in the meantime waits in the queues of the sockets, and requests wait in theirs: nobody is refused. If
 //! anything fails before `Go`, the old process kills the new one, opens the store again and goes on as if nothing had
@@ -40,7 +40,7 @@ use tracing::{error, info, warn};
 /// The variable that names the descriptor of the channel.
 pub const VARIABLE: &str = "FANWIRE_HANDOVER";
 /// Of what goes over the channel.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The first byte of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,28 +120,32 @@ pub struct ConnectionHead {
     pub unread: u32,
     /// Bytes after them that are to be sent.
     pub unsent: u32,
+    /// It is what is inside the TLS of a connection, and begins with a PROXY header that names its peer.
+    pub piped: bool,
 }
 
 impl ConnectionHead {
     /// As a record.
-    pub fn record(&self) -> [u8; 15] {
-        let mut record = [0; 15];
+    pub fn record(&self) -> [u8; 16] {
+        let mut record = [0; 16];
         record[0] = Record::Connection as u8;
         record[1..3].copy_from_slice(&self.listener.to_le_bytes());
         record[3..7].copy_from_slice(&self.address.to_le_bytes());
         record[7..11].copy_from_slice(&self.unread.to_le_bytes());
-        record[11..].copy_from_slice(&self.unsent.to_le_bytes());
+        record[11..15].copy_from_slice(&self.unsent.to_le_bytes());
+        record[15] = u8::from(self.piped);
         record
     }
 
     /// From a record.
     pub fn read(record: &[u8]) -> Option<ConnectionHead> {
-        let record: &[u8; 15] =
-            record.try_into().ok().filter(|r: &&[u8; 15]| r[0] == Record::Connection as u8)?;
+        let record: &[u8; 16] =
+            record.try_into().ok().filter(|r: &&[u8; 16]| r[0] == Record::Connection as u8)?;
         let number =
             |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
         let listener = u16::from_le_bytes([record[1], record[2]]);
-        Some(ConnectionHead { listener, address: number(3), unread: number(7), unsent: number(11) })
+        let piped = record[15] != 0;
+        Some(ConnectionHead { listener, address: number(3), unread: number(7), unsent: number(11), piped })
     }
 }
 
@@ -401,6 +405,7 @@ impl Heir {
             address: connection.address,
             unread: size(&connection.unread)?,
             unsent: size(&connection.unsent)?,
+            piped: connection.piped,
         };
         self.channel.send(&head.record(), Some(connection.fd.as_fd()))?;
         for bytes in [&connection.unread, &connection.unsent] {
@@ -428,11 +433,20 @@ mod tests {
 
     #[test]
     fn heads_are_read_as_they_were_written() {
-        let head = ConnectionHead { listener: 513, address: 0x0102_0304, unread: 70_000, unsent: u32::MAX };
-        assert_eq!(ConnectionHead::read(&head.record()), Some(head));
+        let mut head = ConnectionHead {
+            listener: 513,
+            address: 0x0102_0304,
+            unread: 70_000,
+            unsent: u32::MAX,
+            piped: false,
+        };
+        for piped in [false, true] {
+            head.piped = piped;
+            assert_eq!(ConnectionHead::read(&head.record()), Some(head));
+        }
         let mut other = head.record();
         other[0] = Record::Data as u8;
         assert_eq!(ConnectionHead::read(&other), None);
-        assert_eq!(ConnectionHead::read(&head.record()[..14]), None);
+        assert_eq!(ConnectionHead::read(&head.record()[..15]), None);
     }
 }

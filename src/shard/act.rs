@@ -116,6 +116,13 @@ impl Shard {
                     let to = self.reply_to(slot, tag);
                     self.create_app(*settings, to);
                 }
+                Action::Count(seat) => {
+                    self.seats.insert(slot, seat);
+                }
+                Action::Revoke { order, tag } => {
+                    let to = self.reply_to(slot, tag);
+                    self.order_revocation(*order, to);
+                }
                 Action::Deadline(ms) => {
                     let at = if ms == 0 { 0 } else { super::wheel::Wheel::tick_at(ms) };
                     self.slab[slot].session_deadline = at;
@@ -225,6 +232,7 @@ impl Shard {
     /// The exchange is complete.
     fn done(&mut self, slot: u32) {
         self.leave(slot, None);
+        self.unseat(slot);
         let now = self.wheel.now();
         let idle = self.wheel.tick_in(self.limits.idle_ms);
         let connection = &mut self.slab[slot];
@@ -261,10 +269,18 @@ impl Shard {
             self.with_session(slot, |dialects, context, session| dialects.on_closed(context, session));
         }
         self.leave(slot, None);
+        self.unseat(slot);
         let connection = &mut self.slab[slot];
         connection.session = Session::None;
         connection.session_deadline = 0;
         connection.exchange = connection.exchange.wrapping_add(1);
+    }
+
+    /// The exchange counts no longer as a connection of its app.
+    fn unseat(&mut self, slot: u32) {
+        if !self.seats.is_empty() {
+            self.seats.remove(&slot);
+        }
     }
 
     fn upgrade(&mut self, slot: u32, upgrade: Upgrade) {
@@ -288,7 +304,7 @@ impl Shard {
         self.watch_deadline(slot);
     }
 
-    fn change_carrier(&mut self, slot: u32, carrier: Carrier) {
+    pub(super) fn change_carrier(&mut self, slot: u32, carrier: Carrier) {
         let connection = &mut self.slab[slot];
         let before = connection.kind();
         connection.carrier = carrier;
@@ -351,12 +367,19 @@ impl Shard {
         if self.slab[slot].state != State::Open {
             return;
         }
+        let pipe = match self.slab[slot].carrier {
+            Carrier::Pipe(to) => Some(to),
+            _ => None,
+        };
         self.end_exchange(slot);
         self.say_goodbye(slot);
         self.retire(slot);
         // The peer sees the end now, though armed polls may pin the socket a moment longer.
         shutdown(self.slab[slot].fd, libc::SHUT_RDWR);
         self.release(slot);
+        if let Some(to) = pipe {
+            self.pipe_ended(to);
+        }
     }
 
     /// Takes a connection out of everything but the slab, and cancels its polls.
@@ -390,13 +413,24 @@ impl Shard {
             self.counters.sockets.sub(1);
             // SAFETY: the slot owned it, and forgets it here.
             let fd = unsafe { Socket::from_raw_fd(fd) };
-            let (listener, for_others) = (connection.listener, connection.for_others);
+            let (listener, for_others, piped) =
+                (connection.listener, connection.for_others, connection.piped);
             let client = self.clients.take(slot);
             if let Some(moving) = self.moving.remove(&slot) {
                 let Moving { to, unread, unsent, address, tls } = *moving;
                 let admission = Admission::Admitted;
-                let adopted =
-                    Adopted { fd, listener, unread, unsent, address, admission, for_others, client, tls };
+                let adopted = Adopted {
+                    fd,
+                    listener,
+                    unread,
+                    unsent,
+                    address,
+                    admission,
+                    for_others,
+                    piped,
+                    client,
+                    tls,
+                };
                 match to {
                     Some(shard) => self.post.send(shard, Mail::Adopt(Box::new(adopted))),
                     None => self.give_away(self.as_arriving(adopted)),

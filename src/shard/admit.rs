@@ -1,7 +1,8 @@
 //! Who may go on: PROXY headers, limits by address, and what is told to those who are over a limit.
 
 use super::Shard;
-use super::accept::{address_number, peer_address};
+use super::accept::peer_address;
+use super::addresses::address_number;
 use super::connection::{Carrier, Phase, State};
 use super::door::{Admission, Excess};
 use super::mailbox::Adopted;
@@ -23,7 +24,7 @@ impl Shard {
     }
 
     /// Counts a connection of `address` if it is within the limits; returns the number that it is counted under.
-    pub(super) fn admit(&mut self, address: Option<SocketAddr>) -> Result<u32, Excess> {
+    pub(super) fn admit(&self, address: Option<SocketAddr>) -> Result<u32, Excess> {
         let number = address_number(address);
         if number == 0 || !self.counts_addresses() {
             return Ok(0);
@@ -34,18 +35,17 @@ impl Shard {
         if self.limits.connections_per_address == 0 {
             return Ok(0);
         }
-        // The limit is the node's; connections spread over the shards evenly enough to divide it.
-        let limit = self.limits.connections_per_address.div_ceil(self.post.shards());
-        if self.addresses.admit(number, limit) { Ok(number) } else { Err(Excess::PerAddress) }
+        let limit = self.limits.connections_per_address;
+        if self.rules.addresses.admit(number, limit) { Ok(number) } else { Err(Excess::PerAddress) }
     }
 
     /// Counts a connection of `address` whatever the limits say.
-    fn count(&mut self, address: Option<SocketAddr>) -> u32 {
+    fn count(&self, address: Option<SocketAddr>) -> u32 {
         let number = address_number(address);
         if number == 0 || self.limits.connections_per_address == 0 {
             return 0;
         }
-        self.addresses.admit(number, usize::MAX);
+        self.rules.addresses.admit(number, usize::MAX);
         number
     }
 
@@ -57,9 +57,9 @@ impl Shard {
     /// A connection for another process, which finds out by itself what it is: what a PROXY header has said is said to
     /// it again.
     pub(super) fn as_arriving(&self, adopted: Adopted) -> Adopted {
-        let Adopted { fd, listener, mut unread, unsent, address, client, .. } = adopted;
-        let mut arriving = Adopted { unsent, address, ..Adopted::new(fd, listener) };
-        if self.takes_header(listener) {
+        let Adopted { fd, listener, mut unread, unsent, address, piped, client, .. } = adopted;
+        let mut arriving = Adopted { unsent, address, piped, ..Adopted::new(fd, listener) };
+        if piped || self.takes_header(listener) {
             let mut bytes = client.map_or_else(Vec::new, |client| client.header());
             bytes.append(&mut unread);
             (arriving.unread, arriving.address) = (bytes, 0);
@@ -72,7 +72,7 @@ impl Shard {
     /// What this process makes of a connection that another one had.
     pub(super) fn look_anew(&self, adopted: &mut Adopted) {
         adopted.admission = Admission::Admitted;
-        if self.takes_header(adopted.listener) {
+        if adopted.piped || self.takes_header(adopted.listener) {
             adopted.admission = Admission::Header;
         } else if self.rules.forwarded.is_some() {
             adopted.for_others = self.speaks_for_others(peer_address(adopted.fd.as_raw_fd()));
@@ -105,7 +105,7 @@ impl Shard {
         }
         let address = std::mem::take(&mut connection.address);
         if address != 0 {
-            self.addresses.release(address);
+            self.rules.addresses.release(address);
         }
     }
 
@@ -159,7 +159,7 @@ impl Shard {
                 if self.has_seat() {
                     return self.seat(slot, excess);
                 }
-                self.answer_excess(slot, excess, false);
+                self.answer_excess(slot, excess, false, &[]);
                 self.send_now(slot);
                 self.close_now(slot);
             }
@@ -177,7 +177,8 @@ impl Shard {
         };
         let Some(excess) = excess else { return false };
         if !request.upgrade_websocket {
-            self.answer_excess(slot, excess, request.method == Method::Head);
+            let lines = self.dialects.cross_origin(self.slab[slot].listener, request);
+            self.answer_excess(slot, excess, request.method == Method::Head, &lines);
             return true;
         }
         // Browsers do not tell a page why a handshake failed: it is taken, and its end says why.
@@ -226,7 +227,7 @@ impl Shard {
     pub(super) fn on_admission_deadline(&mut self, slot: u32) {
         match self.slab[slot].admission {
             Admission::TurnedAway(excess) if matches!(self.slab[slot].carrier, Carrier::Http(_)) => {
-                self.answer_excess(slot, excess, false);
+                self.answer_excess(slot, excess, false, &[]);
             }
             Admission::Header => self.refuse_proxy(slot, "it did not come in time"),
             _ => self.close_now(slot),
@@ -234,11 +235,11 @@ impl Shard {
     }
 
     /// Says that it is too much, and ends the connection.
-    fn answer_excess(&mut self, slot: u32, excess: Excess, head: bool) {
+    fn answer_excess(&mut self, slot: u32, excess: Excess, head: bool, lines: &[u8]) {
         let date = self.date();
         let context = Context { head, minor_version: 1, keep_alive: false, date: Some(&date) };
         let mut out = Vec::new();
-        self.excess_answer(excess).write(&mut out, &context);
+        self.excess_answer(excess).write_with(&mut out, &context, lines);
         self.queue_control(slot, Bytes::from(out));
         self.finish(slot);
     }

@@ -8,15 +8,22 @@ use super::work::Work;
 use crate::channel::members::Member;
 use crate::channel::{AppWays, NoticeKind, ReplyTo, Token};
 use crate::dialect::app::{App, AppRefusal, AppSettings, Apps};
+use crate::dialect::grant::revoked::{Order, RevokeError};
 use std::sync::Arc;
 
-/// Who makes apps. The outcome comes back as mail, after the mail that tells every shard of the app.
+/// Who makes apps and takes grants back. The outcome comes back as mail, after the mail that tells every shard of it.
 pub trait Registrar: Send + Sync {
     /// Has an app made; never blocks.
     ///
     /// # Errors
     /// [`AppRefusal::Busy`]; then there is no other outcome.
     fn create(&self, settings: AppSettings, to: ReplyTo) -> Result<(), AppRefusal>;
+
+    /// Has something revoked; never blocks.
+    ///
+    /// # Errors
+    /// [`RevokeError::Busy`]; then there is no other outcome.
+    fn revoke(&self, order: Order, to: ReplyTo) -> Result<(), RevokeError>;
 }
 
 impl Shard {

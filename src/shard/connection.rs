@@ -23,6 +23,8 @@ pub enum Carrier {
     WebSocket(WebSocket),
     /// A response without end; input is ignored.
     Stream(SlowConsumer),
+    /// Plaintext for or of another process, which is passed on to this connection ([`super::pipe`]).
+    Pipe(Key),
     /// Everything is said; the peer's end of stream is awaited.
     Lingering,
 }
@@ -207,6 +209,9 @@ pub struct Connection {
     pub admission: Admission,
     /// The peer is a proxy whose requests say whom they come from.
     pub for_others: bool,
+    /// Its TLS is in an older process, which passes on what is inside until it ends. Its answer to the next request is the
+    /// last one here: the client comes back on a connection of its own.
+    pub piped: bool,
     /// The listener it came in by.
     pub listener: u16,
     /// Counts exchanges, so that an answer for an earlier one is recognised.
@@ -259,6 +264,7 @@ impl Connection {
             open: false,
             admission: Admission::Admitted,
             for_others: false,
+            piped: false,
             listener: 0,
             exchange: 0,
             asked: 0,
@@ -280,7 +286,7 @@ impl Connection {
     /// For figures.
     pub fn kind(&self) -> counters::Carrier {
         match self.carrier {
-            Carrier::Http(_) | Carrier::Lingering => counters::Carrier::Http,
+            Carrier::Http(_) | Carrier::Pipe(_) | Carrier::Lingering => counters::Carrier::Http,
             Carrier::WebSocket(_) => counters::Carrier::WebSocket,
             Carrier::Stream(_) => counters::Carrier::Stream,
         }
@@ -291,7 +297,7 @@ impl Connection {
         match &self.carrier {
             Carrier::WebSocket(ws) => ws.slow,
             Carrier::Stream(slow) => *slow,
-            Carrier::Http(_) | Carrier::Lingering => SlowConsumer::Close,
+            Carrier::Http(_) | Carrier::Pipe(_) | Carrier::Lingering => SlowConsumer::Close,
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a listener asks of every connection that comes in by it, and who has come.
 
 use super::accept::{LazyPeer, peer_address};
+use super::addresses::Addresses;
 use super::rate::ConnectRate;
 use crate::wire::http::forwarded;
 use crate::wire::network::TrustedPeers;
@@ -29,6 +30,8 @@ pub struct DoorRules {
     pub trusted: TrustedPeers,
     /// The header that tells of a request's client when it comes from one of these peers; none: no header does.
     pub forwarded: Option<forwarded::Kind>,
+    /// How many connections each address has, where that is limited.
+    pub addresses: Addresses,
     /// How often an address may connect.
     pub rate: Option<ConnectRate>,
     /// Connections over a limit that each shard hears all the same.
@@ -128,6 +131,11 @@ impl Clients {
     /// A PROXY header has said this.
     pub fn set_source(&mut self, slot: u32, source: proxy::Source) {
         self.0.insert(slot, Box::new(Client { source: Some(source), ..Client::default() }));
+    }
+
+    /// What the PROXY header of a connection has said.
+    pub fn source(&self, slot: u32) -> Option<proxy::Source> {
+        self.0.get(&slot)?.source
     }
 
     /// A request comes from there.

@@ -23,6 +23,13 @@ pub struct Drain {
     pub(super) successor: Option<Successor>,
 }
 
+impl Drain {
+    /// Whether it was the slot's turn already.
+    pub(super) fn has_passed(&self, slot: u32) -> bool {
+        slot < self.next
+    }
+}
+
 impl Shard {
     /// Begins to stop; everything is gone after `ms` and a short linger. With a successor, sessions are ended evenly
     /// over the time: their clients have somewhere to go, and nobody waits for this process.
@@ -40,7 +47,9 @@ impl Shard {
         };
         let spread = self.wheel.tick_in(spread_ms) - begun;
         let end = self.wheel.tick_in(ms.max(1));
-        let slots = self.slab.slots();
+        // Those in use are the first ones: the free ones behind them would take their time of the spread.
+        let used = |slot: &u32| self.slab[*slot].state != State::Free;
+        let slots = (0..self.slab.slots()).rev().find(used).map_or(0, |last| last + 1);
         let succeeded = successor.is_some();
         self.drain = Some(Drain { begun, spread, end, next: 0, slots, successor });
         if succeeded {
@@ -80,6 +89,8 @@ impl Shard {
                 self.with_session(slot, |dialects, context, session| {
                     dialects.on_drain(context, session, why)
                 });
+            } else if matches!(self.slab[slot].carrier, Carrier::Pipe(_)) {
+                self.end_pipe(slot);
             } else if !self.is_receiving(slot) {
                 self.finish(slot);
             }

@@ -243,6 +243,7 @@ impl Shard {
             self.send_now(slot);
             if self.slab[slot].state == State::Open && !self.slab[slot].blocked {
                 self.resume_reading(slot);
+                self.resume_pipe(slot);
             }
         }
     }
@@ -267,16 +268,17 @@ pub(super) fn send(fd: RawFd, bytes: &[u8]) -> isize {
 /// [`RingNet::submit_sends`] has returned.
 fn queue(ring: &mut RingNet, gather: &mut Gather, fd: i32, slot: u32, outbox: &super::outbox::Outbox) {
     if let Some(frame) = outbox.only() {
-        return ring.queue_send(fd, slot, frame);
+        // SAFETY: the frame is in the outbox, which nobody touches before the sends are submitted.
+        return unsafe { ring.queue_send(fd, slot, frame) };
     }
     let start = gather.vectors.len();
     gather.vectors.extend(outbox.frames().take(SEND_FRAMES).map(|f| vector(f)));
     let count = gather.vectors.len() - start;
-    // SAFETY: `has_room` has seen to it that nothing was moved by the extension: `start` is within the allocation,
-    // and stays there until the batch is cleared.
-    let vectors = unsafe { gather.vectors.as_mut_ptr().add(start) };
+    let vectors = gather.vectors.as_mut_ptr().wrapping_add(start);
     gather.messages.push(message(vectors, count));
     if let Some(message) = gather.messages.last() {
-        ring.queue_sendmsg(fd, slot, message);
+        // SAFETY: `has_room` has seen to it that neither extension nor push moves what is there already: message and
+        // vectors stay until the batch is cleared, the frames are in the outbox.
+        unsafe { ring.queue_sendmsg(fd, slot, message) };
     }
 }

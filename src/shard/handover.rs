@@ -1,6 +1,7 @@
 //! Handing over to another process of the node: first nothing more is read and what was read is answered ([`Mail::Hold`]),
 //! then connections between two requests live on there, whatever was read of the next one with them
-//! ([`Mail::HandOver`]). Sessions cannot move; they are ended one after the other, see [`super::drain`].
+//! ([`Mail::HandOver`]); where TLS is spoken, what is inside of it does ([`super::pipe`]). Sessions cannot move; they are
+//! ended one after the other, see [`super::drain`].
 //!
 //! [`Mail::Hold`]: super::mailbox::Mail::Hold
 //! [`Mail::HandOver`]: super::mailbox::Mail::HandOver
@@ -32,7 +33,7 @@ impl Shard {
             Silence::All(_) => match &self.slab[slot].carrier {
                 Carrier::Http(http) => http.reader.can_take_unread(),
                 Carrier::WebSocket(_) => true,
-                Carrier::Stream(_) | Carrier::Lingering => false,
+                Carrier::Stream(_) | Carrier::Pipe(_) | Carrier::Lingering => false,
             },
             Silence::Parting(_) => self.can_part(slot),
         }
@@ -114,10 +115,8 @@ impl Shard {
         let connection = &self.slab[slot];
         let Carrier::Http(http) = &connection.carrier else { return false };
         let is_refused = matches!(connection.admission, Admission::TurnedAway(_));
-        // Keys do not leave the process; whose handshake has not begun can begin it there.
-        let keyless = connection.tls.as_ref().is_none_or(|tls| !tls.has_begun());
         let leaves = connection.finishing || connection.hung_up || is_refused;
-        http.reader.can_take_unread() && keyless && !leaves
+        http.reader.can_take_unread() && !leaves
     }
 
     /// Begins to send everybody away, whoever can to `self.drain`'s successor. Who cannot and has not asked for anything
@@ -174,7 +173,12 @@ impl Shard {
         if let Some(mut stash) = connection.stash.take() {
             unread.append(&mut stash);
         }
-        self.move_away(slot, None, unread);
+        // Keys do not leave the process; whose handshake has not begun can begin it there.
+        if self.slab[slot].tls.as_ref().is_some_and(|tls| tls.has_begun()) {
+            self.pipe_away(slot, &unread);
+        } else {
+            self.move_away(slot, None, unread);
+        }
     }
 
     /// Gives a connection to the successor, if there is one.

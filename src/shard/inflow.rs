@@ -109,7 +109,7 @@ impl Shard {
     #[cold]
     fn refuse_bytes(&mut self, slot: u32) -> bool {
         match &self.slab[slot].carrier {
-            Carrier::Http(_) | Carrier::Lingering => return true,
+            Carrier::Http(_) | Carrier::Pipe(_) | Carrier::Lingering => return true,
             Carrier::WebSocket(_) => self.fail_websocket(slot, TooFast::Bytes.fault()),
             Carrier::Stream(_) => {
                 self.refuse(slot, TooFast::Bytes.label(), TooFast::Bytes.reason());
@@ -125,7 +125,8 @@ impl Shard {
         self.refuse(slot, why.label(), why.reason());
         let response =
             Response::new(429).number("Retry-After", RATE_RETRY_AFTER_S).body("text/plain", why.reason());
-        self.respond(slot, &response, request);
+        let lines = self.dialects.cross_origin(self.slab[slot].listener, request);
+        self.respond_with(slot, &response, request, &lines);
     }
 }
 

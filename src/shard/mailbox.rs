@@ -7,6 +7,7 @@ use crate::channel::store::Outcome;
 use crate::channel::{Announcement, Answer, ChannelKey, Command, Ended, List, Publication, ReplyTo, Token};
 use crate::dialect::app::{App, AppRefusal, Apps};
 use crate::dialect::grant::Revocation;
+use crate::dialect::grant::revoked::RevokeError;
 use crate::limits::MAILBOX_RESERVE_PART;
 use crate::shard::door::{Admission, Client};
 use crate::shard::simulated::{self, Socket};
@@ -16,7 +17,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// What one shard tells another.
 #[derive(Debug)]
@@ -50,8 +51,17 @@ pub enum Mail {
         revocation: Arc<Revocation>,
         /// Number of its app.
         app: u32,
+        /// Counts the sessions that were ended for it.
+        ended: Arc<AtomicU64>,
         /// Dropped when the sessions that live there have ended.
         noted: Noted,
+    },
+    /// For who wanted to revoke something.
+    Revoked {
+        /// Who.
+        token: Token,
+        /// How many sessions were ended, or why not.
+        outcome: Box<Result<u64, RevokeError>>,
     },
     /// For who wanted to make an app.
     App {
@@ -154,6 +164,8 @@ pub struct Adopted {
     pub admission: Admission,
     /// See [`super::connection::Connection::for_others`].
     pub for_others: bool,
+    /// See [`super::connection::Connection::piped`].
+    pub piped: bool,
     /// Whom it comes from, if not from the peer of its socket.
     pub client: Option<Box<Client>>,
 }
@@ -169,6 +181,7 @@ impl Adopted {
             address: 0,
             admission: Admission::Unknown,
             for_others: false,
+            piped: false,
             client: None,
             tls: None,
         }

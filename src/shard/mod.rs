@@ -8,6 +8,7 @@
 
 pub mod accept;
 pub mod act;
+pub mod addresses;
 pub mod admit;
 pub mod apps;
 pub mod connection;
@@ -23,6 +24,7 @@ pub mod mailbox;
 pub mod net;
 pub mod net_epoll;
 pub mod outbox;
+mod pipe;
 pub mod rate;
 pub mod read;
 pub mod refusals;
@@ -45,7 +47,7 @@ use crate::channel::hook::{HookCall, HookFailure, HookToken};
 use crate::channel::members::{Member, Members};
 use crate::channel::store::{Job, StoreError};
 use crate::channel::{KeyCache, Notice, NoticeKind, Now, ReplyTo};
-use crate::dialect::app::Apps;
+use crate::dialect::app::{Apps, Connected};
 use crate::dialect::encode::Encoder;
 use crate::dialect::{Action, Context, Dialects, Session, Tools};
 use crate::wire::http::request::Request;
@@ -108,11 +110,12 @@ pub struct Shard {
     doors: Arc<[Door]>,
     rules: Arc<DoorRules>,
     clients: Clients,
+    /// Exchanges that count as connections of their apps, by slot.
+    seats: HashMap<u32, Connected, foldhash::fast::RandomState>,
     counters: Arc<Counters>,
     node: NodeCounters,
     limits: ShardLimits,
     listeners: Vec<Listener>,
-    addresses: accept::Addresses,
     encoder: Encoder,
     keys: KeyCache,
     apps: Arc<Apps>,

@@ -12,7 +12,7 @@
 //! - Sends carry MSG_DONTWAIT, so none is in flight after the submit has returned and frames need no pinning.
 //! - The registered eventfd is silenced while the shard is awake, and looked behind once more before it sleeps.
 
-use crate::limits::{NET_RING_COMPLETIONS, NET_RING_ENTRIES, SENDS_PER_SUBMIT};
+use crate::limits::{NET_RING_COMPLETIONS, NET_RING_ENTRIES, RING_BUSY_PAUSE_MS, SENDS_PER_SUBMIT};
 use crate::shard::net_epoll::EpollNet;
 #[cfg(debug_assertions)]
 use crate::shard::simulated;
@@ -21,6 +21,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
+use std::thread;
+use std::time::Duration;
+use tracing::error;
 
 /// Which connection an event is for: a slab slot and its generation, 24 bits of which travel through the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,9 @@ impl NetKind {
         }
     }
 }
+
+/// Before a ring is entered again that can take nothing just now.
+const RING_BUSY_PAUSE: Duration = Duration::from_millis(RING_BUSY_PAUSE_MS);
 
 const TAG_INPUT: u64 = 1;
 const TAG_OUTPUT: u64 = 2;
@@ -288,7 +294,8 @@ fn listener_data(listener: u16) -> u64 {
 
 impl RingNet {
     fn queue(&mut self, entry: squeue::Entry) {
-        // SAFETY: the entry refers to descriptors only, or (sends) to frames that outlive the submit.
+        // SAFETY: the entry refers to descriptors only, or (sends) to memory of which the caller of the unsafe functions
+        // below has promised that it stays until the entry is submitted. An entry that cannot be submitted ends the process.
         if unsafe { self.ring.submission().push(&entry) }.is_err() {
             self.enter();
             // SAFETY: as above; the queue was just emptied.
@@ -303,7 +310,20 @@ impl RingNet {
     }
 
     /// Submits everything, runs the kernel's deferred work, and moves all completions out of the ring.
+    ///
+    /// When the kernel no longer does that, the process ends: nobody would be served, and what stands in the queue points
+    /// to frames that must not be freed while it does.
     fn enter(&mut self) {
+        if let Err(error) = self.try_enter() {
+            error!(%error, reason = "ring_lost", "the shard's ring cannot be entered (io_uring_enter); aborting");
+            // The log's own thread may not come to it any more.
+            eprintln!("io_uring_enter: {error}; the node cannot go on");
+            std::process::abort();
+        }
+    }
+
+    /// Errors: one that does not go away by itself.
+    fn try_enter(&mut self) -> io::Result<()> {
         loop {
             let count = self.ring.submission().len() as u32;
             // IORING_ENTER_GETEVENTS: without it deferred task work would not run.
@@ -313,10 +333,13 @@ impl RingNet {
             let again = match entered {
                 Ok(_) => false,
                 // EBUSY: the kernel wants completions taken first; EAGAIN: no memory for a request just now.
-                Err(e) => matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EINTR | libc::EAGAIN)),
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EBUSY | libc::EINTR | libc::EAGAIN)) => true,
+                Err(e) => return Err(e),
             };
             let (kept, failed) = (&mut self.kept, &mut self.failed_sends);
+            let mut found = false;
             for completion in self.ring.completion() {
+                found = true;
                 let data = completion.user_data();
                 match data >> 56 {
                     TAG_SEND => failed.push((data as u32, completion.result())),
@@ -325,10 +348,12 @@ impl RingNet {
                 }
             }
             // While completions are parked in the kernel, a missing one does not mean success.
-            if self.ring.submission().cq_overflow() || again || !self.ring.submission().is_empty() {
-                continue;
+            if !again && !self.ring.submission().cq_overflow() && self.ring.submission().is_empty() {
+                return Ok(());
             }
-            return;
+            if again && !found {
+                thread::sleep(RING_BUSY_PAUSE); // others may give memory back meanwhile
+            }
         }
     }
 
@@ -383,16 +408,22 @@ impl RingNet {
         self.sends >= SENDS_PER_SUBMIT
     }
 
-    /// Queues a send of `frame`, which must stay where it is until [`RingNet::submit_sends`] has returned.
-    pub fn queue_send(&mut self, fd: RawFd, slot: u32, frame: &[u8]) {
+    /// Queues a send of `frame`.
+    ///
+    /// # Safety
+    /// The frame must stay where and what it is until [`RingNet::submit_sends`] has returned. After that the kernel does
+    /// not look at it any more: with MSG_DONTWAIT a send is never kept for later.
+    pub unsafe fn queue_send(&mut self, fd: RawFd, slot: u32, frame: &[u8]) {
         let send =
             opcode::Send::new(types::Fd(fd), frame.as_ptr(), frame.len() as u32).flags(SEND_FLAGS).build();
         self.queue_silent(send, slot);
     }
 
-    /// Queues a gathering send; `message` and everything it points to must stay until [`RingNet::submit_sends`] has
-    /// returned.
-    pub fn queue_sendmsg(&mut self, fd: RawFd, slot: u32, message: *const libc::msghdr) {
+    /// Queues a gathering send.
+    ///
+    /// # Safety
+    /// As [`RingNet::queue_send`], for `message` and everything it points to.
+    pub unsafe fn queue_sendmsg(&mut self, fd: RawFd, slot: u32, message: *const libc::msghdr) {
         let send = opcode::SendMsg::new(types::Fd(fd), message).flags(SEND_FLAGS as u32).build();
         self.queue_silent(send, slot);
     }
@@ -415,3 +446,23 @@ impl RingNet {
 /// Complete or refuse at once; a short send is an answer of its own (MSG_WAITALL makes it a completion that
 /// CQE_SKIP_SUCCESS does not swallow).
 pub const SEND_FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+
+    #[test]
+    fn a_ring_that_is_none_any_more_is_an_error_and_no_loop() {
+        let mut builder = IoUring::builder();
+        builder.setup_cqsize(64);
+        let Ok(ring) = builder.build(8) else { return println!("SKIPPED: this kernel gives no io_uring") };
+        // SAFETY: dup2 puts another file behind the ring's descriptor, which stays the ring's to close.
+        let done = unsafe { libc::dup2(File::open("/dev/null").unwrap().as_raw_fd(), ring.as_raw_fd()) };
+        assert!(done >= 0);
+        let mut net = RingNet { ring, kept: Vec::new(), failed_sends: Vec::new(), sends: 0 };
+        net.cancel(7);
+        let error = net.try_enter().unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP), "{error}");
+    }
+}

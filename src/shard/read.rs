@@ -152,6 +152,7 @@ impl Shard {
         connection.stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
             || (connection.blocked && matches!(connection.carrier, Carrier::Http(_)))
             || self.is_silent(slot)
+            || self.is_pipe_full(slot)
     }
 
     /// Whether the next request has to wait.
@@ -203,6 +204,7 @@ impl Shard {
             Carrier::Http(_) if self.is_held_back(slot) => self.keep(slot, bytes),
             Carrier::Http(_) => self.read_requests(slot, bytes),
             Carrier::WebSocket(_) => self.read_frames(slot, bytes),
+            Carrier::Pipe(to) => self.pass_on(*to, bytes),
             Carrier::Stream(_) | Carrier::Lingering => {}
         }
     }
@@ -222,6 +224,12 @@ impl Shard {
         }
         if connection.stash.is_some() && !self.in_exchange(slot) {
             return self.resume_reading(slot); // there is something left before the end
+        }
+        if let Carrier::Pipe(_) = self.slab[slot].carrier {
+            return if self.slab[slot].tls.is_some() { self.end_pipe(slot) } else { self.close_now(slot) };
+        }
+        if self.drain_piped(slot) {
+            return;
         }
         let connection = &self.slab[slot];
         if connection.outbox.is_empty() {
@@ -273,7 +281,10 @@ impl Shard {
                         self.queue_control(slot, Bytes::from_static(CONTINUE));
                         continue;
                     }
-                    Some(request::Event::Request(request)) => request,
+                    Some(request::Event::Request(mut request)) => {
+                        request.keep_alive &= !self.slab[slot].piped;
+                        request
+                    }
                 };
                 self.on_request(slot, &request);
                 if let Some(to) = self.move_to.take().map(usize::from) {
@@ -319,7 +330,7 @@ impl Shard {
             Carrier::Http(_) if self.is_held_back(key.slot) => Next::Wait,
             Carrier::Http(_) => Next::Go,
             Carrier::WebSocket(_) => Next::Other,
-            Carrier::Stream(_) | Carrier::Lingering => Next::Gone,
+            Carrier::Stream(_) | Carrier::Pipe(_) | Carrier::Lingering => Next::Gone,
         }
     }
 
@@ -392,6 +403,17 @@ impl Shard {
 
     /// Answers a request that no session takes.
     pub(super) fn respond(&mut self, slot: u32, response: &Response, request: &Request<'_>) {
+        self.respond_with(slot, response, request, &[]);
+    }
+
+    /// The same with further header lines.
+    pub(super) fn respond_with(
+        &mut self,
+        slot: u32,
+        response: &Response,
+        request: &Request<'_>,
+        lines: &[u8],
+    ) {
         let date = self.date();
         let context = Context {
             head: request.method == Method::Head,
@@ -400,7 +422,7 @@ impl Shard {
             date: Some(&date),
         };
         let mut out = Vec::new();
-        response.write(&mut out, &context);
+        response.write_with(&mut out, &context, lines);
         self.queue_control(slot, Bytes::from(out));
         if !response.keeps_alive(&context) {
             return self.finish(slot);

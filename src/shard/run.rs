@@ -1,6 +1,6 @@
 //! A shard's thread: start, the loop, the end.
 
-use super::accept::{Addresses, spare_fd};
+use super::accept::spare_fd;
 use super::apps::Registrar;
 use super::counters::{Counters, NodeCounters};
 use super::door::{Clients, Door, DoorRules};
@@ -294,11 +294,11 @@ impl Shard {
             doors: config.doors,
             rules: config.rules,
             clients: Clients::default(),
+            seats: HashMap::default(),
             counters,
             node: config.node,
             limits: config.limits,
             listeners: config.listeners,
-            addresses: Addresses::default(),
             encoder,
             keys: KeyCache::default(),
             apps: config.apps,

@@ -7,6 +7,7 @@ use crate::channel::members::Member;
 use crate::channel::store::{Answer, Job, Outcome};
 use crate::channel::{ReplyTo, Token};
 use crate::limits::STORE_SWEEP_MS;
+use tracing::warn;
 
 /// The shard that has the store swept.
 const SWEEPER: u16 = 0;
@@ -19,7 +20,9 @@ impl Shard {
     /// Hands a job to the store. A job that it does not take has its outcome after what was asked for before.
     pub(super) fn submit(&mut self, job: Job, to: ReplyTo) {
         if let Err(error) = self.keeper.submit(job, to) {
-            self.counters.refuse(error.label());
+            if self.counters.refuse(error.label()) {
+                warn!(shard = self.id, reason = error.label(), "the store has not taken a job");
+            }
             self.work.push_back(Work::Stored { token: to.token, outcome: Box::new(Err(error)) });
         }
     }

@@ -98,7 +98,7 @@ impl Shard {
                 }
                 self.close_now(slot);
             }
-            Carrier::Stream(_) => {}
+            Carrier::Stream(_) | Carrier::Pipe(_) => {}
         }
     }
 

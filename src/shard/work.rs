@@ -14,7 +14,9 @@ use crate::channel::{
 };
 use crate::dialect::app::AppRefusal;
 use crate::dialect::encode;
+use crate::dialect::grant::revoked::RevokeError;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// One thing to do.
 #[derive(Debug)]
@@ -53,6 +55,13 @@ pub enum Work {
         /// Why not.
         refusal: AppRefusal,
     },
+    /// Nothing was revoked.
+    Revoked {
+        /// Who wanted it.
+        token: Token,
+        /// Why not.
+        refusal: RevokeError,
+    },
     /// Tear a connection down.
     Close(net::Key),
 }
@@ -67,6 +76,7 @@ impl Shard {
                 Work::Hook { token, answer } => self.on_hook(token, *answer),
                 Work::Stored { token, outcome } => self.on_stored(token, *outcome),
                 Work::App { token, refusal } => self.on_app(token, Err(refusal)),
+                Work::Revoked { token, refusal } => self.on_revocation(token, &Err(refusal)),
                 Work::Close(key) => {
                     if self.slab.is(key) {
                         self.close_now(key.slot);
@@ -90,10 +100,11 @@ impl Shard {
                 self.change_apps(apps);
                 drop(noted);
             }
-            Mail::Revoke { revocation, app, noted } => {
-                self.revoke(&revocation, app);
+            Mail::Revoke { revocation, app, ended, noted } => {
+                ended.fetch_add(self.revoke(&revocation, app), Ordering::Relaxed);
                 drop(noted);
             }
+            Mail::Revoked { token, outcome } => self.on_revocation(token, &outcome),
             Mail::App { token, outcome } => self.on_app(token, *outcome),
             Mail::Store { token, outcome } => self.on_stored(token, *outcome),
             Mail::Adopt(adopted) => self.on_adopted(*adopted),

@@ -4,7 +4,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fanwireOnly } from '../support/cases.mjs';
-import { SHAPES, inParallel, metric, shapeName, withNode } from '../support/process.mjs';
+import { SHAPES, connect, inParallel, metric, shapeName, withNode } from '../support/process.mjs';
 import { connectAs, v1, v2, withProgram } from '../support/proxy.mjs';
 import { APP, signedTarget } from '../support/pusher.mjs';
 import { Conn, http, requestBytes } from '../support/raw.mjs';
@@ -92,7 +92,7 @@ fanwireOnly(WHY, 'who is no trusted proxy does not get in by its door', () =>
 
 for (const driver of ['auto']) {
   fanwireOnly(WHY, `connections per address: each client is told in its own words`, () =>
-    withDoors({ shards: 1, driver, toml: '[limits]\nconnections_per_address = 2\n' }, async (server, door) => {
+    withDoors({ shards: 3, driver, toml: '[limits]\nconnections_per_address = 2\n' }, async (server, door) => {
       const kept = [];
       for (let i = 0; i < 2; i += 1) {
         const conn = (await connectAs(door, '192.0.2.7', 41000 + i)).send(ALIVE);
@@ -243,6 +243,65 @@ fanwireOnly(WHY, 'forwarded headers count from trusted proxies only, and only wh
     }), '192.0.2.40:77');
     for (const conn of [first, same, upgrade, other, short, stranger, again, wrong]) conn.destroy();
     assert.equal(await eventually(() => refusals(server, 'forwarded_header'), 'it is counted', WAIT_MS), 1);
+  }));
+
+fanwireOnly(WHY, 'connections of an app: those of its locations count as well', () =>
+  withNode({
+    toml: '[[app]]\nid = "1"\nkey = "k"\nsecret = "s"\nmax_connections = 3\n[[app]]\nid = "2"\nkey = "other"\nsecret = "s"\n',
+    shards: 3,
+    locations: [pub('/pub', { allow_origin: '*' }), sub('/sub', { allow_origin: '*' }), sub('/other', { app: '2' })],
+  }, async (server) => {
+    const ask = async (where, headers) => (await Conn.open(server)).request('GET', where, { headers });
+    const stream = await ask('/sub/a', STREAM);
+    assert.equal((await stream.head(WAIT_MS)).status, 200);
+    const socket = await WsConn.connect(server, '/sub/a');
+    const pusher = await WsConn.connect(server, '/app/k?protocol=7');
+    await pusher.message();
+    const held = [stream, socket, pusher];
+    const refused = await (await ask('/sub/a', { ...STREAM, Origin: 'http://page' })).response('GET', WAIT_MS);
+    assert.equal(refused.status, 503);
+    assert.match(refused.header('Retry-After'), /^\d+$/);
+    assert.equal(refused.header('Access-Control-Allow-Origin'), '*');
+    assert.equal((await (await ask('/sub/a')).response('GET', WAIT_MS)).status, 503, 'a poll');
+    for (const where of ['/sub/a', '/pub/a']) {
+      const frame = await firstFrame(await Conn.open(server), where);
+      assert.deepEqual([frame.opcode, frame.code, frame.reason], [OP.close, 1013, 'the app has as many connections as it may'], where);
+    }
+    assert.equal((await firstFrame(await Conn.open(server), '/app/k?protocol=7')).code, 4004);
+    const other = await ask('/other/a', STREAM);
+    assert.equal((await other.head(WAIT_MS)).status, 200, 'another app');
+    await server.publish('a', 'short requests do not count');
+    assert.equal(await refusals(server, 'app_connections'), 4);
+    for (const one of held) one.destroy();
+    await eventually(async () => {
+      const conn = await ask('/sub/a', STREAM);
+      const { status } = await conn.head(WAIT_MS);
+      conn.destroy();
+      return status === 200;
+    }, 'room when they have left', WAIT_MS);
+    other.destroy();
+  }));
+
+fanwireOnly(WHY, 'pages may read that they are too fast, or too many', () =>
+  withNode({
+    toml: '[limits]\nmessages_in_per_second = 1\nconnections_per_address = 1\n',
+    shards: 3,
+    locations: [pub('/pub', { allow_origin: '*' }), sub()],
+  }, async (server) => {
+    const conn = await connect(server, { localAddress: '127.0.0.9' });
+    const post = (to, where) => to.request('POST', where, { body: 'x', headers: { Origin: 'http://page' } }).response('POST', WAIT_MS);
+    let answer = await post(conn, '/pub/a');
+    for (let i = 0; i < 100 && answer.status !== 429; i += 1) answer = await post(conn, '/pub/a');
+    assert.equal(answer.status, 429);
+    assert.equal(answer.header('Access-Control-Allow-Origin'), '*');
+    assert.match(answer.header('Retry-After'), /^\d+$/);
+    const bare = await post(conn, '/sub/a');
+    assert.deepEqual([bare.status, bare.header('Access-Control-Allow-Origin')], [429, 'http://page'], 'as the location has it');
+    const second = await connect(server, { localAddress: '127.0.0.9' });
+    const many = await post(second, '/pub/a');
+    assert.deepEqual([many.status, many.header('Access-Control-Allow-Origin')], [429, '*']);
+    conn.destroy();
+    second.destroy();
   }));
 
 fanwireOnly(WHY, 'origins: pages of elsewhere get neither sockets nor answers', () =>

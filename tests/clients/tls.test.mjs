@@ -163,6 +163,22 @@ tlsTest('publishing with a client certificate and without', async () => {
   await oneMore('tls_client_certificate', () => assert.rejects(post(wrong)));
 });
 
+tlsTest('fanwire publish and tail over TLS', async () => {
+  const name = channel();
+  const [url, trust] = [['--url', `https://localhost:${node.tlsPort}`], ['--ca', authority.file('ca.pem')]];
+  const published = await runToEnd(['publish', ...url, ...trust, name, 'hello']);
+  assert.equal(published.code, 0, published.output);
+  for (const transport of ['sse', 'ws', 'longpoll']) {
+    const { code, output } = await runToEnd(['tail', ...url, ...trust, '--transport', transport, '-n', '1', name], { timeoutMs: WAIT_MS });
+    assert.equal(code, 0, output);
+    assert.match(output, /hello/);
+  }
+  const stranger = await runToEnd(['publish', ...url, name, 'x']);
+  assert.equal(stranger.code, 1);
+  assert.match(stranger.output, /cannot connect to localhost:\d+: .*certificate/i);
+  assert.match((await runToEnd(['publish', ...url, '--ca', first.key, name, 'x'])).output, /--ca .*: there is no certificate in it/);
+});
+
 /** Passes bytes on in pieces of at most `most`, both ways. */
 async function relay(port, most, body) {
   const server = net.createServer((near) => {

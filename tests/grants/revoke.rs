@@ -1,8 +1,11 @@
 //! What was granted is taken back, on all shards, and stays so.
 
-use crate::node::{Node, fanwire, fresh};
+use crate::node::{self, Node, fanwire, fresh};
 use crate::support::*;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::Command;
 
 /// Connections are spread over the shards by the kernel: of so many, all three have some.
 const STREAMS: usize = 24;
@@ -73,4 +76,96 @@ fn revoking_ends_sessions_on_all_shards_and_lasts() {
     let later =
         fanwire::wire::token::sign(SECRET, format!(r#"{{"exp":{},{later}}}"#, now_s() + 60).as_bytes());
     assert_eq!(status(&node, How::WebSocket, "token.0", &format!("token={later}")).0, 101);
+}
+
+/// A connection to an internal listener.
+struct Internal(BufReader<UnixStream>);
+
+impl Internal {
+    fn connect(path: &Path) -> Internal {
+        let stream = UnixStream::connect(path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Internal(BufReader::new(stream))
+    }
+
+    fn ask(&mut self, first: &str, lines: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let request = format!("{first} HTTP/1.1\r\nHost: a\r\n{lines}Content-Length: {length}\r\n\r\n{body}");
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        let (mut status, mut length) = (0, 0);
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "{first}: the connection ends");
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(rest) = line.strip_prefix("http/1.1 ") {
+                status = rest[..3].parse().unwrap();
+            } else if let Some(rest) = line.strip_prefix("content-length:") {
+                length = rest.trim().parse().unwrap();
+            } else if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).unwrap();
+        (status, String::from_utf8(body).unwrap())
+    }
+
+    fn revoke(&mut self, order: &str) -> (u16, String) {
+        self.ask("POST /admin/revoke", "Content-Type: application/json\r\n", order)
+    }
+
+    fn subscriptions(&mut self) -> u64 {
+        let page = self.ask("GET /metrics", "", "").1;
+        let found = page.lines().find_map(|line| line.strip_prefix("fanwire_subscriptions ")?.parse().ok());
+        found.unwrap_or_else(|| panic!("{page}"))
+    }
+}
+
+#[test]
+fn a_node_without_a_store_revokes_over_an_internal_listener() {
+    let dir = fresh("grant-revoke-http");
+    let grants = grants(&dir, "http://127.0.0.1:9/");
+    let (file, socket) = (dir.join("config.toml"), dir.join("internal"));
+    let listen = format!("listen = [\"127.0.0.1:0\"]\ninternal_listen = [\"unix:{}\"]", socket.display());
+    std::fs::write(&file, format!("shards = 3\nlog = \"warn\"\n{listen}\n{grants}")).unwrap();
+    let node = Node::spawn(Command::new(env!("CARGO_BIN_EXE_fanwire")).arg("--config").arg(&file));
+    let of =
+        |user: &str, id: &str| our_token(3000, &format!(r#""channels":"*","sub":"{user}","jti":"{id}""#));
+    let (ann, bob) = (of("ann", "t-ann"), of("bob", "t-bob"));
+    let open = |token: &str, how: How| -> Vec<Client> {
+        (0..STREAMS).map(|n| stream(&node, how, &format!("token.{n}"), token)).collect()
+    };
+    let mut anns = open(&ann, How::WebSocket);
+    let mut bobs = open(&bob, How::EventStream);
+    let mut poll = Client::send(&node, How::LongPoll, "token.poll", &format!("token={ann}"), "");
+    let mut internal = Internal::connect(&socket);
+    let waiting = std::time::Instant::now();
+    while internal.subscriptions() < 2 * STREAMS as u64 + 1 {
+        assert!(waiting.elapsed() < PATIENCE, "the poll is never held");
+    }
+    let ended = |sessions: usize| (200, format!("{{\"revoked\":true,\"sessions\":{sessions}}}\n"));
+    assert_eq!(internal.revoke(r#"{"user":"ann"}"#), ended(STREAMS + 1));
+    for client in &mut anns {
+        assert_eq!(client.close_frame(), (4401, "401 authorization revoked".into()));
+    }
+    assert_eq!(poll.answer().0, 401);
+    assert!(status(&node, How::WebSocket, "token.0", &format!("token={ann}")).1.contains("revoked"));
+    assert_eq!(internal.revoke(r#"{"user":"ann"}"#), ended(0));
+    assert_eq!(internal.revoke(r#"{"token":"t-bob","app":"1"}"#), ended(STREAMS));
+    for client in &mut bobs {
+        let rest = String::from_utf8(client.rest()).unwrap();
+        assert!(rest.ends_with(":401: authorization revoked\n\n"), "{rest:?}");
+    }
+    // What is wrong is said, and nothing is done.
+    let error = |what: &str| format!("{{\"error\":\"{what}\"}}\n");
+    assert_eq!(internal.revoke(r#"{"user":"x","app":"9"}"#), (404, error("there is no such app")));
+    assert_eq!(internal.revoke(r#"{"user":""}"#).0, 400);
+    assert_eq!(internal.revoke(&format!(r#"{{"token":"{}"}}"#, "t".repeat(200))).0, 400);
+    assert_eq!(internal.revoke("user=ann").0, 400);
+    assert_eq!(internal.ask("POST /admin/revoke", "", r#"{"user":"x"}"#).0, 415);
+    assert_eq!(internal.ask("GET /admin/revoke", "", "").0, 405);
+    assert_eq!(internal.ask("POST /admin/other", "", "").0, 404);
+    // Nobody finds it from outside.
+    let mut outside = node::Http::connect(&node.address).unwrap();
+    assert_eq!(outside.request("POST", "/admin/revoke", br#"{"user":"x"}"#).unwrap().status, 404);
 }

@@ -42,6 +42,12 @@ fn b64(bytes: impl AsRef<[u8]>) -> String {
 
 /// Starts a node of three shards with a grant for each way: `key.*`, `token.*` and so on; `hook` answers the hook.
 pub fn start(dir: &Path, hook: &str) -> Node {
+    let grants = grants(dir, hook);
+    Node::start(dir, "shards = 3", &grants)
+}
+
+/// Its grants.
+pub fn grants(dir: &Path, hook: &str) -> String {
     std::fs::create_dir_all(dir).unwrap();
     let jwks = dir.join("keys.json");
     std::fs::write(&jwks, self::jwks(9)).unwrap();
@@ -65,7 +71,7 @@ pub fn start(dir: &Path, hook: &str) -> Node {
             .to_owned()
             + &format!("keys = [\"{KEY}\"]\n"),
     ];
-    Node::start(dir, "shards = 3", &grants.concat())
+    grants.concat()
 }
 
 // ---- what lets in ----

@@ -583,6 +583,7 @@ fn dialects(hasher: &KeyHasher, with_pushi: bool) -> Dialects {
     let pushi = pushi::Settings { enabled: with_pushi, ..pushi::Settings::default() };
     Dialects {
         relay: Relay::new(&relay, &[], &[], hasher.clone(), &[0; 24]).expect("no mistakes"),
+        admin: None,
         echo: None,
         pusher: Pusher::new(pusher::Settings::default(), hasher.clone()),
         pushi: Pushi::new(pushi, hasher.clone(), [7; 32]),

@@ -5,6 +5,7 @@
 //! ([`crate::limits::GRANT_TOKEN_LIFE_S`]). Of a user those are refused that were made (`iat`) at that time or before, or
 //! do not tell; what the user is given later is good.
 
+use crate::channel::store::StoreError;
 use crate::limits::{GRANT_REVOCATIONS, GRANT_TOKEN_ID_BYTES, GRANT_TOKEN_LIFE_S, GRANT_USER_BYTES};
 use crate::wire::claims::Claims;
 use crate::wire::json::{self, Reader};
@@ -61,6 +62,49 @@ impl fmt::Display for NotRevoked {
                 write!(f, "{GRANT_REVOCATIONS} revocations are in force, and there is room for no more")
             }
         }
+    }
+}
+
+/// What somebody wants to have revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Id of the app; none: the first one.
+    pub app: Option<String>,
+    /// A user or a token,
+    pub what: What,
+    /// with this id.
+    pub id: String,
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevokeError {
+    /// There is no such app.
+    NoApp,
+    /// There cannot be such a revocation.
+    Not(NotRevoked),
+    /// It is in force, but only until the node stops.
+    NotStored(StoreError),
+    /// Too many orders wait.
+    Busy,
+}
+
+impl fmt::Display for RevokeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RevokeError::NoApp => f.write_str("there is no such app"),
+            RevokeError::Not(why) => why.fmt(f),
+            RevokeError::NotStored(error) => {
+                write!(f, "it is revoked until the node stops, and not stored: {error}")
+            }
+            RevokeError::Busy => f.write_str("too many changes wait"),
+        }
+    }
+}
+
+impl From<NotRevoked> for RevokeError {
+    fn from(why: NotRevoked) -> RevokeError {
+        RevokeError::Not(why)
     }
 }
 

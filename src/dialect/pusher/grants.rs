@@ -1,6 +1,8 @@
 //! Grants where Pusher passes them ([`crate::dialect::grant`]): a client once for each channel that it subscribes to and
 //! each event that it sends, a back end once for each channel of an event. The protocol's own signature of a subscription,
-//! and that of a back end's request, are signatures with the app's secret; a client's event has none.
+//! and that of a back end's request, are signatures with the app's secret (the way `hmac`); a client's event has none. A
+//! grant only closes: what the protocol wants signed has to be signed whatever a grant says. A session does not wait for
+//! a back end, so that the way `hook` lets nobody in here; who sets it for an app without locations is told at the start.
 
 use super::Pusher;
 use super::api::ApiError;

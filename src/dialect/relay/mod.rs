@@ -16,6 +16,7 @@ pub mod multi;
 pub mod poll;
 pub mod position;
 pub mod publisher;
+mod seat;
 pub mod settings;
 pub mod stream;
 pub mod subscriber;
@@ -31,11 +32,13 @@ use crate::dialect::grant::Pass;
 use crate::dialect::session::Message;
 use crate::dialect::{Action, Context, Drain};
 use crate::limits::{HTTP_HEADERS, HttpLimits, RELAY_STORES};
+use crate::wire::http::cors;
 use crate::wire::http::request::{self, Event, Lines, Reader, Request};
 use crate::wire::http::response::Response;
 use crate::wire::multipart::Boundary;
 use crate::wire::ws::close;
 use admission::Passed;
+use bytes::Bytes;
 use exchange::{Ask, Http};
 use form::{Forms, Kind, Variant};
 use location::{Captures, Location, Path, Surroundings};
@@ -177,14 +180,29 @@ impl Relay {
         self.forms.clone()
     }
 
+    /// The cross-origin lines that an answer to this request has, where the shard gives it.
+    pub fn cross_origin(&self, listener: u16, request: &Request<'_>) -> Bytes {
+        let target = request.target_parts();
+        let Some(path) = Path::new(target.path_raw) else { return Bytes::new() };
+        let found = self.find(listener, &path);
+        found.map_or_else(Bytes::new, |(index, captures)| {
+            self.ask(index, request, &captures).lines(cors::Answer::Plain)
+        })
+    }
+
     /// Takes a request if one of its locations has the path.
     pub fn on_request(&self, cx: &mut Context<'_>, request: &Request<'_>) -> Option<Session> {
         let target = request.target_parts();
         let path = Path::new(target.path_raw)?;
-        let mut found = self.locations.iter().enumerate().filter(|(_, location)| location.is_on(cx.listener));
-        let (index, captures) = found.find_map(|(index, l)| Some((index as u16, l.find(&path)?)))?;
+        let (index, captures) = self.find(cx.listener, &path)?;
         let ask = self.ask(index, request, &captures);
         Some(self.begin(cx, &ask, Passed::default()))
+    }
+
+    /// The first location of a listener that has the path.
+    fn find<'p>(&self, listener: u16, path: &'p Path<'_>) -> Option<(u16, Captures<'p>)> {
+        let mut found = self.locations.iter().enumerate().filter(|(_, location)| location.is_on(listener));
+        found.find_map(|(index, location)| Some((index as u16, location.find(path)?)))
     }
 
     fn ask<'a>(&'a self, index: u16, request: &'a Request<'a>, captures: &'a Captures<'a>) -> Ask<'a> {

@@ -10,7 +10,7 @@ use crate::dialect::relay::exchange::Ask;
 use crate::dialect::relay::position::{self, Wanted};
 use crate::dialect::relay::settings::{self, LongPollMultipart, Transport};
 use crate::dialect::relay::template::Scope;
-use crate::dialect::relay::{Session, Waiting, hooks, poll, publisher, stream};
+use crate::dialect::relay::{Session, Waiting, hooks, poll, publisher, seat, stream};
 use crate::dialect::{Action, Context, Form, upgrade};
 use crate::limits;
 use crate::wire::http::accept::{accepts_contains, te_chunked};
@@ -89,6 +89,9 @@ pub fn begin(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Session, passed:
         accepted,
         pass: admitted.pass,
     };
+    if !seat::take(cx, ask) {
+        return;
+    }
     match transport {
         Transport::LongPoll | Transport::IntervalPoll => poll::begin(cx, ask, session, plan),
         _ => stream::begin(cx, ask, session, plan),

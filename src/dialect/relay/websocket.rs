@@ -11,7 +11,7 @@ use crate::dialect::relay::info::Sum;
 use crate::dialect::relay::location::Location;
 use crate::dialect::relay::publisher::{self, Verdict, upstream_verdict};
 use crate::dialect::relay::subscriber::META;
-use crate::dialect::relay::{Session, State, Waiting, hooks, stream};
+use crate::dialect::relay::{Session, State, Waiting, hooks, seat, stream};
 use crate::dialect::{self, Action, Context, upgrade};
 use crate::wire::http::accept::{InfoFormat, info_format};
 use crate::wire::ws::frame::{self, Opcode};
@@ -75,6 +75,9 @@ pub fn begin_publisher(cx: &mut Context<'_>, ask: &Ask<'_>, session: &mut Sessio
     }
     let format = info_format(ask.request.headers.all("accept"));
     let Some(mut publisher) = Publisher::new(cx, ask, Some(format)) else { return };
+    if !seat::take(cx, ask) {
+        return;
+    }
     publisher.pass = admitted.pass;
     cx.send(stream::switching(ask, &accepted, cx.now.unix_s()));
     cx.act(Action::Upgrade(stream::upgrade(ask.location, &accepted)));

@@ -67,7 +67,9 @@ pub fn print(loaded: &Loaded) -> String {
     for (index, location) in config.relay.locations.iter_mut().enumerate() {
         out.push_str("\n[[location]]\n");
         for key in LOCATION_KEYS {
-            let shown = (key.slot)(location).show();
+            // Where it was not said, the origins of the app or the node hold; saying it would end that.
+            let follows = key.name == "allow_origin" && !location.origins.is_empty();
+            let shown = (key.slot)(location).show().filter(|_| !follows);
             let origin = loaded.origin(&format!("location[{index}].{}", key.name)).to_string();
             line(&mut out, key.name, shown, &origin);
         }

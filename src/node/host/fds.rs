@@ -141,23 +141,29 @@ impl Channel {
         }
         let mut control = Control::default();
         let mut vector = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
-        // SAFETY: as in `send`; the kernel writes at most what both buffers hold. A descriptor that it put there is
-        // new, and nobody else owns it.
+        // SAFETY: as in `send`; the kernel writes at most what both buffers hold. With room for one descriptor it
+        // makes no more than one (and says MSG_CTRUNC), which is new, and nobody else owns it.
         unsafe {
             let mut message: libc::msghdr = std::mem::zeroed();
             message.msg_iov = &raw mut vector;
             message.msg_iovlen = 1;
             message.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_controllen = CONTROL_BYTES as _;
+            message.msg_controllen = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
             let len = libc::recvmsg(self.0.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC);
             if len < 0 {
                 return Err(io::Error::last_os_error());
             }
             let head = libc::CMSG_FIRSTHDR(&message);
-            let fd = (!head.is_null() && (*head).cmsg_type == libc::SCM_RIGHTS)
-                .then(|| OwnedFd::from_raw_fd(libc::CMSG_DATA(head).cast::<RawFd>().read_unaligned()));
-            if message.msg_flags & libc::MSG_TRUNC != 0 {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "a record is too long"));
+            let has_fd = !head.is_null()
+                && (*head).cmsg_level == libc::SOL_SOCKET
+                && (*head).cmsg_type == libc::SCM_RIGHTS;
+            let fd =
+                has_fd.then(|| OwnedFd::from_raw_fd(libc::CMSG_DATA(head).cast::<RawFd>().read_unaligned()));
+            if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a record does not fit, or its descriptor cannot be had",
+                ));
             }
             Ok(Received { len: len as usize, fd })
         }

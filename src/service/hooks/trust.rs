@@ -50,8 +50,16 @@ impl Trust {
     pub(super) fn connector(&self, host: &str) -> io::Result<(TlsConnector, ServerName<'static>)> {
         let invalid = |cause: String| io::Error::new(io::ErrorKind::InvalidInput, cause);
         let name = ServerName::try_from(host.to_owned()).map_err(|error| invalid(error.to_string()))?;
-        let config = self.config.get_or_init(|| self.build()).clone().map_err(invalid)?;
+        let config = self.client().map_err(invalid)?;
         Ok((TlsConnector::from(config), name))
+    }
+
+    /// What a connection to any host is made with.
+    ///
+    /// # Errors
+    /// When nobody is trusted; the text tells.
+    pub fn client(&self) -> Result<Arc<ClientConfig>, String> {
+        self.config.get_or_init(|| self.build()).clone()
     }
 
     fn build(&self) -> Result<Arc<ClientConfig>, String> {
@@ -63,7 +71,7 @@ impl Trust {
         roots.add_parsable_certificates(machine.certs);
         roots.add_parsable_certificates(self.named.iter().cloned());
         if roots.is_empty() {
-            return Err("this machine trusts no authority: set `ca` in [hooks]".into());
+            return Err("this machine trusts no authority: name one (`ca` in [hooks], --ca)".into());
         }
         let text = |error: Error| error.to_string();
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));

@@ -142,15 +142,16 @@ impl Shard {
 
     fn handshake_complete(&mut self, slot: u32) {
         let deadline = self.wheel.tick_in(self.limits.header_ms);
-        let connection = &mut self.slab[slot];
-        let Some(tls) = &connection.tls else { return };
+        let Some(tls) = &self.slab[slot].tls else { return };
         let counter =
             if tls.was_resumed() { &self.counters.tls_resumed } else { &self.counters.tls_handshakes };
         counter.add(1);
         if let Some(certificate) = tls.peer_certificate() {
             let client = x509::identity(certificate, TLS_IDENTITY_BYTES);
-            info!(peer = %LazyPeer(connection.fd), client, "client certificate accepted");
+            let peer = self.clients.peer(slot, self.slab[slot].fd);
+            info!(%peer, client, "client certificate accepted");
         }
+        let connection = &mut self.slab[slot];
         if connection.admission == Admission::Admitted {
             connection.deadline = deadline; // who is turned away has no more time than that takes
         }
@@ -163,7 +164,8 @@ impl Shard {
     /// The peer has gone in the middle of its handshake: those who only look whether anybody is there do that.
     fn handshake_left(&mut self, slot: u32) {
         self.counters.refuse("tls_handshake_left");
-        debug!(peer = %LazyPeer(self.slab[slot].fd), reason = "tls_handshake_left", "closed in a TLS handshake");
+        let peer = self.clients.peer(slot, self.slab[slot].fd);
+        debug!(%peer, reason = "tls_handshake_left", "closed in a TLS handshake");
         self.close_now(slot);
     }
 
@@ -180,9 +182,9 @@ impl Shard {
     }
 
     fn fail_tls(&mut self, slot: u32, handshaking: bool, failure: &Failure) {
-        let (peer, what) =
-            (LazyPeer(self.slab[slot].fd), if handshaking { "TLS handshake failed" } else { "TLS failed" });
+        let what = if handshaking { "TLS handshake failed" } else { "TLS failed" };
         if self.counters.refuse(failure.label) {
+            let peer = self.clients.peer(slot, self.slab[slot].fd);
             warn!(%peer, reason = failure.label, detail = failure.detail, "{what}");
         }
         if let Some(tls) = &mut self.slab[slot].tls {

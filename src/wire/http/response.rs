@@ -275,7 +275,13 @@ impl Response {
 
     /// Appends the whole answer.
     pub fn write(&self, out: &mut Vec<u8>, context: &Context<'_>) {
+        self.write_with(out, context, &[]);
+    }
+
+    /// Appends the whole answer with further header lines.
+    pub fn write_with(&self, out: &mut Vec<u8>, context: &Context<'_>, lines: &[u8]) {
         self.head_prefix(out);
+        out.extend_from_slice(lines);
         self.per_request(out, context);
         self.tail(out, context.head);
     }

@@ -7,6 +7,7 @@ use fanwire::channel::notice::{Notice, NoticeKind, What};
 use fanwire::channel::store::{Answer, Job, Outcome, StoreError};
 use fanwire::channel::{ReplyTo, log};
 use fanwire::dialect::app::{AppRefusal, AppSettings};
+use fanwire::dialect::grant::revoked::{Order, RevokeError};
 use fanwire::shard::apps::Registrar;
 use fanwire::shard::{Caller, Keeper, Notifier, Pages};
 use fanwire::wire::http::request::Request;
@@ -139,5 +140,9 @@ impl Keeper for Services {
 impl Registrar for Services {
     fn create(&self, _: AppSettings, _: ReplyTo) -> Result<(), AppRefusal> {
         Err(AppRefusal::Busy)
+    }
+
+    fn revoke(&self, _: Order, _: ReplyTo) -> Result<(), RevokeError> {
+        Err(RevokeError::Busy)
     }
 }

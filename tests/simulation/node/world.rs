@@ -35,6 +35,7 @@ use fanwire::shard::simulated::{Held, install};
 use fanwire::shard::{DriverChoice, Shard, ShardConfig, ShardLimits};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, channel};
 
 /// Channels that everybody uses; those from `DURABLE` on are on disk.
@@ -235,6 +236,7 @@ impl World {
         let relay = Relay::new(&locations(kept), &listeners, &["one"], hasher.clone(), &[0; 24]);
         let dialects = Arc::new(Dialects {
             relay: relay.unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
+            admin: None,
             echo: Some(Echo::new("/echo")),
             pusher: Pusher::new(pusher::Settings::default(), hasher.clone()),
             pushi: Pushi::new(pushi::Settings::default(), hasher, [7; 32]),
@@ -408,9 +410,14 @@ impl World {
         let (noted, all) = Noted::new();
         // The list is written to first, as the node does it.
         self.apps.grants().revoked.insert(&revocation, at_ms).expect("room for one more");
-        if !self.tell(|| Mail::Revoke { revocation: revocation.clone(), app: 0, noted: noted.clone() }) {
-            panic!("a mailbox is full, and was not before");
-        }
+        let ended = Arc::new(AtomicU64::new(0));
+        let mail = || Mail::Revoke {
+            revocation: revocation.clone(),
+            app: 0,
+            ended: ended.clone(),
+            noted: noted.clone(),
+        };
+        assert!(self.tell(mail), "a mailbox is full, and was not before");
         self.noted.push(all);
         self.taken.take(what, &id, at_ms);
         self.counts.note(Did::Revoked);

@@ -256,6 +256,8 @@ impl Rig {
                 Action::Stand(_) => panic!("nobody wants it here"),
                 Action::Command { key, command, tag } => self.work.push_back((number, tag, key, command)),
                 Action::List { .. } => panic!("the relay lists nothing"),
+                Action::Count(_) => {}
+                Action::Revoke { .. } => panic!("the relay revokes nothing"),
                 Action::CreateApp { .. } => panic!("the relay makes no apps"),
                 Action::Tell { key, command } => self.work.push_back((usize::MAX, 0, key, command)),
                 Action::Subscribe { key, form, ask, tag } => {

@@ -7,6 +7,7 @@ use super::super::value::{Input, kind};
 use super::Loader;
 use crate::channel::hook::HookTarget;
 use crate::dialect::grant::Way;
+use crate::dialect::relay::settings::{DEFAULT_STORE, LocationMethods, LocationSettings};
 use crate::limits;
 use crate::wire::jwt::Algorithm;
 use crate::wire::pattern::Pattern;
@@ -61,11 +62,35 @@ impl Loader<'_> {
                 }
                 _ => {}
             }
-            for (key, message) in mistakes(&grant) {
+            for (key, message) in mistakes(&grant).into_iter().chain(self.unasked(&grant)) {
                 let path = format!("grant[{index}].{key}");
                 let place = if self.said(&path) { self.origin_of(&path) } else { whole.clone() };
                 self.wrong(place, message);
             }
+        }
+    }
+
+    /// A hook that nobody would ever call: requests of locations wait for an answer, sessions of Pusher and Pushi do not.
+    /// There must be a location of the app for what is asked for; elsewhere such a rule lets nobody in.
+    fn unasked(&self, grant: &GrantSettings) -> Option<(&'static str, String)> {
+        let first = self.config.apps.first().map(|app| app.id.as_str());
+        let app = grant.app.as_deref().or(first)?;
+        let is_own = |location: &&LocationSettings| {
+            location.app.as_deref().or(first) == Some(app) && location.store == DEFAULT_STORE
+        };
+        let own = || self.config.relay.locations.iter().filter(is_own).map(|location| location.methods);
+        let cannot = |act: &str| {
+            format!(
+                "the way `hook` lets nobody {act}: app `{}` has no location for that, and neither Pusher nor Pushi can ask",
+                app.escape_debug()
+            )
+        };
+        if grant.subscribe.has(Way::Hook) && !own().any(LocationMethods::subscribes) {
+            Some(("subscribe", cannot("subscribe")))
+        } else if grant.publish.has(Way::Hook) && !own().any(LocationMethods::publishes) {
+            Some(("publish", cannot("publish")))
+        } else {
+            None
         }
     }
 

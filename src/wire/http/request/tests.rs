@@ -116,7 +116,8 @@ fn deadlines_can_tell_head_from_body() {
     feed(&mut reader, [b"GET / HTTP/1.1\r\nHost: h\r\n\r".as_slice()], &limits).unwrap();
     reader.release();
     assert!(reader.in_head(), "what is incomplete is not released");
-    let step = reader.step(b"\n".to_vec().leak(), &mut lines, &limits).unwrap();
+    let mut end = *b"\n";
+    let step = reader.step(&mut end, &mut lines, &limits).unwrap();
     assert!(matches!(step.event, Some(Event::Request(_))));
     assert!(reader.is_idle() && reader.buffered() > 0);
     reader.release();
