@@ -112,7 +112,7 @@ impl World {
         }
         for client in self.pushis.iter_mut().filter(|client| client.app == 0) {
             for (channel, follower) in client.followers.iter_mut().enumerate() {
-                let is_live = client.socket != "" && client.subs[channel] == Sub::In;
+                let is_live = !client.socket.is_empty() && client.subs[channel] == Sub::In;
                 let is_there = client.peer.as_ref().is_some_and(|peer| !peer.finished);
                 follower.check(&self.channels[channel], is_there && is_live);
             }
