@@ -164,7 +164,8 @@ pub fn allows(answer: &Result<HookAnswer, HookFailure>) -> bool {
 }
 
 /// Answers a request that the application did not allow: subscribers get its answer whole, publishers a bare 403;
-/// 502 when there is no answer (nchan sheet, section 7 and trap 20).
+/// 502 when there is no answer, or one whose status is none of HTTP (nchan sheet, section 7 and trap 20; RFC 9110
+/// section 15).
 pub fn refuse(
     cx: &mut Context<'_>,
     ask: &Ask<'_>,
@@ -172,6 +173,9 @@ pub fn refuse(
     answer: Result<HookAnswer, HookFailure>,
 ) {
     match answer {
+        Ok(answer) if answer.status > 599 => {
+            ask.refuse(cx, 502, "authorize_unreachable", HookFailure::BadAnswer.text());
+        }
         Ok(answer) if subscriber => {
             cx.refused("authorize", format!("{}: back end answered {}", ask.path(), answer.status));
             let mut response = Response::new(answer.status);
