@@ -75,7 +75,9 @@ impl Loader<'_> {
             match &hook.app {
                 Some(id) if !known(id) => {
                     let meant = nearest(id, self.config.apps.iter().map(|app| app.id.as_str()));
-                    let hint = meant.map_or(String::new(), |meant| format!(" (did you mean `{meant}`?)"));
+                    let hint = meant.map_or(String::new(), |meant| {
+                        format!(" (did you mean `{}`?)", meant.escape_debug())
+                    });
                     let message = format!("there is no app `{}`{hint}", id.escape_debug());
                     self.wrong(self.origin_of(&path("app")), message);
                 }
