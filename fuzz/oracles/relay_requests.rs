@@ -68,6 +68,14 @@ memory_bytes = "4KiB"
 url = '^/group/(\w*)$'
 methods = "group"
 group = "$1"
+[location.group_limits]
+channels = 2
+subscribers = 3
+messages = 4
+[[location]]
+prefix = "/mine"
+methods = "pubsub"
+channel_id = ["$arg_c", "$http_x_c"]
 [[location]]
 url = '^/status$'
 methods = "status"
