@@ -39,7 +39,9 @@ class Node:
         )
         self.port, self.tls_port = free_port(), free_port()
         config = self.directory / "fanwire.toml"
-        config.write_text(f'[[certificate]]\ncertificate = "{self.certificate}"\nkey = "{key}"\n')
+        # A ping would be counted as a delivery.
+        pings = "[limits]\nwebsocket_ping_interval = 0\n"
+        config.write_text(pings + f'[[certificate]]\ncertificate = "{self.certificate}"\nkey = "{key}"\n')
         listen = ["--listen", f"127.0.0.1:{self.port}", "--listen", f"127.0.0.1:{self.tls_port} tls"]
         self.process = subprocess.Popen(
             [program, "serve", "--config", config, "--shards", "1", *listen], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

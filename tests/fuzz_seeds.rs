@@ -1,28 +1,43 @@
 //! Every seed of the fuzz targets through the oracle of its target, so that a finding stays found.
+//!
+//! `FUZZ_CORPUS=folder` replays what a fuzzer has gathered in `folder/<target>` as well, for measuring what it reaches.
 
 #[path = "../fuzz/oracles/mod.rs"]
 mod oracles;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Fewer seeds of a target than this mean that they were not found.
 const SEEDS_MIN: usize = 10;
 
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// Puts a file through the oracle, and gives what is in it.
+fn look_at(check: oracles::Oracle, file: &Path) -> Vec<u8> {
+    let data = std::fs::read(file).unwrap();
+    if let Err(panic) = std::panic::catch_unwind(|| check(&data)) {
+        eprintln!("seed {}", file.display());
+        std::panic::resume_unwind(panic);
+    }
+    data
+}
+
 fn replay(target: &str) {
     let (_, check) = *oracles::TARGETS.iter().find(|(name, _)| *name == target).expect("a target");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
-    let mut seeds: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    seeds.sort();
+    if let Some(corpus) = std::env::var_os("FUZZ_CORPUS") {
+        for file in files(&Path::new(&corpus).join(target)) {
+            look_at(check, &file);
+        }
+    }
+    let seeds = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target));
     assert!(seeds.len() >= SEEDS_MIN, "{} seeds", seeds.len());
     for seed in seeds {
-        let data = std::fs::read(&seed).unwrap();
-        if let Err(panic) = std::panic::catch_unwind(|| check(&data)) {
-            eprintln!("seed {}", seed.display());
-            std::panic::resume_unwind(panic);
-        }
+        let data = look_at(check, &seed);
         // What is cut off, and what has other choices, is valid input for an oracle as well.
         for length in 0..data.len().min(64) {
             check(&data[..length]);
@@ -78,4 +93,7 @@ targets! {
     streams
     control
     doors
+    judge
+    certificate
+    relay_requests
 }

@@ -27,6 +27,7 @@ fn sent() -> impl Strategy<Value = Sent> {
     let message = prop_oneof![
         "\\PC{0,80}".prop_map(Message::text),
         vec(any::<u8>(), 0..300).prop_map(Message::binary),
+        (120usize..132, any::<u8>()).prop_map(|(len, byte)| Message::binary(vec![byte; len])),
         (65_530usize..65_545, any::<u8>()).prop_map(|(len, byte)| Message::binary(vec![byte; len])),
         vec(any::<u8>(), 0..=125).prop_map(|bytes| Message::Ping(bytes.into())),
         vec(any::<u8>(), 0..=125).prop_map(|bytes| Message::Pong(bytes.into())),

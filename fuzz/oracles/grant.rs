@@ -24,7 +24,7 @@ pub fn check(data: &[u8]) {
 }
 
 /// The rule of patterns in plain words.
-fn plainly(pattern: &[u8], name: &[u8]) -> bool {
+pub fn plainly(pattern: &[u8], name: &[u8]) -> bool {
     // Which beginnings of the name the pattern so far can stand for.
     let mut reached = vec![false; name.len() + 1];
     reached[0] = true;

@@ -3,6 +3,7 @@
 //!
 //! An input is [`input::CHOICE_BYTES`] of choices (flags, limits, split points) and then a body.
 
+pub mod certificate;
 pub mod config;
 pub mod control;
 pub mod doors;
@@ -12,6 +13,7 @@ pub mod http_request;
 pub mod http_response;
 pub mod input;
 pub mod json;
+pub mod judge;
 pub mod proxy;
 pub mod pusher;
 pub mod pusher_api;
@@ -24,6 +26,7 @@ pub mod pushi_session;
 pub mod relay;
 pub mod relay_headers;
 pub mod relay_ids;
+pub mod relay_requests;
 pub mod relay_session;
 pub mod sign;
 pub mod stored_record;
@@ -35,7 +38,7 @@ pub mod ws_reader;
 pub type Oracle = fn(&[u8]);
 
 /// Every target: its name, which is that of its seed folder, and its oracle.
-pub const TARGETS: [(&str, Oracle); 22] = [
+pub const TARGETS: [(&str, Oracle); 25] = [
     ("ws_reader", ws_reader::check),
     ("ws_deflate", ws_deflate::check),
     ("http_request", http_request::check),
@@ -58,4 +61,7 @@ pub const TARGETS: [(&str, Oracle); 22] = [
     ("streams", streams::check),
     ("control", control::check),
     ("doors", doors::check),
+    ("judge", judge::check),
+    ("certificate", certificate::check),
+    ("relay_requests", relay_requests::check),
 ];

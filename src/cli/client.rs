@@ -6,9 +6,6 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, StreamOwned};
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Surroundings;
@@ -92,9 +89,7 @@ impl Peer {
             Place::Tcp(address) => {
                 (address, connect_tcp(address, patience).map(|s| Box::new(s) as Box<dyn Stream>))
             }
-            Place::Tls(address, name) => {
-                (address, self.connect_tls(address, name, patience).map(|s| Box::new(s) as Box<dyn Stream>))
-            }
+            Place::Tls(address, name) => (address, connect_tls(&self.trust, address, name, patience)),
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path).and_then(|stream| {
                     stream.set_read_timeout(patience)?;
@@ -105,27 +100,6 @@ impl Peer {
         };
         let stream = stream.map_err(|error| format!("cannot connect to {place}: {error}"))?;
         Ok(Connection { stream, received: Vec::new() })
-    }
-
-    /// Connects and shakes hands.
-    fn connect_tls(
-        &self,
-        address: &str,
-        name: &str,
-        patience: Option<Duration>,
-    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| invalid(error.to_string()))?;
-        let config = self.trust.client().map_err(invalid)?;
-        let mut connection =
-            ClientConnection::new(config, name).map_err(|error| invalid(error.to_string()))?;
-        // The handshake is not what is waited for without an end.
-        let mut stream = connect_tcp(address, Some(Duration::from_millis(CLI_CONNECT_MS)))?;
-        while connection.is_handshaking() {
-            connection.complete_io(&mut stream)?;
-        }
-        stream.set_read_timeout(patience)?;
-        Ok(StreamOwned::new(connection, stream))
     }
 
     /// Sends a request with the peer's own headers added.
@@ -182,6 +156,19 @@ fn connect_tcp(address: &str, patience: Option<Duration>) -> io::Result<TcpStrea
         }
     }
     Err(last)
+}
+
+fn connect_tls(
+    trust: &Trust,
+    address: &str,
+    name: &str,
+    patience: Option<Duration>,
+) -> io::Result<Box<dyn Stream>> {
+    // The handshake is not what is waited for without an end.
+    let socket = connect_tcp(address, Some(Duration::from_millis(CLI_CONNECT_MS)))?;
+    let stream = trust.shake_hands(socket.try_clone()?, name)?;
+    socket.set_read_timeout(patience)?;
+    Ok(Box::new(stream))
 }
 
 /// A connection and what has come on it.

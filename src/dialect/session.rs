@@ -308,7 +308,8 @@ impl Dialects {
 
     /// The connection is gone; nothing can be sent any more.
     pub fn on_closed(&self, cx: &mut Context<'_>, session: &mut Session) {
-        match session {
+        debug_assert!(!matches!(session, Session::None), "nothing is open, or its end was told before");
+        match &mut std::mem::take(session) {
             Session::Relay(session) => self.relay.on_closed(cx, session),
             Session::Pushi(session) => self.pushi.on_closed(cx, session),
             Session::Pusher(_) | Session::Admin(_) | Session::Echo(_) | Session::None => {}

@@ -24,9 +24,9 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Whether it was the slot's turn already.
-    pub(super) fn has_passed(&self, slot: u32) -> bool {
-        slot < self.next
+    /// Whether it was everybody's turn.
+    pub(super) fn has_passed(&self) -> bool {
+        self.next >= self.slots
     }
 }
 
@@ -89,10 +89,14 @@ impl Shard {
                 self.with_session(slot, |dialects, context, session| {
                     dialects.on_drain(context, session, why)
                 });
-            } else if matches!(self.slab[slot].carrier, Carrier::Pipe(_)) {
-                self.end_pipe(slot);
-            } else if !self.is_receiving(slot) {
+            } else if !matches!(self.slab[slot].carrier, Carrier::Pipe(_)) && !self.is_receiving(slot) {
                 self.finish(slot);
+            }
+        }
+        // Who has something to ask comes away by itself with the answer: the longer it may, the fewer are cut off.
+        if self.drain.as_ref().is_some_and(Drain::has_passed) {
+            for slot in 0..self.slab.slots() {
+                self.end_pipe(slot);
             }
         }
     }

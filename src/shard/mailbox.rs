@@ -10,7 +10,7 @@ use crate::dialect::grant::Revocation;
 use crate::dialect::grant::revoked::RevokeError;
 use crate::limits::MAILBOX_RESERVE_PART;
 use crate::shard::door::{Admission, Client};
-use crate::shard::simulated::Socket;
+use crate::shard::simulated::{self, Socket};
 use crate::shard::tls::Tls;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
@@ -334,7 +334,11 @@ impl Post {
             self.overflow[to].push_back(mail);
             return;
         }
-        match address.sender.try_send(mail) {
+        let sent = match simulated::is_full(to) {
+            true => Err(TrySendError::Full(mail)),
+            false => address.sender.try_send(mail),
+        };
+        match sent {
             Ok(()) => {}
             Err(TrySendError::Full(mail)) => {
                 self.overflow[to].push_back(mail);

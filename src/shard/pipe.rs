@@ -6,11 +6,12 @@
 use super::Shard;
 use super::accept::peer_address;
 use super::connection::{Carrier, State};
+use super::drain::Drain;
 use super::mailbox::Adopted;
 use super::net::Key;
 use super::outbox::Item;
 use super::simulated::Socket;
-use crate::dialect::Drain;
+use crate::dialect;
 use crate::limits::HTTP_PIPELINE_BYTES;
 use crate::wire::proxy::{self, Source};
 use bytes::Bytes;
@@ -48,7 +49,7 @@ impl Shard {
         let mut bytes = proxy::write(source);
         bytes.extend_from_slice(unread);
         self.give_away(Adopted { unread: bytes, piped: true, ..Adopted::new(theirs, listener) });
-        if self.drain.as_ref().is_some_and(|drain| drain.has_passed(slot)) {
+        if self.drain.as_ref().is_some_and(Drain::has_passed) {
             self.end_pipe(slot);
         }
     }
@@ -108,7 +109,7 @@ impl Shard {
             return false;
         }
         self.with_session(slot, |dialects, context, session| {
-            dialects.on_drain(context, session, Drain::Upgrade);
+            dialects.on_drain(context, session, dialect::Drain::Upgrade);
         });
         let connection = &self.slab[slot];
         connection.open && connection.outbox.is_empty()

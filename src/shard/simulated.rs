@@ -46,6 +46,11 @@ mod off {
     pub(crate) fn peer(_: RawFd) -> Option<SocketAddr> {
         None
     }
+
+    #[inline(always)]
+    pub(crate) const fn is_full(_: usize) -> bool {
+        false
+    }
 }
 #[cfg(not(debug_assertions))]
 pub(crate) use off::*;
@@ -135,6 +140,9 @@ mod on {
         fn unregister(&self, shard: u16, fd: RawFd, key: Key, output: bool);
         /// As [`Net::turn`].
         fn turn(&self, shard: u16, events: &mut Vec<Event>);
+        /// Whether a shard's mailbox has no room at this moment, whatever is in it a moment later: in a node its shard
+        /// takes mail while others send some.
+        fn is_full(&self, shard: usize) -> bool;
     }
 
     /// Gives this thread's shards a kernel, or takes it away.
@@ -208,6 +216,10 @@ mod on {
         with((), |kernel| kernel.turn(shard, events));
     }
 
+    pub(crate) fn is_full(shard: usize) -> bool {
+        with(false, |kernel| kernel.is_full(shard))
+    }
+
     /// What a shard holds at a moment. A node that everybody has left holds nothing.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Held {
@@ -250,6 +262,11 @@ mod on {
             self.has_more()
         }
 
+        /// Whether it has mail that did not fit; it is sent at a later turn, of which there is one per tick at least.
+        pub fn is_overflowing(&self) -> bool {
+            self.post.is_overflowing()
+        }
+
         /// Whether it has drained and would leave.
         pub fn may_leave(&self) -> bool {
             self.is_drained()
@@ -268,8 +285,16 @@ mod on {
                 ..Held::default()
             };
             let OutboxLimits { bytes, .. } = self.limits.outbox;
+            let mut left = held.slots;
             for slot in 0..self.slab.slots() {
                 let connection = &self.slab[slot];
+                if left == 0 {
+                    break; // the others are nobody's
+                }
+                if connection.state == State::Free {
+                    continue;
+                }
+                left -= 1;
                 held.subscriptions += connection.subs.len();
                 held.sessions += usize::from(connection.open);
                 let stays = matches!(connection.carrier, Carrier::WebSocket(_) | Carrier::Stream(_));

@@ -183,7 +183,7 @@ impl Peer {
     }
 
     /// All there is to come.
-    pub fn to_end(&mut self) {
+    pub fn until_end(&mut self) {
         self.until(|_| false);
         self.line = None;
     }
@@ -219,7 +219,7 @@ impl Peer {
             1 => self.leave(),
             _ => {
                 self.half_close();
-                self.to_end();
+                self.until_end();
             }
         }
     }

@@ -137,7 +137,7 @@ impl<'a> Stage<'a> {
             if self.rng.chance(30) {
                 peer.half_close();
             }
-            peer.to_end();
+            peer.until_end();
         } else {
             peer.leave_somehow(&mut self.rng);
         }

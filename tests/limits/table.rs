@@ -19,7 +19,7 @@ const ELSEWHERE: &[(&[&str], &str)] = &[
     (&["HTTP_PIPELINE_BYTES"], "tests/limits/polls.rs what_is_behind_a_request_is_bounded"),
     (
         &["NODE_CONNECTIONS", "NODE_CONNECTIONS_PER_ADDRESS"],
-        "src/shard/accept.rs addresses_are_counted_and_forgotten",
+        "src/shard/addresses.rs addresses_are_counted_and_forgotten",
     ),
     (&["NODE_OUTBOX_MESSAGES"], "src/shard/outbox.rs close_rule_closes"),
     (&["REPEATED_HEAD_BYTES"], "src/wire/http/repeat.rs only_plain_heads_are_known"),

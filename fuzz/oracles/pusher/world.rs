@@ -1,8 +1,10 @@
 //! A node without sockets: sessions of Pusher and, where it is wanted, of Pushi, and homes, members and mailboxes of several shards in one thread, wired
 //! as the node wires them. Mail waits until a shard has its turn.
 
+mod asked;
 pub use super::connection::{Connection, End};
 use super::nobody::{Nothing, Others};
+pub use asked::Asked;
 use fanwire::channel::core::Home;
 use fanwire::channel::hook::HookCall;
 use fanwire::channel::members::{Form, Member, Members, Subscription};
@@ -17,7 +19,7 @@ use fanwire::dialect::pusher::{self, Pusher};
 use fanwire::dialect::pushi::{self, Pushi};
 use fanwire::dialect::relay::Relay;
 use fanwire::dialect::relay::form::Forms;
-use fanwire::dialect::relay::settings::{LocationSettings, RelaySettings};
+use fanwire::dialect::relay::settings::RelaySettings;
 use fanwire::dialect::session::{Dialects, Drain, Message, Session};
 use fanwire::dialect::{Action, Context, Tools};
 use fanwire::limits::{HomeLimits, HttpLimits, TICK_MS};
@@ -44,6 +46,8 @@ pub struct World {
     pub notices: Vec<Notice>,
     /// Calls to back ends that nobody waits for.
     pub hooks: Vec<HookCall>,
+    /// Calls that somebody waits for.
+    pub asked: VecDeque<Asked>,
     random: u64,
 }
 
@@ -120,6 +124,7 @@ impl World {
             refused: Vec::new(),
             notices: Vec::new(),
             hooks: Vec::new(),
+            asked: VecDeque::new(),
             random: 0,
         }
     }
@@ -131,11 +136,9 @@ impl World {
     }
 
     /// A node of the relay alone.
-    pub fn with_relay(shards: usize, locations: Vec<LocationSettings>) -> World {
+    pub fn with_relay(shards: usize, relay: Relay) -> World {
         let mut world = World::new(shards, Vec::new());
-        let relay = RelaySettings { locations };
-        let relay = Relay::new(&relay, &[("127.0.0.1:80", true)], &[], world.hasher.clone(), &[0; 24]);
-        world.dialects.relay = relay.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        world.dialects.relay = relay;
         for shard in &mut world.shards {
             shard.encoder = Some(Box::new(Encoder::new(world.dialects.relay.forms())));
         }
@@ -346,7 +349,7 @@ impl World {
                     // It takes its time: others are served before.
                     self.shards[shard].mail.push_back(Work::Stored { token: from(tag).token });
                 }
-                Action::Hook { call, tag: None } => self.hooks.push(*call),
+                Action::Hook { call, tag } => self.hook(number, tag, *call),
                 Action::List { list, tag } => {
                     for to in 0..self.shards.len() {
                         let mail = Work::List { list: list.clone(), from: from(tag) };

@@ -4,6 +4,7 @@
 use super::super::pusher::play::Choices;
 use super::super::pusher::world::{SHAKE, World};
 use super::reader::{Reader, Way};
+use super::relay;
 use fanwire::dialect::relay::settings::{
     FirstMessage, LocationMethods, LocationSettings, PathPattern, Publishers, Transports,
 };
@@ -35,7 +36,7 @@ pub fn play(bytes: &[u8]) {
     let mut choices = Choices(bytes);
     let shards = 1 + choices.below(3);
     let flags = choices.below(8);
-    let world = World::with_relay(shards, locations(flags));
+    let world = World::with_relay(shards, relay(locations(flags)));
     let mut play = Play {
         choices,
         world,

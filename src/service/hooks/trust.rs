@@ -1,8 +1,9 @@
-//! Who vouches for back ends that are called over TLS: the authorities that this machine trusts, and those that the
+//! Who vouches for back ends that are called over TLS, and for nodes that commands talk to: the authorities that this machine trusts, and those that the
 //! configuration names.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, OnceLock};
 
 use tokio_rustls::TlsConnector;
@@ -10,7 +11,7 @@ use tokio_rustls::rustls::client::ClientConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{Error, RootCertStore};
+use tokio_rustls::rustls::{ClientConnection, Error, RootCertStore, StreamOwned};
 
 /// Certificates of authorities. Those of the machine are read when the first `https://` back end is called: most
 /// nodes have none.
@@ -48,18 +49,28 @@ impl Trust {
 
     /// What makes a TLS connection to `host`, and the name that its certificate has to have.
     pub(super) fn connector(&self, host: &str) -> io::Result<(TlsConnector, ServerName<'static>)> {
-        let invalid = |cause: String| io::Error::new(io::ErrorKind::InvalidInput, cause);
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| invalid(error.to_string()))?;
-        let config = self.client().map_err(invalid)?;
+        let (config, name) = self.parts(host)?;
         Ok((TlsConnector::from(config), name))
     }
 
-    /// What a connection to any host is made with.
+    /// Shakes hands over `stream` with `host`, and waits for that: for commands, which have nothing else to do.
     ///
     /// # Errors
-    /// When nobody is trusted; the text tells.
-    pub fn client(&self) -> Result<Arc<ClientConfig>, String> {
-        self.config.get_or_init(|| self.build()).clone()
+    /// When nobody vouches for the host, or it does not speak TLS.
+    pub fn shake_hands(&self, mut stream: TcpStream, host: &str) -> io::Result<impl Read + Write + use<>> {
+        let (config, name) = self.parts(host)?;
+        let mut connection = ClientConnection::new(config, name).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        Ok(StreamOwned::new(connection, stream))
+    }
+
+    fn parts(&self, host: &str) -> io::Result<(Arc<ClientConfig>, ServerName<'static>)> {
+        let invalid = |cause: String| io::Error::new(io::ErrorKind::InvalidInput, cause);
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| invalid(error.to_string()))?;
+        let config = self.config.get_or_init(|| self.build()).clone().map_err(invalid)?;
+        Ok((config, name))
     }
 
     fn build(&self) -> Result<Arc<ClientConfig>, String> {

@@ -90,14 +90,14 @@ pub fn play(stage: &mut Stage<'_>) {
         if stage.rng.chance(30) {
             peer.half_close();
         }
-        peer.to_end();
+        peer.until_end();
         return stage.done(peer);
     }
     match stage.rng.below(4) {
         0 => {
             // All is still said before the end, which comes at once.
             peer.half_close();
-            peer.to_end();
+            peer.until_end();
             stage.done(peer);
         }
         1 => {
@@ -115,7 +115,7 @@ impl Stage<'_> {
     /// A close frame behind what was not awaited.
     fn leave_websocket_unheard(&mut self, mut peer: crate::peer::Peer) {
         peer.send(&frame::whole(CLOSE, &4321u16.to_be_bytes()));
-        peer.to_end();
+        peer.until_end();
         self.done(peer);
     }
 }

@@ -55,7 +55,7 @@ pub fn play(stage: &mut Stage<'_>) {
         if is_websocket(at) && stage.rng.chance(50) {
             peer.until_pong(b"still there");
             peer.send(&frame::whole(frame::CLOSE, &1000u16.to_be_bytes()));
-            peer.to_end();
+            peer.until_end();
         } else {
             peer.leave_somehow(&mut stage.rng);
         }

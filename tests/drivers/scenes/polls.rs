@@ -40,7 +40,7 @@ pub fn play(stage: &mut Stage<'_>) {
         0 => poller.leave_somehow(&mut stage.rng),
         1 => {
             poller.half_close();
-            poller.to_end();
+            poller.until_end();
         }
         _ => {
             stage.publish(&mut publisher, &channel, "", b"at last");

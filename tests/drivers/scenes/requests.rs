@@ -137,9 +137,9 @@ pub fn play(stage: &mut Stage<'_>) {
     let ends_by_itself = wrong.is_some() || closes;
     if stage.rng.chance(50) || (unfinished && !ends_by_itself) {
         peer.half_close();
-        peer.to_end();
+        peer.until_end();
     } else if ends_by_itself {
-        peer.to_end();
+        peer.until_end();
     } else {
         peer.answers();
         peer.leave_somehow(&mut stage.rng);

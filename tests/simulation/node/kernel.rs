@@ -42,6 +42,9 @@ struct State {
     events: Vec<VecDeque<Event>>,
     /// Bytes that peers have sent or read.
     moved: u64,
+    /// How often a mailbox has no room for a moment, percent, and how often that was.
+    full_percent: usize,
+    full: u64,
     /// What no shard may do.
     faults: Vec<String>,
 }
@@ -89,6 +92,7 @@ impl Simulated {
     /// A kernel for so many shards.
     pub fn new(mut rng: Rng, shards: usize, now: Now) -> Simulated {
         let ring = rng.chance(50);
+        let full_percent = *rng.pick(&[0, 0, 3, 20]);
         let events = (0..shards).map(|_| VecDeque::new()).collect();
         let state = State {
             now,
@@ -98,6 +102,8 @@ impl Simulated {
             next_fd: 1000,
             events,
             moved: 0,
+            full_percent,
+            full: 0,
             faults: Vec::new(),
         };
         Simulated(RefCell::new(state))
@@ -140,6 +146,17 @@ impl Simulated {
     /// Bytes that peers have sent or read.
     pub fn written(&self) -> u64 {
         self.0.borrow().moved
+    }
+
+    /// How often a mailbox had no room for a moment.
+    pub fn full(&self) -> u64 {
+        self.0.borrow().full
+    }
+
+    /// Whether the node has ended its side of a connection, or the peer has gone without it.
+    pub fn is_over(&self, fd: RawFd) -> bool {
+        let state = self.0.borrow();
+        state.sockets.get(&fd).is_none_or(|socket| socket.closed || socket.shut_write || socket.reset)
     }
 
     // ---- the peer's end ----
@@ -205,6 +222,14 @@ impl Simulated {
 }
 
 impl Kernel for Simulated {
+    fn is_full(&self, _: usize) -> bool {
+        let mut state = self.0.borrow_mut();
+        let percent = state.full_percent;
+        let is_full = percent > 0 && state.rng.chance(percent);
+        state.full += u64::from(is_full);
+        is_full
+    }
+
     fn now(&self) -> Now {
         self.0.borrow().now
     }

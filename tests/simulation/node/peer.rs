@@ -17,8 +17,10 @@ pub enum Got {
     Event { id: String, data: String },
     /// A WebSocket message.
     Text(String),
+    /// A line of an event stream that is no event.
+    Comment(String),
     /// A close frame.
-    Close,
+    Close { code: u16, reason: String },
     /// There will be nothing more.
     End,
 }
@@ -115,8 +117,8 @@ impl Peer {
                         kernel
                             .write(self.fd, &encode_masked(Opcode::Pong, true, false, [4, 3, 2, 1], payload));
                     }
-                    Some(Event::Close { .. }) => {
-                        got.push(Got::Close);
+                    Some(Event::Close { code, reason }) => {
+                        got.push(Got::Close { code: code.unwrap_or(0), reason: reason.to_owned() });
                         goodbye = !self.finished;
                     }
                     Some(Event::Binary(_) | Event::Pong(_)) | None => {}
@@ -161,5 +163,8 @@ impl Peer {
 fn event_of(text: &str) -> Option<Got> {
     let field =
         |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(|v| v.trim_start().to_owned());
+    if let Some(comment) = field(":") {
+        return Some(Got::Comment(comment));
+    }
     Some(Got::Event { id: field("id:")?, data: field("data:")? })
 }

@@ -1,20 +1,19 @@
-//! One seed: steps of everybody, rests at which everything is compared, and the end.
+//! One seed: steps of everybody, with rests ([`super::check`]) between them, and the end ([`super::end`]).
 
-use super::client::{Asked, payload, target};
+use super::client::{SEVERAL, Seen, payload, target};
+use super::counts::Counts;
 use super::kernel::Simulated;
 use super::peer::{Got, Peer};
-use super::pusher::{ROOM, Sub, signed};
+use super::publisher::{Asked, Known};
+use super::pusher::{Heard, ROOM, signed};
 use super::world::{CHANNELS, DURABLE, NAMES, World};
-use fanwire::shard::simulated::Held;
+use fanwire::dialect::app::AppSettings;
+use fanwire::dialect::grant::revoked::What;
 use serde_json::json;
-use std::collections::BTreeSet;
-
-/// Turns in which a node has to come to rest.
-const TURNS_TO_REST: usize = 20_000;
 
 impl World {
-    /// Plays the seed to its end.
-    pub fn play(&mut self) {
+    /// Plays the seed to its end, and tells what has happened.
+    pub fn play(&mut self) -> Counts {
         let steps = 30 + self.rng.below(60);
         let crashes = self.rng.chance(25);
         for step in 0..steps {
@@ -30,9 +29,12 @@ impl World {
         }
         self.rest();
         self.end();
+        self.note_moves();
+        self.counts.more(super::counts::Did::Full, self.kernel.full());
+        self.counts
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         match self.rng.below(100) {
             0..45 => {
                 for _ in 0..1 + self.rng.below(4) {
@@ -42,10 +44,13 @@ impl World {
                     }
                 }
             }
-            45..61 => self.publisher(),
-            61..72 => self.subscriber(),
-            72..87 => self.client(),
-            87..90 => {
+            45..60 => self.publisher(),
+            60..68 => self.subscriber(),
+            68..74 => self.client(),
+            74..86 => self.pushi(),
+            86 => self.traveller(),
+            87 => self.revocation(),
+            88..90 => {
                 self.store_works();
             }
             90..92 => {
@@ -64,7 +69,7 @@ impl World {
         }
     }
 
-    fn peer(&mut self) -> Peer {
+    pub(super) fn peer(&mut self) -> Peer {
         self.connected += 1;
         let shard = self.rng.below(self.shape.shards);
         let window = *self.rng.pick(&[300, 2_000, 1 << 20]);
@@ -97,6 +102,13 @@ impl World {
                     publisher.lost(&mut self.channels);
                 }
             }
+            // It comes and goes between the shards, requests on its way before and after.
+            2 if !finished => self.send_elsewhere(at),
+            3 | 4 if !finished && self.shape.deletes => {
+                self.delete(at);
+                self.publish(at);
+            }
+            5..8 => self.read_publisher(at),
             1 => {
                 if let Some(peer) = &mut publisher.peer {
                     peer.finish(&kernel);
@@ -111,23 +123,113 @@ impl World {
         }
     }
 
-    fn publish(&mut self, at: usize) {
-        let channel = self.rng.below(CHANNELS);
+    /// A new publication.
+    fn published(&mut self, channels: &[usize], kept: bool) -> (u64, String) {
         self.published += 1;
         let id = self.published;
         let len = *self.rng.pick(&[0, 10, 100, 500]);
-        let text = payload(channel, id, len);
-        self.channels[channel].asked(id);
-        self.say(|| format!("publish {id} in {}", NAMES[channel]));
+        for &channel in channels {
+            self.channels[channel].asked(id, kept);
+        }
+        self.say(|| format!("publish {id} in {channels:?}"));
+        (id, payload(if channels.len() > 1 { SEVERAL } else { channels[0] }, id, len))
+    }
+
+    fn publish(&mut self, at: usize) {
         let kernel = self.kernel.clone();
+        let channel = self.rng.below(CHANNELS);
+        if channel < DURABLE && self.rng.chance(30) {
+            return self.publish_by_pushi(at, channel);
+        }
+        let (id, text) = self.published(&[channel], true);
+        let asked = Asked::Publish { channels: vec![channel], id };
+        let publisher = &mut self.publishers[at];
         if channel < DURABLE && self.rng.chance(30) {
             let body = json!({"name": "e", "channel": NAMES[channel], "data": text}).to_string();
             let app = self.apps.by_id("one").expect("it stays").settings.clone();
             let now_s = fanwire::shard::simulated::Kernel::now(&*kernel).unix_s();
             let path = signed(&app, "POST", "/apps/one/events", &body, now_s);
-            return self.publishers[at].publish(&kernel, (channel, id), &path, &body);
+            return publisher.ask(&kernel, asked, &format!("POST {path}"), "", &body);
         }
-        self.publishers[at].publish(&kernel, (channel, id), &target(channel, "pub"), &text);
+        publisher.ask(&kernel, asked, &format!("POST {}", target(channel, "pub")), "", &text);
+    }
+
+    /// As a back end of Pushi does it, who has to have a session for that.
+    fn publish_by_pushi(&mut self, at: usize, channel: usize) {
+        let kernel = self.kernel.clone();
+        let Some(token) = self.token.clone() else {
+            let line = "GET /login?app_id=one&app_key=one-key&app_secret=secret";
+            return self.publishers[at].ask(&kernel, Asked::Login, line, "", "");
+        };
+        let channels = if self.rng.chance(60) { vec![channel, 1 - channel] } else { vec![channel] };
+        let kept = self.rng.chance(80);
+        let (id, text) = self.published(&channels, kept);
+        let names: Vec<_> = channels.iter().map(|&at| NAMES[at]).collect();
+        let body = json!({"event": "e", "channel": names, "data": text, "persist": kept}).to_string();
+        let asked = Asked::Publish { channels, id };
+        self.publishers[at].ask(&kernel, asked, "POST /events", &format!("X-Session-Id: {token}\r\n"), &body);
+    }
+
+    fn send_elsewhere(&mut self, at: usize) {
+        let shard = self.rng.below(self.shape.shards);
+        self.say(|| format!("publisher {at} goes to shard {shard}"));
+        let line = format!("GET /echo?shard={shard}");
+        self.publishers[at].ask(&self.kernel.clone(), Asked::Elsewhere, &line, "", "");
+    }
+
+    fn delete(&mut self, at: usize) {
+        let kernel = self.kernel.clone();
+        if self.rng.chance(25) {
+            self.say(|| "delete the room".into());
+            let line = format!("DELETE /pub/{ROOM}");
+            return self.publishers[at].ask(&kernel, Asked::DeleteRoom, &line, "", "");
+        }
+        let channel = self.rng.below(CHANNELS);
+        self.say(|| format!("delete {}", NAMES[channel]));
+        let asked = Asked::Delete { channel, there: self.channels[channel].there() };
+        let line = format!("DELETE {}", target(channel, "pub"));
+        self.publishers[at].ask(&kernel, asked, &line, "", "");
+    }
+
+    /// A user loses all it has, or somebody its token.
+    fn revocation(&mut self) {
+        if !self.can_tell() {
+            return;
+        }
+        let passes = self.subscribers.iter().filter(|s| !s.witness).map(|s| &s.pass);
+        let passes = passes.chain(self.clients.iter().map(|c| &c.pass));
+        let passes = passes.chain(self.pushis.iter().map(|c| &c.pass)).flatten();
+        let tokens: Vec<String> = passes.map(|pass| pass.id.clone()).collect();
+        let (what, id) = match tokens.is_empty() || self.rng.chance(50) {
+            true => (What::User, format!("{}{}", self.rng.pick(&["s", "u"]), self.rng.below(3))),
+            false => (What::Token, self.rng.pick(&tokens).clone()),
+        };
+        self.say(|| format!("revoke {what:?} {id}"));
+        self.revoke(what, id);
+    }
+
+    fn traveller(&mut self) {
+        if self.travellers.is_empty() {
+            return;
+        }
+        let at = self.rng.below(self.travellers.len());
+        let kernel = self.kernel.clone();
+        if self.travellers[at].peer.is_none() {
+            let peer = self.peer();
+            let (to, messages) = (self.rng.below(self.shape.shards), self.rng.below(4));
+            self.say(|| format!("traveller {at} begins on {}, for shard {to}", peer.fd));
+            return self.travellers[at].begin(&kernel, peer, to, messages);
+        }
+        let traveller = &mut self.travellers[at];
+        let Some(peer) = &mut traveller.peer else { return };
+        match self.rng.below(8) {
+            0 => {
+                kernel.reset(peer.fd);
+                traveller.lost();
+            }
+            1 => peer.close(&kernel),
+            _ => traveller.send(&kernel),
+        }
     }
 
     fn subscriber(&mut self) {
@@ -150,24 +252,30 @@ impl World {
         }
     }
 
-    fn begin(&mut self, at: usize) {
+    pub(super) fn begin(&mut self, at: usize) {
         let peer = self.peer();
+        let user = if self.subscribers[at].witness { "w".into() } else { format!("s{}", at % 2) };
+        let pass = self.pass(&user);
         let (kernel, who, few) = (self.kernel.clone(), self.connected, self.shape.kept < 1_000);
         let boom = self.rng.chance(10);
         self.say(|| format!("subscriber {at} begins on {}", peer.fd));
         let subscriber = &mut self.subscribers[at];
         subscriber.boom = boom;
-        subscriber.begin(&kernel, peer, who, few);
+        subscriber.begin(&kernel, peer, pass, who, few);
+    }
+
+    fn app(&self, number: usize) -> AppSettings {
+        super::world::app(["one", "two"][number], self.shape.kept)
     }
 
     fn client(&mut self) {
         let at = self.rng.below(self.clients.len());
-        let name = if self.clients[at].app == 0 { "one" } else { "two" };
-        let app = super::world::app(name, self.shape.kept);
+        let app = self.app(self.clients[at].app);
         if self.clients[at].peer.is_none() {
             let peer = self.peer();
             self.say(|| format!("client {at} begins on {}", peer.fd));
-            return self.clients[at].begin(&self.kernel.clone(), peer, &app);
+            let pass = self.pass(&self.clients[at].user.clone());
+            return self.clients[at].begin(&self.kernel.clone(), peer, pass, &app);
         }
         let kernel = self.kernel.clone();
         let client = &mut self.clients[at];
@@ -187,6 +295,56 @@ impl World {
             _ => {
                 client.stalled = false;
                 self.read_client(at, 1 << 20);
+            }
+        }
+    }
+
+    fn pushi(&mut self) {
+        if self.pushis.is_empty() {
+            return self.client();
+        }
+        let at = self.rng.below(self.pushis.len());
+        for _ in 0..1 + self.rng.below(3) {
+            self.pushi_does(at);
+        }
+    }
+
+    fn pushi_does(&mut self, at: usize) {
+        let (kernel, app) = (self.kernel.clone(), self.app(self.pushis[at].app));
+        if self.pushis[at].peer.is_none() {
+            let peer = self.peer();
+            self.say(|| format!("pushi {at} begins on {}", peer.fd));
+            let pass = self.pass(&self.pushis[at].user.clone());
+            return self.pushis[at].begin(&kernel, peer, pass, &app);
+        }
+        let what = self.rng.below(20);
+        let channel = match (0..DURABLE).rev().find(|&channel| self.pushis[at].may_send(channel)) {
+            Some(channel) if what >= 12 && self.rng.chance(70) => channel,
+            _ => self.rng.below(DURABLE),
+        };
+        if what >= 14 && self.pushis[at].app == 0 && self.pushis[at].may_send(channel) {
+            let kept = self.rng.chance(80);
+            let (id, text) = self.published(&[channel], kept);
+            let echo = self.rng.chance(50);
+            return self.pushis[at].send(&kernel, (channel, id), &text, echo, kept);
+        }
+        self.say(|| format!("pushi {at} does {what}"));
+        let client = &mut self.pushis[at];
+        let Some(peer) = &mut client.peer else { return };
+        match what {
+            0 => {
+                kernel.reset(peer.fd);
+                client.lost();
+            }
+            1 if self.rng.chance(50) => peer.close(&kernel),
+            2 => client.stalled = true,
+            3..6 if client.is_there() => client.toggle_room(&kernel, &app),
+            6..8 if client.is_there() => client.toggle(&kernel, channel),
+            8..11 if client.is_there() && client.app == 0 => client.toggle_personal(&kernel, &app),
+            11..14 if client.is_there() => client.latest(&kernel, channel),
+            _ => {
+                client.stalled = false;
+                self.read_pushi(at, 1 << 20);
             }
         }
     }
@@ -217,14 +375,16 @@ impl World {
 
     // ---- reading ----
 
-    fn readers(&mut self) {
+    pub(super) fn readers(&mut self) {
         let most = *self.rng.pick(&[1, 50, 1 << 20]);
         (0..self.subscribers.len()).for_each(|at| self.read_subscriber(at, most));
         (0..self.clients.len()).for_each(|at| self.read_client(at, most));
+        (0..self.pushis.len()).for_each(|at| self.read_pushi(at, most));
+        (0..self.travellers.len()).for_each(|at| self.read_traveller(at, most));
         (0..self.publishers.len()).for_each(|at| self.read_publisher(at));
     }
 
-    fn pull(kernel: &Simulated, peer: &mut Option<Peer>, most: usize) -> Vec<Got> {
+    pub(super) fn pull(kernel: &Simulated, peer: &mut Option<Peer>, most: usize) -> Vec<Got> {
         let mut got = Vec::new();
         if let Some(peer) = peer {
             peer.pull(kernel, most, &mut got);
@@ -233,14 +393,16 @@ impl World {
     }
 
     fn read_subscriber(&mut self, at: usize, most: usize) {
-        let (kernel, few) = (self.kernel.clone(), self.shape.kept < 1_000);
+        let (kernel, few_are_kept) = (self.kernel.clone(), self.shape.kept < 1_000);
         let subscriber = &mut self.subscribers[at];
         if subscriber.stalled {
             return;
         }
         for got in World::pull(&kernel, &mut subscriber.peer, most) {
             self.say(|| format!("subscriber {at} got {got:?}"));
-            self.subscribers[at].got(&kernel, got, &mut self.channels, self.connected, few);
+            let World { channels, taken, counts, connected: who, .. } = self;
+            let mut seen = Seen { channels, taken, counts, who: *who, few_are_kept };
+            self.subscribers[at].got(&kernel, got, &mut seen);
         }
     }
 
@@ -252,12 +414,35 @@ impl World {
         }
         for got in World::pull(&kernel, &mut client.peer, most) {
             self.say(|| format!("client {at} got {got:?}"));
-            self.clients[at].got(&kernel, got, &mut self.channels, self.published);
+            let World { channels, taken, counts, published, shape, .. } = self;
+            let mut heard = Heard { channels, taken, counts, published: *published, deletes: shape.deletes };
+            self.clients[at].got(&kernel, got, &mut heard);
+        }
+    }
+
+    fn read_pushi(&mut self, at: usize, most: usize) {
+        let client = &mut self.pushis[at];
+        if client.stalled {
+            return;
+        }
+        for got in World::pull(&self.kernel.clone(), &mut client.peer, most) {
+            self.say(|| format!("pushi {at} got {got:?}"));
+            let World { channels, taken, counts, published, shape, .. } = self;
+            let mut heard = Heard { channels, taken, counts, published: *published, deletes: shape.deletes };
+            self.pushis[at].got(got, &mut heard);
+        }
+    }
+
+    fn read_traveller(&mut self, at: usize, most: usize) {
+        for got in World::pull(&self.kernel.clone(), &mut self.travellers[at].peer, most) {
+            self.say(|| format!("traveller {at} got {got:?}"));
+            self.travellers[at].got(&got, &mut self.counts);
         }
     }
 
     fn read_publisher(&mut self, at: usize) {
-        let most = self.subscribers.len() + self.clients.len() + self.connected as usize;
+        let listeners = self.subscribers.len() + self.clients.len() + self.pushis.len();
+        let most = listeners + self.connected as usize;
         let kernel = self.kernel.clone();
         for got in World::pull(&kernel, &mut self.publishers[at].peer, 1 << 20) {
             self.say(|| format!("publisher {at} got {got:?}"));
@@ -272,227 +457,10 @@ impl World {
                     publisher.asked.len()
                 );
             }
-            publisher.got(&got, &mut self.channels, most);
+            let World { channels, token, counts, published, draining, .. } = self;
+            let (published, draining) = (*published, *draining);
+            let mut known = Known { channels, token, counts, published, most, draining };
+            self.publishers[at].got(&got, &mut known);
         }
-    }
-
-    // ---- at rest ----
-
-    /// Lets everything that is under way come to its end.
-    fn settle(&mut self) {
-        for _ in 0..TURNS_TO_REST {
-            let mut moved = false;
-            for shard in 0..self.shape.shards {
-                if self.is_busy(shard) {
-                    self.turn(shard);
-                    moved = true;
-                }
-            }
-            moved |= self.store_works() | self.hook_answers();
-            if moved {
-                continue;
-            }
-            let before = self.kernel.written();
-            self.readers();
-            for shard in 0..self.shape.shards {
-                moved |= self.is_busy(shard);
-            }
-            if !moved && before == self.kernel.written() {
-                return;
-            }
-        }
-        panic!("does not come to rest");
-    }
-
-    fn rest(&mut self) {
-        while self.is_held() {
-            self.resume();
-            (0..self.shape.shards).for_each(|shard| self.turn(shard));
-        }
-        // Who was told to listen again does so at a tick.
-        self.kernel.advance(100, 100);
-        (0..self.shape.shards).for_each(|shard| self.turn(shard));
-        self.subscribers.iter_mut().for_each(|s| s.stalled = false);
-        self.clients.iter_mut().for_each(|c| c.stalled = false);
-        self.settle();
-        self.witnesses();
-        self.check();
-        self.ask_infos();
-    }
-
-    /// Those who see everything are there.
-    fn witnesses(&mut self) {
-        for _ in 0..3 {
-            for at in 0..CHANNELS {
-                if self.subscribers[at].peer.is_none() {
-                    self.begin(at);
-                }
-            }
-            self.settle();
-        }
-    }
-
-    /// Nothing is under way: what everybody knows has to be one thing.
-    fn check(&mut self) {
-        let held = self.held();
-        assert_eq!((held.moving, held.overflowing, held.undone), (0, 0, 0), "{held:?}");
-        assert!(self.are_apps_noted(), "a change of the apps was not noted");
-        let panics = self.counters.sum(|c| &c.panics);
-        assert!(
-            panics <= self.services.desk().panics,
-            "{panics} panics, {} on purpose",
-            self.services.desk().panics
-        );
-        for publisher in &self.publishers {
-            assert!(publisher.asked.is_empty(), "{} requests without an answer", publisher.asked.len());
-        }
-        let strict = self.shape.kept > 1_000;
-        for channel in 0..CHANNELS {
-            if !strict || !self.subscribers[channel].is_in {
-                continue;
-            }
-            for id in self.channels[channel].accepted() {
-                assert!(self.channels[channel].is_placed(id), "{id} was accepted, and is lost");
-            }
-        }
-        for subscriber in &mut self.subscribers {
-            let peer = subscriber.peer.as_ref();
-            let is_live = subscriber.is_in && peer.is_some_and(|peer| !peer.finished);
-            for (&channel, follower) in subscriber.channels.iter().zip(&mut subscriber.followers) {
-                follower.check(&self.channels[channel], is_live);
-            }
-        }
-        for client in self.clients.iter_mut().filter(|client| client.app == 0) {
-            let is_there = client.peer.as_ref().is_some_and(|peer| !peer.finished);
-            for (channel, follower) in client.followers.iter_mut().enumerate() {
-                follower.check(&self.channels[channel], is_there && client.subs[channel] == Sub::In);
-            }
-        }
-        self.check_rooms();
-    }
-
-    fn check_rooms(&self) {
-        for app in 0..2 {
-            let there = |client: &&super::pusher::Client| {
-                client.app == app
-                    && client.room == Sub::In
-                    && client.peer.as_ref().is_some_and(|p| !p.finished)
-            };
-            let users: BTreeSet<String> = self.clients.iter().filter(there).map(|c| c.user.clone()).collect();
-            for client in self.clients.iter().filter(there) {
-                assert_eq!(client.members, users, "the list of {} in app {app}", client.user);
-            }
-            let desk = self.services.desk();
-            let number = self.apps.by_id(["one", "two"][app]).map(|app| app.number);
-            let told =
-                desk.joined.iter().filter(|(at, name, _)| Some(*at) == number && name == ROOM.as_bytes());
-            let told: BTreeSet<_> =
-                told.map(|(_, _, user)| String::from_utf8_lossy(user).into_owned()).collect();
-            if number.is_some() {
-                assert_eq!(told, users, "as web hooks tell it, app {app}");
-            }
-        }
-    }
-
-    /// Who a channel's home thinks is there.
-    fn ask_infos(&mut self) {
-        if self.draining {
-            return;
-        }
-        if self.publishers[0].peer.as_ref().is_none_or(|peer| peer.finished) {
-            self.publishers[0].lost(&mut self.channels);
-            self.publishers[0].peer = Some(self.peer());
-        }
-        for channel in 0..CHANNELS {
-            let relay = self.subscribers.iter().filter(|s| s.is_in && s.peer.is_some());
-            let relay = relay.flat_map(|s| &s.channels).filter(|&&c| c == channel).count();
-            let pusher =
-                self.clients.iter().filter(|c| c.app == 0 && c.peer.is_some() && c.subs[channel] == Sub::In);
-            let there = relay + pusher.count();
-            self.publishers[0].ask(&self.kernel.clone(), channel, there);
-        }
-        self.settle();
-        let unanswered =
-            self.publishers[0].asked.iter().filter(|asked| matches!(asked, Asked::Info { .. })).count();
-        assert_eq!(unanswered, 0, "questions without an answer");
-    }
-
-    // ---- the end ----
-
-    fn end(&mut self) {
-        if self.rng.chance(50) {
-            self.say(|| "everybody leaves".into());
-            self.leave();
-            self.wait_until("everybody has left", |world| world.kernel.open() == 0);
-            self.check_left();
-        }
-        self.say(|| "drain".into());
-        if self.rng.chance(30) {
-            self.hold();
-            (0..self.rng.below(6)).for_each(|_| self.step());
-        }
-        while !self.drain(1_000) {
-            self.settle();
-        }
-        self.wait_until("the shards are drained", |world| {
-            world.shards.iter().all(fanwire::shard::Shard::may_leave) && world.kernel.open() == 0
-        });
-        self.check_left();
-    }
-
-    fn leave(&mut self) {
-        let kernel = self.kernel.clone();
-        let subscribers = self.subscribers.iter_mut().map(|s| &mut s.peer);
-        let clients = self.clients.iter_mut().map(|c| &mut c.peer);
-        let publishers = self.publishers.iter_mut().map(|p| &mut p.peer);
-        for peer in subscribers.chain(clients).chain(publishers).flatten().chain(&mut self.bombs) {
-            match self.rng.below(3) {
-                0 => kernel.reset(peer.fd),
-                1 => peer.finish(&kernel),
-                _ => peer.close(&kernel),
-            }
-        }
-    }
-
-    fn wait_until(&mut self, what: &str, is_so: impl Fn(&World) -> bool) {
-        for _ in 0..400 {
-            self.settle();
-            self.forget_handed_over();
-            if is_so(self) {
-                return;
-            }
-            let ms = if self.silent.is_empty() { 300 } else { 1_500 };
-            self.kernel.advance(ms, ms as i64);
-            (0..self.shape.shards).for_each(|shard| self.turn(shard));
-        }
-        panic!("waited for: {what}; {} sockets open, {:?}", self.kernel.open(), self.held());
-    }
-
-    /// Nobody is there: nothing is left but history.
-    fn check_left(&mut self) {
-        let held = self.held();
-        let left = Held { channels: 0, stored: 0, ..held };
-        assert_eq!(left, Held::default(), "left over");
-        let figures = [
-            self.counters.sum(|c| &c.sockets),
-            self.counters.sum(|c| &c.subscriptions),
-            self.counters.sum(|c| &c.connections[0]),
-            self.counters.sum(|c| &c.connections[1]),
-            self.counters.sum(|c| &c.connections[2]),
-            self.counters.sum(|c| &c.accepted) - self.counters.sum(|c| &c.closed),
-            self.apps.iter().map(|app| app.connections()).sum(),
-        ];
-        assert_eq!(figures, [0; 7], "sockets, subscriptions, connections by carrier, all, of apps");
-        // The channel of somebody who polled is given a moment more; that of an app that is gone is nobody's business.
-        self.wait_until("every channel is told to be vacant", |world| {
-            let desk = world.services.desk();
-            desk.occupied.iter().all(|(app, _)| world.apps.get(*app).is_none())
-        });
-        let desk = self.services.desk();
-        assert!(desk.joined.is_empty(), "{:?}", desk.joined);
-        // Of one whose session was lost in a panic nobody tells any more.
-        let forgotten: Vec<_> =
-            desk.told.iter().filter(|(who, there)| **there && !who.ends_with("boom")).collect();
-        assert!(forgotten.is_empty(), "the application believes that these are there: {forgotten:?}");
     }
 }

@@ -1,6 +1,8 @@
 //! Clients of Pusher: events of channels, and who is in a room.
 
-use super::client::read_payload;
+use super::client::{SEVERAL, read_payload};
+use super::counts::{Counts, Did};
+use super::grants::{CLOSED, Pass, Taken};
 use super::kernel::Simulated;
 use super::peer::{Got, Peer};
 use super::truth::Follower;
@@ -34,6 +36,21 @@ pub struct Client {
     /// Who is in the room, as it was told.
     pub members: BTreeSet<String>,
     pub stalled: bool,
+    /// What it has brought along.
+    pub pass: Option<Pass>,
+    /// That has let it in somewhere.
+    pub depends: bool,
+}
+
+/// What a client knows when it looks at what has come.
+pub struct Heard<'a> {
+    pub channels: &'a mut Channels,
+    pub taken: &'a Taken,
+    pub counts: &'a mut Counts,
+    /// The last publication's id.
+    pub published: u64,
+    /// Channels are deleted now and then.
+    pub deletes: bool,
 }
 
 /// A request's path with its signature.
@@ -59,12 +76,16 @@ impl Client {
             room: Sub::Out,
             members: BTreeSet::new(),
             stalled: false,
+            pass: None,
+            depends: false,
         }
     }
 
-    pub fn begin(&mut self, kernel: &Simulated, peer: Peer, app: &AppSettings) {
+    pub fn begin(&mut self, kernel: &Simulated, peer: Peer, pass: Option<Pass>, app: &AppSettings) {
+        let token = pass.as_ref().map_or_else(String::new, |pass| format!("&token={}", pass.token));
+        self.pass = pass;
         let head = format!(
-            "GET /app/{}?protocol=7&client=js&version=8 HTTP/1.1\r\nHost: n\r\nConnection: Upgrade\r\n\
+            "GET /app/{}?protocol=7&client=js&version=8{token} HTTP/1.1\r\nHost: n\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             app.key
         );
@@ -117,11 +138,19 @@ impl Client {
         }
     }
 
-    pub fn got(&mut self, kernel: &Simulated, got: Got, channels: &mut Channels, published: u64) {
+    /// Whether it should have to go, or may not come.
+    pub fn is_barred(&self, taken: &Taken) -> bool {
+        self.depends && self.pass.as_ref().is_some_and(|pass| taken.covers(pass))
+    }
+
+    pub fn got(&mut self, kernel: &Simulated, got: Got, heard: &mut Heard<'_>) {
         let text = match got {
             Got::Text(text) => text,
             Got::End => return self.lost(),
-            Got::Response { status: 101 | 404 | 503, .. } | Got::Close => return,
+            Got::Close { code: 4200, .. } if self.room != Sub::Out => {
+                return heard.counts.note(Did::RoomEnded);
+            }
+            Got::Response { status: 101 | 404 | 503, .. } | Got::Close { .. } => return,
             other => panic!("{other:?}"),
         };
         let frame: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}"));
@@ -137,6 +166,12 @@ impl Client {
                 self.socket = data["socket_id"].as_str().expect("a name").to_owned();
             }
             ("pusher:ping", _) => self.say(kernel, &json!({"event": "pusher:pong"})),
+            ("pusher:error", _) if text.contains("terminated") => {
+                let as_user =
+                    self.pass.as_ref().is_some_and(|pass| self.depends && heard.taken.knows(&pass.user));
+                assert!(as_user || self.is_barred(heard.taken), "{:?} is good: {text}", self.pass);
+                heard.counts.note(Did::Expelled);
+            }
             ("pusher:error", _) => {}
             ("pusher_internal:subscription_succeeded", None) => {
                 let ids = data["presence"]["ids"].as_array().expect("a list");
@@ -145,6 +180,7 @@ impl Client {
                 assert!(self.members.contains(&self.user), "not in its own list: {data}");
                 if self.room == Sub::Asked {
                     self.room = Sub::In;
+                    heard.counts.note(Did::Room);
                 }
             }
             // Who asked and went before the answer came is told all the same.
@@ -154,18 +190,29 @@ impl Client {
             }
             ("pusher_internal:subscription_succeeded", Some(at)) => {
                 self.subs[at] = Sub::In;
-                self.followers[at].excused_below = published + 1;
+                self.followers[at].begin(heard.published);
+                if at == CLOSED && self.pass.is_some() && self.app == 0 {
+                    self.depends = true;
+                    heard.counts.note(Did::Admitted);
+                }
             }
             ("pusher:subscription_error", at) => match at {
-                Some(at) => self.subs[at] = Sub::Out,
+                Some(at) => {
+                    self.subs[at] = Sub::Out;
+                    if data["status"] == 401 {
+                        let is_good = self.pass.as_ref().is_some_and(|pass| !heard.taken.covers(pass));
+                        assert!(at == CLOSED && !is_good, "{:?} is good: {text}", self.pass);
+                        heard.counts.note(Did::Barred);
+                    }
+                }
                 None => self.room = Sub::Out,
             },
             (_, Some(at)) => {
                 let Value::String(text) = &frame["data"] else { panic!("{frame}") };
                 let (channel, id) = read_payload(text);
-                assert_eq!(channel, at);
+                assert!(channel == at || channel == SEVERAL, "{text} in {}", NAMES[at]);
                 if self.app == 0 {
-                    self.followers[at].got(&mut channels[at], id, None);
+                    self.followers[at].got(&mut heard.channels[at], id, None);
                 }
             }
             _ => panic!("{text}"),
@@ -178,6 +225,6 @@ impl Client {
         self.subs.iter_mut().for_each(|sub| *sub = Sub::Out);
         self.room = Sub::Out;
         self.members.clear();
-        self.stalled = false;
+        (self.stalled, self.depends) = (false, false);
     }
 }

@@ -1,17 +1,25 @@
 //! The node: real shards on a simulated kernel, with played services beside them.
 
-use super::client::{Publisher, Subscriber, Way};
+use super::client::{Subscriber, Way};
+use super::counts::{Counts, Did};
+use super::grants::{self, Pass, Taken};
 use super::kernel::Simulated;
+use super::publisher::Publisher;
 use super::pusher::Client;
+use super::pushi::{self as pushi_client, aliases};
 use super::services::Services;
+use super::traveller::Traveller;
 use super::truth::Channel;
 use crate::rng::Rng;
 use fanwire::channel::hook::{HookAnswer, HookFailure};
 use fanwire::channel::log::Logs;
 use fanwire::channel::{KeyHasher, Now, Token};
 use fanwire::dialect::app::{AppSettings, Apps};
+use fanwire::dialect::echo::Echo;
+use fanwire::dialect::grant::{Grants, Revocation, Revoked, revoked::What};
 use fanwire::dialect::pusher::{self, Pusher};
 use fanwire::dialect::pushi::{self, Pushi};
+use fanwire::dialect::pushi::{registry::Document, route::Kind};
 use fanwire::dialect::relay::Relay;
 use fanwire::dialect::relay::settings::{
     LocationMethods, LocationSettings, PathPattern, RelaySettings, SlowConsumer,
@@ -27,6 +35,7 @@ use fanwire::shard::simulated::{Held, install};
 use fanwire::shard::{DriverChoice, Shard, ShardConfig, ShardLimits};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, channel};
 
 /// Channels that everybody uses; those from `DURABLE` on are on disk.
@@ -35,7 +44,7 @@ pub const CHANNELS: usize = 3;
 pub const DURABLE: usize = 2;
 
 /// What the control frames of one turn may put into an outbox beyond its limit.
-const EXCESS_BYTES: usize = 2_000;
+const EXCESS_BYTES: usize = 12_000;
 
 pub type Channels = [Channel; CHANNELS];
 
@@ -47,6 +56,10 @@ pub struct Shape {
     pub kept: u32,
     pub mailbox: usize,
     pub outbox: OutboxLimits,
+    /// One channel needs a token ([`grants::CLOSED`]).
+    pub closed: bool,
+    /// Channels are deleted now and then.
+    pub deletes: bool,
 }
 
 pub struct World {
@@ -63,6 +76,12 @@ pub struct World {
     pub publishers: Vec<Publisher>,
     pub subscribers: Vec<Subscriber>,
     pub clients: Vec<Client>,
+    pub pushis: Vec<pushi_client::Client>,
+    pub travellers: Vec<Traveller>,
+    /// The session token of Pushi's back ends.
+    pub token: Option<String>,
+    pub taken: Taken,
+    pub counts: Counts,
     /// Ids given to publications.
     pub published: u64,
     pub connected: u64,
@@ -119,6 +138,20 @@ pub fn app(id: &str, kept: u32) -> AppSettings {
     AppSettings { history_messages: kept, ..AppSettings::new(id, &format!("{id}-key"), "secret") }
 }
 
+/// A user of Pushi who is subscribed to a channel, connected or not.
+fn registered(user: &str, channel: &str) -> Document {
+    Document {
+        app: "one".into(),
+        kind: Kind::Subscription,
+        id: 1,
+        object_id: [0; 12],
+        subject: user.into(),
+        channel: channel.into(),
+        keys: None,
+        created_s: 0,
+    }
+}
+
 impl World {
     pub fn new(seed: u64, trace: bool) -> World {
         let mut rng = Rng::new(seed ^ 0x6e6f_6465);
@@ -127,26 +160,41 @@ impl World {
             kept: *rng.pick(&[100_000, 100_000, 4]),
             mailbox: *rng.pick(&[8, 16, 4096]),
             outbox: OutboxLimits { bytes: *rng.pick(&[400, 4_000, 1 << 20]), frames: *rng.pick(&[8, 1024]) },
+            closed: rng.chance(50),
+            deletes: rng.chance(40),
         };
         let now = Now { mono_ns: 1_000_000_000, unix_ms: 1_795_257_022_000 };
         let kernel = Rc::new(Simulated::new(Rng::new(rng.next()), shape.shards, now));
         install(Some(kernel.clone()));
         let services = Services::default();
         services.desk().capacity = *rng.pick(&[2, 1000]);
-        let apps = Arc::new(Apps::new([app("one", shape.kept), app("two", shape.kept)]).expect("two names"));
+        let apps = Apps::new([app("one", shape.kept), app("two", shape.kept)]).expect("two names");
+        let rules = shape.closed.then(|| ("one".to_owned(), grants::rule()));
+        let apps = Arc::new(
+            apps.with_grants(Grants::new(rules.into_iter().collect(), Arc::new(Revoked::default()))),
+        );
         let subscribers = (0..CHANNELS).map(|channel| Subscriber::witness(&mut rng, channel));
         let mut subscribers: Vec<_> = subscribers.collect();
-        let ways = [Way::WebSocket, Way::EventStream, Way::LongPoll, Way::Multi, Way::Hooked, Way::Dropping];
+        use Way::{Dropping, EventStream, Hooked, LongPoll, Multi, MultiPoll, WebSocket};
+        let ways = [WebSocket, EventStream, LongPoll, Multi, MultiPoll, Hooked, Dropping];
         for _ in 0..3 + rng.below(4) {
             let way = *rng.pick(&ways);
             subscribers.push(Subscriber::new(&mut rng, way));
         }
         let client = |n: usize| Client::new(usize::from(n == 0), format!("u{}", n % 2), CHANNELS);
-        let clients = (0..2 + rng.below(5)).map(client).collect();
+        let clients = (0..2 + rng.below(4)).map(client).collect();
+        let pairs = rng.chance(50);
+        let pushi = |n: usize| pushi_client::Client::new(usize::from(n == 3), format!("u{}", n % 3), pairs);
+        let pushis = (0..*rng.pick(&[0, 1, 2, 3, 3])).map(pushi).collect();
         let mut world = World {
             publishers: (0..1 + rng.below(3)).map(|_| Publisher::default()).collect(),
             subscribers,
             clients,
+            pushis,
+            travellers: (0..rng.below(3)).map(|_| Traveller::default()).collect(),
+            token: None,
+            taken: Taken::default(),
+            counts: Counts::default(),
             counters: NodeCounters::new(shape.shards, 1 << 30),
             shape,
             kernel,
@@ -182,17 +230,20 @@ impl World {
 
     /// The node starts, on what is on disk.
     fn start(&mut self) {
-        let Shape { shards, kept, mailbox: capacity, outbox } = self.shape;
+        let Shape { shards, kept, mailbox: capacity, outbox, .. } = self.shape;
         let hasher = KeyHasher::new(self.rng.next());
         let listeners = [("l", true)];
         let relay = Relay::new(&locations(kept), &listeners, &["one"], hasher.clone(), &[0; 24]);
         let dialects = Arc::new(Dialects {
             relay: relay.unwrap_or_else(|mistakes| panic!("{mistakes:?}")),
             admin: None,
-            echo: None,
+            echo: Some(Echo::new("/echo")),
             pusher: Pusher::new(pusher::Settings::default(), hasher.clone()),
             pushi: Pushi::new(pushi::Settings::default(), hasher, [7; 32]),
         });
+        for user in ["u0", "u1", "u2"] {
+            aliases(user).iter().for_each(|&at| dialects.pushi.registry.load(registered(user, NAMES[at])));
+        }
         self.counters = NodeCounters::new(shards, 1 << 30);
         let bells: Vec<_> = (0..shards).map(|_| Arc::new(Bell::new().expect("a descriptor"))).collect();
         let boxes = bells.iter().map(|bell| mailbox(bell.clone(), capacity));
@@ -234,6 +285,8 @@ impl World {
 
     /// The node is killed and starts again. What was on its way to the disk is there, in part.
     pub fn crash(&mut self) {
+        self.counts.note(Did::Crashed);
+        self.note_moves();
         for _ in 0..self.rng.below(4) {
             let _ = self.services.work();
         }
@@ -242,6 +295,9 @@ impl World {
         }
         self.subscribers.iter_mut().for_each(Subscriber::forget);
         self.clients.iter_mut().for_each(Client::lost);
+        self.pushis.iter_mut().for_each(pushi_client::Client::lost);
+        self.travellers.iter_mut().for_each(Traveller::lost);
+        self.token = None;
         for (channel, state) in self.channels.iter_mut().enumerate() {
             if channel < DURABLE {
                 *state = Channel::default();
@@ -254,9 +310,13 @@ impl World {
                 }
             }
         }
+        for client in &mut self.pushis {
+            client.followers = Default::default();
+        }
         self.bombs.clear();
         self.silent.clear();
         self.shards.clear();
+        self.addresses.clear(); // and with them what was on its way
         {
             let mut desk = self.services.desk();
             desk.jobs.clear();
@@ -279,7 +339,7 @@ impl World {
         self.shards[shard].turn_once();
         let excess = self.shards[shard].held().outbox_excess;
         assert!(excess <= EXCESS_BYTES, "an outbox has {excess} bytes more than it may");
-        if let Some(fault) = self.kernel.fault() {
+        if let Some(fault) = self.kernel.fault().or_else(super::panicked) {
             panic!("{fault}");
         }
         if let Some(fault) = self.services.desk().faults.first() {
@@ -289,7 +349,9 @@ impl World {
 
     /// Whether a shard has something to do.
     pub fn is_busy(&mut self, shard: usize) -> bool {
-        self.kernel.has_events(shard) || self.shards[shard].wants_turn()
+        self.kernel.has_events(shard)
+            || self.shards[shard].wants_turn()
+            || self.shards[shard].is_overflowing()
     }
 
     fn has_room(&self, shard: u16) -> bool {
@@ -330,6 +392,45 @@ impl World {
         true
     }
 
+    /// How many connections have gone to another shard since the node has started.
+    pub fn note_moves(&mut self) {
+        self.counts.more(Did::Moved, self.counters.sum(|c| &c.adopted));
+    }
+
+    /// What somebody brings along who wants to be let in; none where nothing is closed.
+    pub fn pass(&mut self, user: &str) -> Option<Pass> {
+        let now_s = fanwire::shard::simulated::Kernel::now(&*self.kernel).unix_s();
+        self.shape.closed.then(|| Pass::new(user, self.connected, now_s))
+    }
+
+    /// Takes back what a user has, or what a token is good for.
+    pub fn revoke(&mut self, what: What, id: String) {
+        let at_ms = fanwire::shard::simulated::Kernel::now(&*self.kernel).unix_ms;
+        let revocation = Arc::new(Revocation { app: "one".into(), what, id: id.as_str().into(), at_ms });
+        let (noted, all) = Noted::new();
+        // The list is written to first, as the node does it.
+        self.apps.grants().revoked.insert(&revocation, at_ms).expect("room for one more");
+        let ended = Arc::new(AtomicU64::new(0));
+        let mail = || Mail::Revoke {
+            revocation: revocation.clone(),
+            app: 0,
+            ended: ended.clone(),
+            noted: noted.clone(),
+        };
+        assert!(self.tell(mail), "a mailbox is full, and was not before");
+        self.noted.push(all);
+        self.taken.take(what, &id, at_ms);
+        self.counts.note(Did::Revoked);
+        for client in self.pushis.iter_mut().filter(|client| client.app == 0 && what == What::User) {
+            client.must_go |= client.user == id && client.room == super::pusher::Sub::In;
+        }
+    }
+
+    /// Whether every shard can be told something.
+    pub fn can_tell(&self) -> bool {
+        (0..self.shape.shards).all(|shard| self.has_room(shard as u16))
+    }
+
     /// An app goes, or comes back under another number.
     pub fn change_apps(&mut self) {
         let other = match self.apps.without("two") {
@@ -346,7 +447,7 @@ impl World {
 
     /// Tells every shard; false when one has no room for it.
     fn tell(&self, mail: impl Fn() -> Mail) -> bool {
-        let fits = (0..self.shape.shards).all(|shard| self.has_room(shard as u16));
+        let fits = self.can_tell();
         if fits {
             self.addresses.iter().for_each(|address| address.send(mail()));
         }
