@@ -24,10 +24,23 @@ pub enum Silence {
     Parting(Vec<Key>),
 }
 
+impl Silence {
+    /// Whether it is anybody's.
+    #[inline]
+    pub fn is_any(&self) -> bool {
+        !matches!(self, Silence::None)
+    }
+}
+
 impl Shard {
     /// Whether input of the connection is not read now.
     #[inline]
     pub(super) fn is_silent(&self, slot: u32) -> bool {
+        self.silence.is_any() && self.is_one_of_the_silent(slot)
+    }
+
+    #[cold]
+    fn is_one_of_the_silent(&self, slot: u32) -> bool {
         match &self.silence {
             Silence::None => false,
             Silence::All(_) => match &self.slab[slot].carrier {

@@ -147,7 +147,19 @@ impl Shard {
     }
 
     /// Whether enough waits behind the open exchange, or the peer does not take its answers.
+    #[inline]
     pub(super) fn is_paused(&self, slot: u32) -> bool {
+        let connection = &self.slab[slot];
+        // Asked after each recv(2): nearly all have nothing of what could pause them.
+        let may_be = connection.blocked
+            || connection.stash.is_some()
+            || self.silence.is_any()
+            || matches!(connection.carrier, Carrier::Pipe(_));
+        may_be && self.is_really_paused(slot)
+    }
+
+    #[cold]
+    fn is_really_paused(&self, slot: u32) -> bool {
         let connection = &self.slab[slot];
         connection.stash.as_ref().is_some_and(|stash| stash.len() >= HTTP_PIPELINE_BYTES)
             || (connection.blocked && matches!(connection.carrier, Carrier::Http(_)))
