@@ -88,7 +88,10 @@ impl Witness {
             ready.recv().expect("every witness listens");
         }
         let (address, stopped) = (address.to_owned(), stop.clone());
-        let publisher = thread::spawn(move || publish(&address, round, fresh, &stopped));
+        let (tell, published) = mpsc::channel();
+        let publisher = thread::spawn(move || publish(&address, round, fresh, &stopped, &tell));
+        // Its connection has to be there before the fault, which may leave no room for another one.
+        published.recv().expect("the first publish is answered well");
         Witness { stop, publisher, subscribers }
     }
 
@@ -112,8 +115,9 @@ impl Witness {
     }
 }
 
-/// Publishes at a steady pace until it is told to stop; the last message of each channel says that it is the last.
-fn publish(address: &str, round: u64, fresh: bool, stop: &AtomicBool) -> Published {
+/// Publishes at a steady pace until it is told to stop, and tells of each; the last message of each channel says that it
+/// is the last.
+fn publish(address: &str, round: u64, fresh: bool, stop: &AtomicBool, tell: &mpsc::Sender<()>) -> Published {
     let mut kept = Http::connect(address).unwrap();
     let mut slowest = Duration::ZERO;
     let mut send = |n: u64, word: &str| {
@@ -129,6 +133,7 @@ fn publish(address: &str, round: u64, fresh: bool, stop: &AtomicBool) -> Publish
         let answer = answer.unwrap_or_else(|error| panic!("publication {n}: {error}"));
         assert!(matches!(answer.status, 200..=299), "publication {n}: {answer:?}");
         slowest = slowest.max(begun.elapsed());
+        let _ = tell.send(()); // only the first is waited for
     };
     let mut n = 0;
     while !stop.load(SeqCst) || n % CHANNELS as u64 != 0 {
