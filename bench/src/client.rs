@@ -9,7 +9,7 @@ pub use crate::wire::ACCEPT;
 use crate::wire::{Opening, Post, Wire};
 pub use crate::wire::{check_handshake, handshake_request};
 use std::collections::VecDeque;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant, SystemTime};
@@ -45,7 +45,7 @@ impl Subscriber {
             if let Some(inbox) = inbox {
                 return Ok(Subscriber { stream, inbox });
             }
-            got = match stream.read(&mut buffer) {
+            got = match sys::read(&mut stream, &mut buffer) {
                 Ok(0) => return Err("closed in the handshake".to_owned()),
                 Ok(got) => got,
                 Err(e) => return Err(format!("handshake: {e}")),
@@ -309,6 +309,7 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::net::TcpListener;
     use std::thread::JoinHandle;
 

@@ -1,9 +1,9 @@
 //! The system calls that std has no safe form for. All `unsafe` of the client is in this file; the floor's ring
 //! has its own in `floor/ring.rs`.
 
-use std::io;
+use std::io::{self, Read};
 use std::mem::size_of;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -206,6 +206,16 @@ pub enum Received {
     Nothing,
     /// The peer has closed.
     Closed,
+}
+
+/// Reads what comes. A read with a time limit is not begun again by itself when a signal interrupts it.
+pub fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
 }
 
 /// Reads what is there without waiting.

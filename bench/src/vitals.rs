@@ -2,7 +2,8 @@
 
 use crate::http;
 use crate::procfs::ProcessTree;
-use std::io::{Read, Write};
+use crate::sys;
+use std::io::Write;
 use std::net::{SocketAddrV4, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -110,7 +111,7 @@ fn fetch(address: SocketAddrV4, path: &str) -> std::io::Result<String> {
     let mut buffer = [0; 16 * 1024];
     // An answer with a length is complete before the server's end; one without a length ends with it.
     while !matches!(http::next_answer(&page), Ok(Some(_))) && page.len() < PAGE_BYTES {
-        match stream.read(&mut buffer)? {
+        match sys::read(&mut stream, &mut buffer)? {
             0 => break,
             got => page.extend_from_slice(&buffer[..got]),
         }

@@ -181,9 +181,9 @@ impl Shard {
             self.answer_excess(slot, excess, request.method == Method::Head, &lines);
             return true;
         }
-        // Browsers do not tell a page why a handshake failed: it is taken, and its end says why.
+        // Browsers do not tell a page why a handshake failed: it is taken, and its end says why. No session begins, so
+        // none is told of its end.
         let connection = &mut self.slab[slot];
-        connection.open = true;
         connection.deadline = 0;
         if let Carrier::Http(http) = &mut connection.carrier {
             http.phase = Phase::Exchange;

@@ -204,11 +204,11 @@ test('the page shows the figures of the node', async () => {
   const { page, complaints } = opened;
   await startAll(opened);
   const number = (id) => page.locator(`#figure-${id}`).textContent().then(Number);
-  await eventually(async () => (await number('connections')) >= TRANSPORTS.length, 'connections', 5000);
+  await eventually(async () => (await number('connections')) >= TRANSPORTS.length, 'connections', 20_000);
   const publishing = setInterval(() => void server.publish(opened.name, 'x').catch(() => {}), 50);
   try {
-    await eventually(async () => (await number('deliveries')) > 0, 'deliveries per second', 5000);
-    if (TARGET === 'fanwire') await eventually(async () => (await number('publications')) > 0 && (await number('subscriptions')) >= 4, 'publications per second', 5000);
+    await eventually(async () => (await number('deliveries')) > 0, 'deliveries per second', 20_000);
+    if (TARGET === 'fanwire') await eventually(async () => (await number('publications')) > 0 && (await number('subscriptions')) >= 4, 'publications per second', 20_000);
   } finally {
     clearInterval(publishing);
   }

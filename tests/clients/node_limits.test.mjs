@@ -284,7 +284,8 @@ for (const shape of SHAPES) {
         );
       const outcomes = await Promise.all(conns.map(outcome));
       const count = (what) => outcomes.filter((o) => o === what).length;
-      assert.ok(count('200') >= 4 && count('200') <= 12, outcomes.join(' '));
+      // one shard may use another's spare descriptor, too
+      assert.ok(count('200') >= 4 && count('200') <= 11 + shape.shards, outcomes.join(' '));
       assert.ok(count('503') + count('closed') > 0, outcomes.join(' '));
       // several shards may lose their spare descriptor to each other: then the rest waits in the kernel's queue
       if (shape.shards === 1) assert.equal(count('waits'), 0, outcomes.join(' '));

@@ -8,7 +8,7 @@ use crate::wire::pusher::{Event, PONG};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
@@ -140,7 +140,7 @@ impl Line {
         stream.write_all(handshake_request(target, path, None).as_bytes()).map_err(handshake)?;
         let (mut held, mut buffer, mut upgraded) = (Vec::new(), [0; 4096], false);
         loop {
-            match stream.read(&mut buffer).map_err(handshake)? {
+            match sys::read(&mut stream, &mut buffer).map_err(handshake)? {
                 0 => return Err("closed in the handshake".to_owned()),
                 got => held.extend_from_slice(&buffer[..got]),
             }

@@ -4,7 +4,7 @@
 use crate::client::{check_handshake, handshake_request};
 use crate::http;
 use crate::sys;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::thread::sleep;
@@ -80,7 +80,7 @@ impl Placed {
 
     fn fill(&mut self) -> Result<(), String> {
         let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer) {
+        match sys::read(&mut self.stream, &mut buffer) {
             Ok(0) => Err("the server closed the connection".to_owned()),
             Ok(got) => {
                 self.rest.extend_from_slice(&buffer[..got]);

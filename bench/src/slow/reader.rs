@@ -5,7 +5,7 @@ use crate::frame::{self, Kind};
 use crate::http;
 use crate::ledger::Ledger;
 use crate::sys::{self, Received};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::thread::sleep;
@@ -40,7 +40,7 @@ fn open(
     let (mut answer, mut byte) = (Vec::new(), [0]);
     // One by one: a stalled reader takes nothing that it does not have to.
     while !answer.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
+        match sys::read(&mut stream, &mut byte) {
             Ok(0) => return Err("closed in the handshake".to_owned()),
             Ok(_) if answer.len() < HEAD_BYTES => answer.push(byte[0]),
             Ok(_) => return Err("endless handshake answer".to_owned()),
