@@ -162,22 +162,8 @@ impl Client {
 
     /// Status and reason of the answer. A poll that is held has none.
     pub fn answer(&mut self) -> (u16, String) {
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            assert!(self.socket.read_line(&mut line).unwrap() > 0, "the connection ends");
-            let line = line.trim_end().to_ascii_lowercase();
-            if let Some(rest) = line.strip_prefix("http/1.1 ") {
-                status = rest[..3].parse().unwrap();
-            } else if let Some(rest) = line.strip_prefix("content-length:") {
-                length = rest.trim().parse().unwrap();
-            } else if line.is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        self.socket.read_exact(&mut body).unwrap();
-        (status, String::from_utf8(body).unwrap().trim_end().to_owned())
+        let (status, body) = read_answer(&mut self.socket);
+        (status, body.trim_end().to_owned())
     }
 
     /// All that comes until the node ends the connection: after the answer.
@@ -252,4 +238,24 @@ pub fn back_end() -> String {
         }
     });
     format!("http://{address}/may")
+}
+
+/// Status and body of the answer that comes next.
+pub fn read_answer(reader: &mut impl BufRead) -> (u16, String) {
+    let (mut status, mut length) = (0, 0);
+    loop {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "the connection ends");
+        let line = line.trim_end().to_ascii_lowercase();
+        if let Some(rest) = line.strip_prefix("http/1.1 ") {
+            status = rest[..3].parse().unwrap();
+        } else if let Some(rest) = line.strip_prefix("content-length:") {
+            length = rest.trim().parse().unwrap();
+        } else if line.is_empty() {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    (status, String::from_utf8(body).unwrap())
 }
